@@ -1,0 +1,52 @@
+"""The errors this package raises on purpose; each message is written for the person who reads it."""
+
+from __future__ import annotations
+
+__all__ = ["CheckpointError", "DataError", "DellaBenchError", "JudgeError", "MergeError", "SandboxError", "SpecError"]
+
+
+class DellaBenchError(Exception):
+    """Base of all errors of this package.
+
+    `exit_code` is what a command line ends with: 2 where the user can mend the input, 1 where the world is at fault
+    (a network, a disk).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class SpecError(DellaBenchError):
+    """A merge's spec is wrong; `faults` holds one line for each fault found."""
+
+    exit_code = 2
+
+    def __init__(self, faults: str | list[str]) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class CheckpointError(DellaBenchError):
+    """A source is no readable model, or base and experts do not fit together."""
+
+    exit_code = 2
+
+
+class MergeError(DellaBenchError):
+    """A merge could not be computed from sources that fit together."""
+
+
+class DataError(DellaBenchError):
+    """A benchmark's data set is not to be had."""
+
+
+class SandboxError(DellaBenchError):
+    """Untrusted code could not be run in isolation."""
+
+
+class JudgeError(DellaBenchError):
+    """A judge could not be asked, or its configuration is wrong."""
