@@ -1,0 +1,71 @@
+"""Reading a spec from a YAML file or JSON text, where a key given twice is a fault and not a silent choice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from della_bench.errors import SpecError
+
+__all__ = ["read_json", "read_yaml"]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses doubled keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Raises SpecError naming the file (and the line, where there is one) when it cannot be read, is empty, is broken or
+    holds something else.
+    """
+    path = Path(path).expanduser()
+    try:
+        with path.open(encoding="utf-8") as file:
+            data = yaml.load(file, _StrictLoader)
+    except OSError as error:
+        raise SpecError(f"config={path}: cannot be read: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"config={path}: not YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        raise SpecError(f"config={path}: the file is empty; it needs at least base and experts")
+    return _mapping(data, f"config={path}")
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """Return the mapping that a JSON text holds; raises SpecError."""
+    try:
+        data = json.loads(text, object_pairs_hook=_strict_pairs)
+    except ValueError as error:
+        raise SpecError(f"not a JSON object: {error}") from None
+    return _mapping(data, "a spec in JSON")
+
+
+def _strict_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise ValueError(f"key {key!r} is given twice")
+        out[key] = value
+    return out
+
+
+def _mapping(data: Any, what: str) -> dict[str, Any]:
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise SpecError(f"{what}: holds {type(data).__name__}, not a mapping of keys to values")
+    return data

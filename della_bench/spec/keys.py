@@ -1,0 +1,254 @@
+"""The keys of a spec: what each means, its other names, how its value is read, and which methods use it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from della_bench.merge.methods import METHODS, Method
+from della_bench.spec.source import Source, decode
+from della_bench.spec.suggest import nearest
+
+__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "number_text"]
+
+_DTYPES = {
+    "float32": "float32", "fp32": "float32", "float": "float32",
+    "float16": "float16", "fp16": "float16", "half": "float16",
+    "bfloat16": "bfloat16", "bf16": "bfloat16",
+}  # fmt: skip
+_RESCALES = ("inverse_keep", "l1", "none")
+_ELECTS = ("sum", "count", "none")
+
+
+def read_decimal(value: Any) -> Decimal:
+    """Read a finite number as the Decimal of its shortest representation, so that 1 - 0.9 is 0.1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        raise ValueError("not a number")
+    try:
+        number = Decimal(repr(float(value)) if isinstance(value, float) else value)
+    except InvalidOperation:
+        raise ValueError("not a number") from None
+    if not number.is_finite() or math.isinf(float(number)):
+        raise ValueError("not a finite number")
+    return number
+
+
+def number_text(value: float) -> str:
+    """Write a number so that it parses back to itself and holds no character of the spec's syntax."""
+    text = repr(value)
+    return text.removesuffix(".0").replace("e+", "e")
+
+
+def _number(value: Decimal) -> float:
+    return float(value) + 0.0  # turns -0.0 into 0.0
+
+
+def read_number(value: Any) -> float:
+    """Read any finite number."""
+    return _number(read_decimal(value))
+
+
+def read_numbers(value: Any) -> tuple[Decimal, ...]:
+    """Read one number, `a+b+c`, or a list of numbers."""
+    if isinstance(value, str):
+        value = re.split(r"(?<![eE])\+", value.strip())  # the plus of 1e+16 is part of a number
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if not value:
+            raise ValueError("an empty list")
+        return tuple(read_decimal(item) for item in value)
+    return (read_decimal(value),)
+
+
+def _read_weights(value: Any) -> tuple[float, ...]:
+    return tuple(_number(w) for w in read_numbers(value))
+
+
+def _read_density(value: Any) -> tuple[float, ...]:
+    numbers = tuple(_number(d) for d in read_numbers(value))
+    if not all(0 < d <= 1 for d in numbers):
+        raise ValueError("a density is in (0, 1] (a drop rate in [0, 1))")
+    return numbers
+
+
+def _read_epsilon(value: Any) -> float:
+    number = read_number(value)
+    if not 0 <= number < 0.5:
+        raise ValueError("an epsilon is in [0, 0.5) (a window size in [0, 1))")
+    return number
+
+
+def _read_bool(value: Any) -> bool:
+    if isinstance(value, str):
+        value = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
+        return bool(value)
+    raise ValueError("true or false")
+
+
+def _read_choice(value: Any, choices: Sequence[str]) -> str:
+    text = "none" if value is None else str(value).strip().lower()
+    if text not in choices:
+        raise ValueError(f"not a choice{nearest(text, choices)}")
+    return text
+
+
+def _read_rescale(value: Any) -> str:
+    """1 and 0 are the authors' `rescale` flag."""
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
+        value = "inverse_keep" if value else "none"
+    elif isinstance(value, str):
+        value = {"1": "inverse_keep", "true": "inverse_keep", "0": "none", "false": "none"}.get(value.lower(), value)
+    return _read_choice(value, _RESCALES)
+
+
+def _read_elect(value: Any) -> str:
+    return _read_choice(value, _ELECTS)
+
+
+def _read_method(value: Any) -> str:
+    text = str(value).strip()
+    if text not in METHODS:
+        raise ValueError(f"no such method{nearest(text, METHODS)}")
+    return text
+
+
+def _read_seed(value: Any) -> int:
+    number = read_decimal(value)
+    if number != number.to_integral_value() or not 0 <= number < 2**64:
+        raise ValueError("a seed is a whole number in [0, 2^64)")
+    return int(number)
+
+
+def _read_dtype(value: Any) -> str | None:
+    text = str(value).strip().lower().removeprefix("torch.")
+    if text == "auto":
+        return None
+    if text not in _DTYPES:
+        raise ValueError(f"not a dtype to merge into{nearest(text, ('float32', 'float16', 'bfloat16', 'auto'))}")
+    return _DTYPES[text]
+
+
+def _read_source(value: Any) -> Source:
+    if isinstance(value, Source):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name")
+    return Source.parse(str(value))
+
+
+def _read_expert(value: Any) -> tuple[Source, float | None]:
+    """Read `source[:weight]`, or a mapping with `source` (or `model`) and `weight`."""
+    if isinstance(value, Mapping):
+        unknown = set(value) - {"source", "model", "weight"}
+        sources = [value[k] for k in ("source", "model") if k in value]
+        if unknown or len(sources) != 1:
+            raise ValueError("an expert in a list is 'source[:weight]' or {source: ..., weight: ...}")
+        weight = None if value.get("weight") is None else read_number(value["weight"])
+        return _read_source(sources[0]), weight
+    if isinstance(value, str):
+        head, colon, tail = value.strip().rpartition(":")
+        if colon and head and head != "zoo" and _is_number(tail):
+            return Source.parse(head), read_number(tail)
+    return _read_source(value), None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_experts(value: Any) -> tuple[tuple[Source, float | None], ...]:
+    """Read `a[:w]+b[:w]`, a list of such items, or a mapping from source to weight."""
+    if isinstance(value, Mapping):
+        value = [{"source": source, "weight": weight} for source, weight in value.items()]
+    elif not isinstance(value, Sequence) or isinstance(value, str):
+        value = str(value).split("+") if value is not None else []
+    if not value:
+        raise ValueError("at least one expert is needed")
+    return tuple(_read_expert(item) for item in value)
+
+
+def _read_name(value: Any) -> str:
+    text = decode(str(value).strip())
+    if not text:
+        raise ValueError("a name cannot be empty")
+    return text
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a spec.
+
+    `read` turns a given value into the stored one or raises ValueError with what is allowed; `used` says whether a
+    method uses the key; `none_is_absent` says that a None (of Python, JSON, YAML) counts as not given.
+    """
+
+    meaning: str
+    read: Callable[[Any], Any]
+    used: Callable[[Method], bool] = lambda method: True
+    none_is_absent: bool = False
+
+
+@dataclass(frozen=True)
+class OtherName:
+    """Another name of a key, with how its value becomes the key's."""
+
+    key: str
+    meaning: str
+    convert: Callable[[Any], Any] = lambda value: value
+
+
+def _complement(value: Any) -> list[Decimal]:
+    return [1 - number for number in _numbers_in(value, 0, 1, "a drop rate is in [0, 1)")]
+
+
+def _half(value: Any) -> Decimal:
+    (number,) = _numbers_in(value, 0, 1, "a window size is in [0, 1)", most=1)
+    return number / 2
+
+
+def _numbers_in(value: Any, low: int, high: int, allowed: str, most: int | None = None) -> tuple[Decimal, ...]:
+    numbers = read_numbers(value)
+    if not all(low <= n < high for n in numbers) or (most and len(numbers) > most):
+        raise ValueError(allowed)
+    return numbers
+
+
+KEYS: dict[str, Key] = {
+    "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base", _read_source),
+    "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
+    "merge_method": Key("a row of the methods' table", _read_method),
+    "weights": Key("weight of each expert's delta before the election; one for all or one each, default 1",
+                   _read_weights, lambda m: m.kind != "passthrough", none_is_absent=True),
+    "density": Key("share of delta parameters kept, in (0, 1]; one for all or one each", _read_density,
+                   lambda m: m.drops, none_is_absent=True),
+    "epsilon": Key("half-width of the range of keep probabilities around the density", _read_epsilon,
+                   lambda m: m.magprune, none_is_absent=True),
+    "lambda": Key("scale of the merged delta, default 1", read_number, lambda m: m.scaling == "lambda"),
+    "rescale": Key("how kept values make up for dropped ones: inverse_keep (1 / keep probability), l1 (match the L1 norm), none",
+                   _read_rescale, lambda m: m.drops),
+    "elect": Key("sign election: by the sum of the deltas, by count, or none", _read_elect, lambda m: m.kind == "delta"),
+    "normalize": Key("divide by the sum of the weights that agree", _read_bool, lambda m: m.kind in ("delta", "linear")),
+    "seed": Key("seed of the random draws, default 42", _read_seed, lambda m: m.random),
+    "dtype": Key("dtype of the merged weights, default the base's", _read_dtype, none_is_absent=True),
+    "tokenizer": Key("source of the tokenizer, default the base", _read_source, none_is_absent=True),
+    "chat_template": Key("source of the chat template, default the tokenizer's own", _read_source, none_is_absent=True),
+    "name": Key("what tables call the merge, default made from the method and its numbers", _read_name, none_is_absent=True),
+}  # fmt: skip
+
+OTHER_NAMES: dict[str, OtherName] = {
+    "base_model": OtherName("base", "base"),
+    "models": OtherName("experts", "experts"),
+    "method": OtherName("merge_method", "merge_method"),
+    "drop_rate": OtherName("density", "1 - density", _complement),
+    "window_size": OtherName("epsilon", "2 * epsilon (what the DELLA paper calls epsilon)", _half),
+    "lambda_factor": OtherName("lambda", "lambda"),
+    "lambda_": OtherName("lambda", "lambda"),
+}

@@ -1,0 +1,17 @@
+"""Naming the nearest valid name in an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["nearest"]
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest valid names, else "; one of: ..." with all of them."""
+    valid = list(valid)
+    close = difflib.get_close_matches(name.lower(), valid, n=2, cutoff=0.6)
+    if close:
+        return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "; one of: " + ", ".join(valid)
