@@ -1,0 +1,132 @@
+"""Whether base and experts fit together, found out from the headers before any weight is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from della_bench.checkpoint.canonical import align, parameters
+from della_bench.checkpoint.reader import Checkpoint, TensorInfo
+from della_bench.checkpoint.tokenizers import tokenizer_difference
+from della_bench.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Fit", "check_fit"]
+
+log = logging.getLogger(__name__)
+
+# Keys of config.json that say nothing of what a model computes.
+_BOOKKEEPING = frozenset({
+    "_name_or_path", "_attn_implementation", "architectures", "bos_token_id", "dtype", "eos_token_id", "pad_token_id",
+    "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache", "vocab_size",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an expert's tensors fit the base's: `names` maps each base parameter to its name in the expert."""
+
+    expert: Checkpoint
+    names: dict[str, str]
+    base: dict[str, TensorInfo] = field(repr=False)
+
+    def load(self, name: str, base_tensor: torch.Tensor) -> torch.Tensor:
+        """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's."""
+        import torch
+
+        tensor = self.expert.load(self.names[name])
+        rows, own = base_tensor.shape[:1], tensor.shape[:1]
+        if tensor.shape == base_tensor.shape or rows <= own:
+            return tensor[: base_tensor.shape[0]] if tensor.shape != base_tensor.shape else tensor
+        return torch.cat([tensor, base_tensor[own[0] :].to(tensor.dtype)])
+
+
+def check_fit(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[Fit]:
+    """Return how each expert fits the base.
+
+    Raises CheckpointError that lists every mismatch of every expert: another architecture, quantised weights, missing,
+    unexpected or differently shaped parameters. Differences that a merge survives (dtype, config, tokenizer,
+    vocabulary rows) are logged as warnings, once each.
+    """
+    faults: list[str] = []
+    for checkpoint in dict.fromkeys([base, *experts]):
+        if checkpoint.config.get("quantization_config"):
+            faults.append(f"{checkpoint.label}: quantised weights cannot be merged; give the model in float")
+    wanted = parameters(base)
+    fits: dict[Checkpoint, Fit] = {}
+    for expert in dict.fromkeys(experts):
+        if expert.model_type != base.model_type:
+            faults.append(f"{expert.label}: is a {expert.model_type}, but {base.label} is a {base.model_type}")
+            continue
+        fits[expert] = _fit_one(base, wanted, expert, faults)
+    if faults:
+        raise CheckpointError("base and experts do not fit together:\n" + "\n".join(faults))
+    for fit in fits.values():
+        _warn(base, fit)
+    return [fits[expert] for expert in experts]
+
+
+def _fit_one(base: Checkpoint, wanted: dict[str, TensorInfo], expert: Checkpoint, faults: list[str]) -> Fit:
+    own = parameters(expert)
+    names = align(wanted, own)
+    for name, info in wanted.items():
+        if not info.is_float:
+            continue  # comes from the base
+        if name not in names:
+            faults.append(f"{expert.label}: {name} is missing; the base has {info}")
+            continue
+        found = own[names[name]]
+        if not found.is_float:
+            faults.append(f"{expert.label}: {name} is {found}, which cannot be merged; the base has {info}")
+        elif found.shape != info.shape and not _is_vocabulary(info, base, found, expert):
+            faults.append(f"{expert.label}: {name} is {found}; the base has {info}")
+    taken = set(names.values())
+    faults += [
+        f"{expert.label}: {name} is {info}; the base has no such parameter"
+        for name, info in own.items()
+        if name not in taken and info.is_float
+    ]
+    return Fit(expert, names, wanted)
+
+
+def _is_vocabulary(info: TensorInfo, base: Checkpoint, found: TensorInfo, expert: Checkpoint) -> bool:
+    """Whether two tensors differ only in how many tokens there are: rows of an embedding or of a head."""
+    if not info.shape or not found.shape or info.shape[1:] != found.shape[1:]:
+        return False
+    return info.shape[0] == _vocab_size(base.config) and found.shape[0] == _vocab_size(expert.config)
+
+
+def _vocab_size(config: dict[str, Any]) -> int | None:
+    return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+
+
+def _warn(base: Checkpoint, fit: Fit) -> None:
+    expert, infos = fit.expert, fit.expert.tensors
+    shared = {name: infos[own] for name, own in fit.names.items() if fit.base[name].is_float}
+    for name, found in shared.items():
+        if found.shape != (shape := fit.base[name].shape):
+            done = "its extra rows are left out" if found.shape[0] > shape[0] else "the missing rows are the base's"
+            log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, found.shape, shape, done)
+    notes = []
+    if dtypes := sorted({f"{i.dtype} for {fit.base[n].dtype}" for n, i in shared.items() if i.dtype != fit.base[n].dtype}):
+        notes.append(f"dtypes ({', '.join(dtypes)})")
+    keys = sorted(
+        key
+        for key in (base.config.keys() | expert.config.keys()) - _BOOKKEEPING
+        if base.config.get(key) != expert.config.get(key)
+    )
+    if keys:
+        notes.append("config (" + ", ".join(f"{k}: {expert.config.get(k)} for {base.config.get(k)}" for k in keys) + ")")
+    if notes:
+        log.warning("%s differs from the base in %s; the merge is the base's there", expert.label, " and ".join(notes))
+    if difference := tokenizer_difference(base, expert):
+        log.warning(
+            "%s: its tokenizer differs from the base's (%s); the base's is used unless tokenizer= or chat_template= "
+            "names another source",
+            expert.label,
+            difference,
+        )

@@ -1,0 +1,66 @@
+"""From a source to a folder on this machine, downloading from the Hugging Face hub where it must."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from della_bench import zoo
+from della_bench.errors import CheckpointError
+from della_bench.spec.source import Source
+
+__all__ = ["resolve"]
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_WANTED = ["*.json", "*.model", "*.txt", "*.jinja"]
+_UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]
+
+
+def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = False) -> Path:
+    """Return the folder of a source's files.
+
+    An existing folder wins over a hub id of the same text. From the hub only weights in safetensors (unless `weights`
+    is false), config and tokenizer are taken, with `trust_remote_code` also the repository's own modules.
+
+    Raises CheckpointError: exit code 2 where the source is wrong, 1 where the hub cannot be reached.
+    """
+    if source.scheme == "zoo":
+        return zoo.folder(source.place)
+    folder = Path(source.place).expanduser()
+    if source.revision is None and folder.exists():
+        if not folder.is_dir():
+            raise CheckpointError(f"{source}: a file; a source is the folder that holds config.json and the weights")
+        return folder
+    if not _HUB_ID.fullmatch(source.place):
+        raise CheckpointError(f"{source}: no such folder, and not a hub id (org/name)")
+    wanted = [*_WANTED, *(["*.safetensors"] if weights else []), *(["*.py"] if trust_remote_code else [])]
+    return _download(source, wanted)
+
+
+def _download(source: Source, patterns: list[str]) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        found = snapshot_download(
+            source.place, revision=source.revision, allow_patterns=patterns, ignore_patterns=_UNWANTED
+        )
+    except errors.GatedRepoError:
+        raise CheckpointError(
+            f"{source}: a gated repository; ask for access on https://huggingface.co/{source.place}, "
+            f"then log in with `hf auth login`"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"{source}: the hub has no revision {source.revision!r} of {source.place}") from None
+    except errors.RepositoryNotFoundError:
+        raise CheckpointError(
+            f"{source}: no such folder, and no such repository on the hub; if it is private, log in with `hf auth login`"
+        ) from None
+    except errors.HFValidationError as error:
+        raise CheckpointError(f"{source}: no such folder, and not a hub id: {error}") from None
+    except Exception as error:  # every transport has its own: a refused connection, a proxy, offline mode
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{source}: no such folder here, and the hub could not be asked ({type(error).__name__}: {reason})",
+            exit_code=1,
+        ) from error
+    return Path(found)
