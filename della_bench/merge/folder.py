@@ -1,0 +1,201 @@
+"""A merge as a checkpoint folder, for those who want to keep it: the one place that writes weights to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import della_bench
+from della_bench.checkpoint import TensorInfo, resolve
+from della_bench.errors import MergeError, SpecError
+from della_bench.merge.stream import Merge
+
+__all__ = ["write_folder"]
+
+_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+_CONFIGS = ("generation_config.json",)
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "chat_template.jinja",
+)  # fmt: skip
+
+
+def write_folder(
+    merge: Merge,
+    out: Path,
+    *,
+    device: torch.device | str = "cpu",
+    max_shard_bytes: int = 5 * 10**9,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Write the merge with config, tokenizer and a model card as a folder that transformers and vLLM load.
+
+    It is written beside its final name and renamed when it is whole, so that a folder of that name is always complete.
+    Tensors go to disk one at a time, as they are merged.
+
+    Raises SpecError where `out` exists and `overwrite` is not set, MergeError (naming the tensor) where the disk fails;
+    nothing is left behind then.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise SpecError(f"{out}: exists already; choose another folder, or allow it to be replaced")
+    parent = out.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
+    try:
+        _write_weights(merge, partial, device, max_shard_bytes, progress)
+        _write_config(merge, partial)
+        _copy_tokenizer(merge, partial)
+        (partial / "README.md").write_text(_card(merge), encoding="utf-8")
+        partial.chmod(0o777 & ~_umask())
+        if out.is_dir():
+            shutil.rmtree(out)
+        elif out.exists():
+            out.unlink()
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return out
+
+
+def _write_weights(merge: Merge, folder: Path, device: Any, max_shard_bytes: int, progress: bool) -> None:
+    infos = {name: merge.info(name) for name in merge.names}
+    shards = _plan(infos, max_shard_bytes)
+    files = ["model.safetensors"]
+    if len(shards) > 1:
+        files = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+        index = {
+            "metadata": {"total_size": sum(map(_size, infos.values()))},
+            "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
+        }
+        _write_json(folder / "model.safetensors.index.json", index)
+    with tqdm(total=len(infos), desc=f"Merging by {merge.spec.merge_method}", unit="tensor", disable=not progress) as bar:
+        for file, names in zip(files, shards, strict=True):
+            _write_shard(folder / file, {name: infos[name] for name in names}, merge, device, bar.update)
+
+
+def _plan(infos: dict[str, TensorInfo], max_bytes: int) -> list[list[str]]:
+    """Split the names, in order, into shards of at most `max_bytes` (one tensor at least)."""
+    shards: list[list[str]] = []
+    room = 0
+    for name, info in infos.items():
+        if not shards or _size(info) > room:
+            shards.append([])
+            room = max_bytes
+        shards[-1].append(name)
+        room -= _size(info)
+    return shards
+
+
+def _write_shard(
+    path: Path, infos: dict[str, TensorInfo], merge: Merge, device: Any, done: Callable[[], Any]
+) -> None:
+    """Write one safetensors file: the header's length (8 bytes, little-endian), the header, the tensors' bytes.
+
+    safetensors' own writer wants all tensors of a file in memory at once. The widest dtypes come first, which keeps
+    every tensor aligned.
+    """
+    names = sorted(infos, key=lambda name: -_BYTES.get(infos[name].dtype, 1))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", "della_bench": str(merge.spec)}}
+    end = 0
+    for name in names:
+        start, end = end, end + _size(infos[name])
+        header[name] = {"dtype": infos[name].dtype, "shape": list(infos[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    name = "the header"
+    try:
+        with path.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name, tensor in merge.stream(device, names):
+                file.write(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                done()
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise MergeError(f"{path.name}: writing {name} failed: {error.strerror or error}") from error
+
+
+def _size(info: TensorInfo) -> int:
+    return torch.Size(info.shape).numel() * _BYTES.get(info.dtype, 1)
+
+
+def _write_config(merge: Merge, folder: Path) -> None:
+    config = dict(merge.base.config)
+    if merge.spec.dtype:
+        config["torch_dtype" if "torch_dtype" in config else "dtype"] = merge.spec.dtype
+    _write_json(folder / "config.json", config)
+    _copy(merge.base.folder, folder, (*_CONFIGS, *(path.name for path in merge.base.folder.glob("*.py"))))
+
+
+def _copy_tokenizer(merge: Merge, folder: Path) -> None:
+    spec = merge.spec
+    source = merge.base.folder if spec.tokenizer is None else resolve(spec.tokenizer, weights=False)
+    if spec.chat_template is None:
+        _copy(source, folder, _TOKENIZER_FILES)
+        return
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.chat_template = AutoTokenizer.from_pretrained(resolve(spec.chat_template, weights=False)).chat_template
+    tokenizer.save_pretrained(folder)
+
+
+def _copy(source: Path, folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _card(merge: Merge) -> str:
+    spec = merge.spec
+    sources = [spec.base, *dict.fromkeys(spec.experts)]
+    hub = [s.place for s in sources if not s.scheme and not Path(s.place).exists()]
+    front = ["---", "library_name: transformers", "tags: [merge, della_bench]"]
+    front += ["base_model:", *(f"- {json.dumps(place)}" for place in hub)] if hub else []
+    lines = [
+        *front,
+        "---",
+        "",
+        f"# {spec.display_name}",
+        "",
+        f"Merged by `{spec.merge_method}`: {spec.method.summary} ({spec.method.source}).",
+        "",
+        "```yaml",
+        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in spec.as_keys(effective=True).items()),
+        "```",
+        "",
+        f"Made with della_bench {della_bench.__version__}; digest of the spec `{spec.digest}`. The same spec on the same",
+        "files gives the same bits:",
+        "",
+        "```",
+        f"della-bench merge '{spec}' -o DIR",
+        "```",
+        "",
+        "To evaluate the merge without writing it:",
+        "",
+        "```",
+        f"lm_eval --model della_merged --model_args '{spec}' --tasks ...",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,51 @@
+"""Methods on whole weights instead of deltas: linear and slerp. All tensors are float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from della_bench.merge.exact import exact_sum
+
+__all__ = ["linear", "slerp"]
+
+_NEARLY_PARALLEL = 0.9995
+
+
+def linear(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normalize: bool) -> torch.Tensor:
+    """Return the weighted sum of the experts, divided by the sum of the weights if `normalize` (0 counts as 1).
+
+    Wortsman et al. 2022, "Model soups". Added from left to right, each product and sum rounded once.
+    """
+    total = experts[0] * weights[0]
+    divisor = _float32(weights[0])
+    for expert, weight in zip(experts[1:], weights[1:], strict=True):
+        total = total + expert * weight
+        divisor = _float32(divisor + _float32(weight))
+    return total / (divisor or 1.0) if normalize else total
+
+
+def slerp(base: torch.Tensor, expert: torch.Tensor, t: float) -> torch.Tensor:
+    """Return the spherical interpolation from base (t = 0) to expert (t = 1).
+
+    Shoemake 1985, over the flattened tensors. Where they are nearly parallel (|cosine| > 0.9995), or one is zero, the
+    straight line is taken. Norms and the dot product are exact sums; the two coefficients are rounded to float32.
+    """
+    if t in (0, 1):
+        return expert if t else base
+    a, b = base.to(torch.float64), expert.to(torch.float64)
+    # A product of two float32 values is exact in float64, so that only the quotient is rounded.
+    norms = math.sqrt(exact_sum(a * a)) * math.sqrt(exact_sum(b * b))
+    cosine = float(exact_sum(a * b)) / norms if norms else 1.0
+    if abs(cosine) > _NEARLY_PARALLEL:
+        left, right = 1 - t, t
+    else:
+        angle = math.acos(cosine)
+        left, right = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+    return base * _float32(left) + expert * _float32(right)
+
+
+def _float32(number: float) -> float:
+    return torch.tensor(number, dtype=torch.float32).item()
