@@ -1,0 +1,62 @@
+"""Splitting what stands after --model_args into the merge's spec and the engine's own arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from della_bench.errors import SpecError
+from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
+from della_bench.spec.suggest import nearest
+
+__all__ = ["SPEC_NAMES", "doubled_names", "split_arguments"]
+
+SPEC_NAMES = frozenset({*KEYS, *OTHER_NAMES, "config"})
+
+# Arguments of lm-eval's model types that make no sense on a merge, with what to write instead.
+_REFUSED = {
+    "pretrained": "a merge has no single checkpoint; write base=... and experts=...",
+    "revision": "a revision belongs to a source: base=org/name@revision",
+    "subfolder": "a source is a whole repository or folder",
+    "peft": "an adapter is an expert, not an argument",
+    "delta": "a delta is what an expert minus the base is; give the expert",
+    "gguf_file": "a merge reads safetensors",
+    "autogptq": "quantised weights cannot be merged",
+    "gptqmodel": "quantised weights cannot be merged",
+}
+
+
+def split_arguments(
+    arguments: Mapping[str, Any], known: Collection[str], *, engine: str
+) -> tuple[MergeSpec, dict[str, Any]]:
+    """Return the spec and the engine's arguments.
+
+    known: names that the engine takes. A name that is both (tokenizer, dtype) is the spec's.
+
+    Raises SpecError with all faults of the spec, all arguments that are refused on a merge, and all unknown ones.
+    """
+    ours = {name: value for name, value in arguments.items() if name in SPEC_NAMES}
+    rest = {name: value for name, value in arguments.items() if name not in SPEC_NAMES}
+    faults = [
+        f"{name}={rest.pop(name)!r}: not on a merge: {why}"
+        for name, why in _REFUSED.items()
+        if rest.get(name) not in (None, False)
+    ]
+    rest = {name: value for name, value in rest.items() if name not in _REFUSED}
+    if (wanted := rest.pop("engine", engine)) != engine:
+        faults.append(f"engine={wanted!r}: not available; this model type runs engine={engine}")
+    valid = sorted({*SPEC_NAMES, *known, "engine"})
+    faults += [f"{name}={rest[name]!r}: unknown argument{nearest(name, valid)}" for name in rest if name not in known]
+    try:
+        spec = MergeSpec.parse(ours)
+    except SpecError as error:
+        raise SpecError([*faults, *error.faults]) from None
+    if faults:
+        raise SpecError(faults)
+    return spec, rest
+
+
+def doubled_names(text: str) -> list[str]:
+    """Return a fault for each key that an argument string `key=value,...` gives twice."""
+    names = [item.partition("=")[0].strip() for item in text.split(",") if item]
+    return [f"{name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]

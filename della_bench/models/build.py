@@ -1,0 +1,91 @@
+"""From a merge to a live transformers model: tensors stream to their device and are adopted without a copy."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from della_bench.errors import CheckpointError
+from della_bench.merge.stream import Merge
+
+if TYPE_CHECKING:
+    import transformers
+
+__all__ = ["build_model", "merged_dtype", "merged_state_dict", "model_class"]
+
+log = logging.getLogger(__name__)
+
+
+def merged_dtype(merge: Merge) -> torch.dtype:
+    """Return the dtype of the merged model: the spec's, else the one that most of the base's weights have."""
+    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    if merge.spec.dtype:
+        dtype: torch.dtype = getattr(torch, merge.spec.dtype)
+        return dtype
+    counts: dict[str, int] = {}
+    for info in merge.base.tensors.values():
+        counts[info.dtype] = counts.get(info.dtype, 0) + torch.Size(info.shape).numel() * info.is_float
+    return names[max(counts, key=counts.__getitem__)]
+
+
+def merged_state_dict(merge: Merge, device: torch.device | str, *, progress: bool = True) -> dict[str, torch.Tensor]:
+    """Return all merged tensors on `device`, by their names in the base's checkpoint."""
+    bar = tqdm(merge.names, desc=f"Merging by {merge.spec.merge_method}", unit="tensor", disable=not progress)
+    return dict(merge.stream(device, bar))
+
+
+def model_class(config: Any, auto_class: Any, folder: str) -> type[transformers.PreTrainedModel]:
+    """Return the concrete class that an Auto class would load for a config, the repository's own code included.
+
+    Only a concrete class takes a state dict in the place of a checkpoint; the Auto classes insist on a path.
+    """
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+    from transformers.models.auto import auto_factory
+
+    remote = getattr(config, "auto_map", {}).get(auto_class.__name__)
+    if type(config) in auto_class._model_mapping:
+        found = auto_factory._get_model_class(config, auto_class._model_mapping)
+    elif remote:
+        found = get_class_from_dynamic_module(remote, folder)
+    else:
+        raise CheckpointError(f"{folder}: transformers knows no {auto_class.__name__} for {type(config).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def build_model(
+    merge: Merge,
+    config: Any,
+    auto_class: Any,
+    device: torch.device | str,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> transformers.PreTrainedModel:
+    """Merge onto `device` and return the model, in evaluation mode.
+
+    config: the base's. options: further arguments of `from_pretrained` (device_map, attn_implementation, ...). Peak
+    memory is the merged model plus the sources of one tensor.
+
+    Raises CheckpointError when the model has a parameter that no merged tensor fills.
+    """
+    cls = model_class(config, auto_class, str(merge.base.folder))
+    config.name_or_path = merge.spec.display_name
+    model, info = cls.from_pretrained(
+        None,
+        config=config,
+        state_dict=merged_state_dict(merge, device, progress=progress),
+        dtype=merged_dtype(merge),
+        output_loading_info=True,
+        **options,
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise CheckpointError(
+            f"{merge.base.label}: {cls.__name__} has parameters that the checkpoint lacks: {', '.join(missing)}"
+        )
+    if unexpected := sorted(info["unexpected_keys"]):
+        log.warning("%s: %s has no place for %s: left out", merge.base.label, cls.__name__, ", ".join(unexpected))
+    model.eval()
+    return model  # type: ignore[no-any-return]
