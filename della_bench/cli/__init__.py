@@ -1,0 +1,65 @@
+"""`della-bench`: the command line. One file a command; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import della_bench
+from della_bench.cli import demo, merge, methods, spec
+from della_bench.errors import DellaBenchError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="della-bench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich is slow to import, and help must be quick
+    help="Merge language models in memory and evaluate the merge with lm-evaluation-harness.",
+    epilog="To evaluate: lm_eval --model della_merged --model_args SPEC --tasks TASKS",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"della-bench {della_bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("spec")(spec.spec)
+app.command("methods")(methods.methods)
+app.command("merge")(merge.merge)
+app.command("demo")(demo.demo)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; ends with 0, 2 for the user's mistakes, 1 for other errors.
+
+    `--debug` may stand anywhere.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments or os.environ.get("DELLA_BENCH_DEBUG", "0") not in ("", "0")
+    try:
+        app([argument for argument in arguments if argument != "--debug"], prog_name="della-bench")
+    except DellaBenchError as error:
+        if debug:
+            raise
+        from della_bench.plugin import render_error
+
+        typer.echo(render_error(error), err=True)
+        sys.exit(error.exit_code)

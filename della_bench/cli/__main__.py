@@ -1,0 +1,5 @@
+"""`python -m della_bench.cli`."""
+
+from della_bench.cli import main
+
+main()

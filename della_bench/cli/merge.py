@@ -1,0 +1,46 @@
+"""`della-bench merge`: the merge as a checkpoint folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from della_bench.cli.spec import SpecArgument
+
+__all__ = ["merge"]
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise typer.BadParameter("a size such as 5GB, 500MB or 2GiB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " "))
+
+
+def merge(
+    text: SpecArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")],
+    device: Annotated[str, typer.Option(help="Device to merge on.")] = "cpu",
+    max_shard_size: Annotated[str, typer.Option(help="Most bytes of one safetensors file.")] = "5GB",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Take a repository's own Python code along.")
+    ] = False,
+) -> None:
+    """Write a merge as a checkpoint folder that transformers and vLLM load.
+
+    Evaluating a merge needs no such folder: lm_eval --model della_merged merges in memory.
+    """
+    shard_bytes = _bytes(max_shard_size)
+    from della_bench.cli.console import show_warnings
+    from della_bench.merge.folder import write_folder
+    from della_bench.merge.stream import Merge
+    from della_bench.spec import MergeSpec
+
+    show_warnings()
+    merged = Merge(MergeSpec.parse(text), trust_remote_code=trust_remote_code)
+    write_folder(merged, out, device=device, max_shard_bytes=shard_bytes, overwrite=overwrite)
+    typer.echo(f"{out}: {merged.spec}")

@@ -1,0 +1,76 @@
+"""`della-bench spec`: what a spec means."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["SpecArgument", "spec"]
+
+SpecArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="key=value,key=value..., a JSON object, or a YAML file (this package's keys, or mergekit's format).",
+    ),
+]
+
+
+def spec(
+    text: SpecArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
+) -> None:
+    """Check a merge's spec and print it in canonical form, with its digest and what each key means.
+
+    No model is opened.
+    """
+    from della_bench.cli.console import show_warnings
+    from della_bench.spec import MergeSpec
+
+    show_warnings()
+    parsed = MergeSpec.parse(text)
+    if as_json:
+        _print_json(parsed)
+    else:
+        _print_table(parsed)
+
+
+def _print_json(parsed: object) -> None:
+    import json
+
+    from della_bench.spec import MergeSpec
+
+    assert isinstance(parsed, MergeSpec)
+    facts = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name}
+    typer.echo(json.dumps({**facts, "keys": parsed.as_keys(effective=True)}, indent=2, ensure_ascii=False))
+
+
+def _print_table(parsed: object) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from della_bench.cli.console import plain_table
+    from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
+
+    assert isinstance(parsed, MergeSpec)
+    row = parsed.method
+    console = Console()
+    console.print(Text(str(parsed)), soft_wrap=True)  # one line, to be pasted
+    console.print(f"\nname    {parsed.display_name}\ndigest  {parsed.digest}", highlight=False, soft_wrap=True)
+    console.print(f"method  {row.name}: {row.summary} ({row.source})", highlight=False, soft_wrap=True)
+    columns = {"drop": row.drop, "elect": row.elect, "normalize": row.normalize, "scaling": row.scaling}
+    console.print("        " + ", ".join(f"{k} {v}" for k, v in columns.items()), highlight=False)
+    table = plain_table("key", "value", "meaning")
+    values = parsed.as_keys(effective=True)
+    for key, what in KEYS.items():
+        if key in values:
+            value = values[key]
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            others = [
+                name if other.meaning == key else f"{name} = {other.meaning}"
+                for name, other in OTHER_NAMES.items()
+                if other.key == key and name != "lambda_"
+            ]
+            table.add_row(key, Text(shown), Text(what.meaning + f" (or: {', '.join(others)})" * bool(others)))
+    console.print(table)
