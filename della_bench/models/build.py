@@ -33,7 +33,8 @@ def merged_dtype(merge: Merge) -> torch.dtype:
 
 def merged_state_dict(merge: Merge, device: torch.device | str, *, progress: bool = True) -> dict[str, torch.Tensor]:
     """Return all merged tensors on `device`, by their names in the base's checkpoint."""
-    bar = tqdm(merge.names, desc=f"Merging by {merge.spec.merge_method}", unit="tensor", disable=not progress)
+    quiet = {} if progress else {"disable": True}  # where it is not given, TQDM_DISABLE decides
+    bar = tqdm(merge.names, desc=f"Merging by {merge.spec.merge_method}", unit="tensor", **quiet)
     return dict(merge.stream(device, bar))
 
 

@@ -108,9 +108,10 @@ class DellaMergedLM(HFLM):  # type: ignore[misc]
             )
         # A model that is spread over devices is merged on the CPU, tensor by tensor, and placed by transformers.
         spread = parallelize or tp_plan is not None or not isinstance(loading.get("device_map"), dict)
+        main = getattr(getattr(self, "accelerator", None), "is_main_process", True)
         log.info("merging %s", self.spec)
         self._model = build_model(
-            self.merge, self.config, self.AUTO_MODEL_CLASS, "cpu" if spread else self.device, **loading
+            self.merge, self.config, self.AUTO_MODEL_CLASS, "cpu" if spread else self.device, progress=main, **loading
         )
 
     @property

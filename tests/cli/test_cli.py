@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from della_bench.cli import main
+from della_bench.errors import SpecError
+from della_bench.merge.methods import METHODS
+from della_bench.spec import MergeSpec
+
+SPEC = "base=zoo:base,experts=zoo:math+zoo:code,drop_rate=0.3,window_size=0.14"
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", ["import della_bench.cli", "import della_bench", "import della_bench.spec"])
+def test_start_up_imports_neither_torch_nor_rich(command):
+    code = f"import sys; {command}; print([m for m in ('torch', 'transformers', 'lm_eval', 'rich') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_spec_prints_a_canonical_line_that_parses_back_first(capsys):
+    code, out, _ = run(capsys, "spec", SPEC)
+    assert code == 0
+    assert MergeSpec.parse(out.splitlines()[0]) == MergeSpec.parse(SPEC)
+    assert MergeSpec.parse(SPEC).digest in out
+    assert "drop_rate = 1 - density" in " ".join(out.split())
+
+
+def test_spec_as_json_holds_every_effective_key(capsys):
+    _, out, _ = run(capsys, "spec", SPEC, "--json")
+    assert MergeSpec.parse(json.loads(out)["keys"]) == MergeSpec.parse(SPEC)
+
+
+def test_methods_lists_each_row_in_one_line_with_its_source(capsys):
+    _, out, _ = run(capsys, "methods")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert all(line.endswith(row.source) for line, row in zip(lines, METHODS.values(), strict=True))
+
+
+def test_a_users_mistake_ends_with_2_and_one_message_on_stderr(capsys):
+    code, out, err = run(capsys, "spec", "base=zoo:base,experts=zoo:math,merge_method=dela,seed=x")
+    assert (code, out) == (2, "")
+    assert "did you mean 'della'" in err
+    assert "seed='x'" in err
+    assert "Traceback" not in err
+
+
+def test_debug_brings_the_error_itself(capsys):
+    with pytest.raises(SpecError):
+        main(["spec", "base=zoo:base", "--debug"])
+
+
+def test_a_missing_source_ends_with_2(capsys, tmp_path):
+    code, _, err = run(capsys, "merge", f"base={tmp_path}/no,experts=zoo:math,merge_method=linear", "-o", str(tmp_path / "o"))
+    assert code == 2
+    assert f"{tmp_path}/no" in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_hub_out_of_reach_ends_with_1(capsys, tmp_path):
+    code, _, err = run(capsys, "merge", "base=nobody/nothing,experts=zoo:math,merge_method=linear", "-o", str(tmp_path / "o"))
+    assert code == 1
+    assert "nobody/nothing" in err
+
+
+def test_merge_writes_a_folder(capsys, tmp_path, family):
+    spec = f"base={family['base']},experts={family['a']},merge_method=task_arithmetic"
+    code, out, _ = run(capsys, "merge", spec, "-o", str(tmp_path / "out"), "--max-shard-size", "20KB")
+    assert code == 0
+    assert spec in out
+    assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
+
+
+def test_a_size_that_is_none_is_named(capsys, tmp_path):
+    code, _, err = run(capsys, "merge", SPEC, "-o", str(tmp_path / "out"), "--max-shard-size", "big")
+    assert code == 2
+    assert "5GB" in err

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from della_bench.errors import MergeError, SpecError
+from della_bench.merge.folder import write_folder
+from della_bench.merge.stream import Merge
+from della_bench.spec import MergeSpec
+from tests import tiny
+
+
+def merge(family, **keys):
+    experts = [str(family["a"]), str(family["b"])]
+    defaults = {"merge_method": "della", "density": 0.7, "epsilon": 0.1}
+    return Merge(MergeSpec.parse(base=str(family["base"]), experts=experts, **{**defaults, **keys}))
+
+
+def parameters(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").state_dict()
+
+
+@pytest.mark.parametrize(("max_shard_bytes", "files"), [(5 * 10**9, 1), (20_000, 4)])
+def test_transformers_loads_the_streams_bits(family, tmp_path, max_shard_bytes, files):
+    made = merge(family)
+    folder = write_folder(made, tmp_path / "out", max_shard_bytes=max_shard_bytes, progress=False)
+    loaded = parameters(folder)
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in made.stream())
+    assert len(list(folder.glob("*.safetensors"))) == files
+    assert AutoTokenizer.from_pretrained(folder)("abc") == AutoTokenizer.from_pretrained(family["base"])("abc")
+
+
+def test_a_dtype_is_written_to_weights_and_config(family, tmp_path):
+    folder = write_folder(merge(family, dtype="float32"), tmp_path / "out", progress=False)
+    assert {tensor.dtype for tensor in parameters(folder).values()} == {torch.float32}
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_a_tied_model_loads_tied(tmp_path):
+    base = tiny.save(tiny.gpt2(), tmp_path / "base")
+    expert = tiny.save(tiny.perturbed(tiny.gpt2(), 1), tmp_path / "expert")
+    spec = MergeSpec.parse(base=str(base), experts=str(expert), merge_method="task_arithmetic")
+    model = AutoModelForCausalLM.from_pretrained(write_folder(Merge(spec), tmp_path / "out", progress=False))
+    assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
+
+
+def test_card_and_weights_hold_the_spec(family, tmp_path):
+    made = merge(family)
+    folder = write_folder(made, tmp_path / "out", progress=False)
+    card = (folder / "README.md").read_text()
+    assert str(made.spec) in card
+    assert made.spec.digest in card
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        assert MergeSpec.parse(file.metadata()["della_bench"]) == made.spec
+
+
+def test_another_chat_template_is_written(family, tmp_path):
+    other = tiny.save(tiny.llama(), tmp_path / "other", tiny.tokenizer(chat_template="{{ 1 }}"))
+    folder = write_folder(merge(family, chat_template=str(other)), tmp_path / "out", progress=False)
+    assert AutoTokenizer.from_pretrained(folder).chat_template == "{{ 1 }}"
+
+
+def test_a_folder_that_exists_is_kept_unless_it_may_be_replaced(family, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").touch()
+    with pytest.raises(SpecError, match="exists already"):
+        write_folder(merge(family), out, progress=False)
+    assert [path.name for path in out.iterdir()] == ["mine"]
+    write_folder(merge(family), out, overwrite=True, progress=False)
+    assert not (out / "mine").exists()
+    assert (out / "model.safetensors").is_file()
+
+
+def test_a_failure_names_the_tensor_and_leaves_nothing_behind(family, tmp_path, monkeypatch):
+    made = merge(family)
+    original = made.tensor
+
+    def full_disk(name, device="cpu"):
+        if name == "model.norm.weight":
+            raise OSError(28, "No space left on device")
+        return original(name, device)
+
+    monkeypatch.setattr(made, "tensor", full_disk)
+    with pytest.raises(MergeError, match=r"No space left"):
+        write_folder(made, tmp_path / "here" / "out", progress=False)
+    assert list((tmp_path / "here").iterdir()) == []
