@@ -20,6 +20,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *anchor` gives defaults; keys beside it win over them
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
@@ -34,13 +36,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises SpecError naming the file (and the line, where there is one) when it cannot be read, is empty, is broken or
     holds something else.
     """
-    path = Path(path).expanduser()
     try:
-        with path.open(encoding="utf-8") as file:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
             data = yaml.load(file, _StrictLoader)
-    except OSError as error:
-        raise SpecError(f"config={path}: cannot be read: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~user where there is no such user
+        raise SpecError(f"config={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
         raise SpecError(f"config={path}: not YAML: {' '.join(str(error).split())}") from None
     if data is None:
         raise SpecError(f"config={path}: the file is empty; it needs at least base and experts")

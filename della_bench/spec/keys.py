@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from della_bench.merge.methods import METHODS, Method
 from della_bench.spec.source import Source, decode
 from della_bench.spec.suggest import nearest
 
-__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "number_text"]
+__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "number_text", "read_bool"]
 
 _DTYPES = {
     "float32": "float32", "fp32": "float32", "float": "float32",
@@ -81,7 +82,8 @@ def _read_epsilon(value: Any) -> float:
     return number
 
 
-def _read_bool(value: Any) -> bool:
+def read_bool(value: Any) -> bool:
+    """Read true, false, 1 or 0."""
     if isinstance(value, str):
         value = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
     if isinstance(value, (bool, int, float)) and value in (0, 1):
@@ -135,6 +137,8 @@ def _read_dtype(value: Any) -> str | None:
 def _read_source(value: Any) -> Source:
     if isinstance(value, Source):
         return value
+    if isinstance(value, os.PathLike):
+        return Source(os.fspath(value))
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name")
     return Source.parse(str(value))
@@ -151,7 +155,7 @@ def _read_expert(value: Any) -> tuple[Source, float | None]:
         return _read_source(sources[0]), weight
     if isinstance(value, str):
         head, colon, tail = value.strip().rpartition(":")
-        if colon and head and head != "zoo" and _is_number(tail):
+        if colon and _is_number(tail):
             return Source.parse(head), read_number(tail)
     return _read_source(value), None
 
@@ -168,6 +172,8 @@ def _read_experts(value: Any) -> tuple[tuple[Source, float | None], ...]:
     """Read `a[:w]+b[:w]`, a list of such items, or a mapping from source to weight."""
     if isinstance(value, Mapping):
         value = [{"source": source, "weight": weight} for source, weight in value.items()]
+    elif isinstance(value, (Source, os.PathLike)):
+        value = [value]
     elif not isinstance(value, Sequence) or isinstance(value, str):
         value = str(value).split("+") if value is not None else []
     if not value:
@@ -222,7 +228,8 @@ def _numbers_in(value: Any, low: int, high: int, allowed: str, most: int | None 
 
 
 KEYS: dict[str, Key] = {
-    "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base", _read_source),
+    "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base",
+                _read_source),
     "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
     "merge_method": Key("a row of the methods' table", _read_method),
     "weights": Key("weight of each expert's delta before the election; one for all or one each, default 1",
@@ -232,15 +239,17 @@ KEYS: dict[str, Key] = {
     "epsilon": Key("half-width of the range of keep probabilities around the density", _read_epsilon,
                    lambda m: m.magprune, none_is_absent=True),
     "lambda": Key("scale of the merged delta, default 1", read_number, lambda m: m.scaling == "lambda"),
-    "rescale": Key("how kept values make up for dropped ones: inverse_keep (1 / keep probability), l1 (match the L1 norm), none",
-                   _read_rescale, lambda m: m.drops),
-    "elect": Key("sign election: by the sum of the deltas, by count, or none", _read_elect, lambda m: m.kind == "delta"),
-    "normalize": Key("divide by the sum of the weights that agree", _read_bool, lambda m: m.kind in ("delta", "linear")),
+    "rescale": Key("how kept values make up for dropped ones: inverse_keep (1 / keep probability), "
+                   "l1 (match the L1 norm), none", _read_rescale, lambda m: m.drops),
+    "elect": Key("sign election: by the sum of the deltas, by count, or none", _read_elect,
+                 lambda m: m.kind == "delta"),
+    "normalize": Key("divide by the sum of the weights that agree", read_bool, lambda m: m.kind in ("delta", "linear")),
     "seed": Key("seed of the random draws, default 42", _read_seed, lambda m: m.random),
     "dtype": Key("dtype of the merged weights, default the base's", _read_dtype, none_is_absent=True),
     "tokenizer": Key("source of the tokenizer, default the base", _read_source, none_is_absent=True),
     "chat_template": Key("source of the chat template, default the tokenizer's own", _read_source, none_is_absent=True),
-    "name": Key("what tables call the merge, default made from the method and its numbers", _read_name, none_is_absent=True),
+    "name": Key("what tables call the merge, default made from the method and its numbers", _read_name,
+                none_is_absent=True),
 }  # fmt: skip
 
 OTHER_NAMES: dict[str, OtherName] = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from della_bench.errors import SpecError
+from della_bench.spec.keys import read_bool
 from della_bench.spec.source import encode
 from della_bench.spec.suggest import nearest
 
@@ -68,7 +69,7 @@ def translate(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     method = _METHODS.get(str(name))
     if method is None:
         faults.append(f"merge_method={name!r}: not supported{nearest(str(name), _METHODS)}")
-        method = _METHODS["linear"]
+        method = _METHODS["passthrough"]  # asks the least of what follows
     shared = data.get("parameters") or {}
     if not isinstance(shared, Mapping):
         faults.append(f"parameters={shared!r}: not a mapping")
@@ -84,11 +85,20 @@ def translate(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     return out
 
 
-def _models(data: Mapping[str, Any], method: _Method, faults: list[str]) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
-    """Return the base and the other models with their parameters; a base listed among them is no expert of a delta."""
+def _models(
+    data: Mapping[str, Any], method: _Method, faults: list[str]
+) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the base and the other models with their parameters.
+
+    A base listed among the models is no expert of a delta. For linear it is one, listed or not.
+    """
     base = data.get("base_model")
     found: list[tuple[str, dict[str, Any]]] = []
-    for index, item in enumerate(data.get("models") or []):
+    listed = data.get("models") or []
+    if not isinstance(listed, list):
+        faults.append(f"models={listed!r}: not a list of models")
+        listed = []
+    for index, item in enumerate(listed):
         source = item.get("model") if isinstance(item, Mapping) else item
         if not isinstance(source, str):
             faults.append(f"models[{index}]: not a mapping with a model's name")
@@ -97,10 +107,14 @@ def _models(data: Mapping[str, Any], method: _Method, faults: list[str]) -> tupl
             faults += [f"models[{index}].{k}: not a key of a model" for k in item if k not in ("model", "parameters")]
         parameters = (item.get("parameters") if isinstance(item, Mapping) else None) or {}
         faults += _parameter_faults(parameters, f"models[{index}].parameters", _PER_MODEL)
+        if not isinstance(parameters, Mapping):
+            parameters = {}
         if source != base or method.name in ("linear", "passthrough"):
             found.append((source, dict(parameters)))
     if base is None and method.name in ("linear", "passthrough") and found:
         base = found[0][0]  # mergekit takes config and tokenizer from the first model then
+    elif method.name == "linear" and isinstance(base, str) and all(source != base for source, _ in found):
+        found.append((base, {}))  # mergekit adds it, with the weight that all models share
     if base is None:
         faults.append(f"base_model: missing, and {method.name} needs it")
         base = "missing"
@@ -113,6 +127,8 @@ def _source(text: Any, where: str, faults: list[str]) -> str:
         return "missing"
     if "+" in text:
         faults.append(f"{where}={text!r}: a LoRA adapter after a plus sign is not supported")
+    if text.startswith("zoo:"):
+        return text  # mergekit has no zoo; a config to try things with may name it all the same
     place, at, revision = text.partition("@")
     return encode(place) + (f"@{encode(revision)}" if at else "")
 
@@ -122,7 +138,9 @@ def _parameter_faults(parameters: Any, where: str, known: tuple[str, ...]) -> li
         return [f"{where}={parameters!r}: not a mapping"]
     faults = []
     for key, value in parameters.items():
-        if key not in known:
+        if key in _GLOBAL and key not in known:
+            faults.append(f"{where}.{key}: of no effect here; mergekit reads it from the top-level parameters only")
+        elif key not in known:
             faults.append(f"{where}.{key}: not a parameter of the supported methods{nearest(str(key), known)}")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             faults.append(f"{where}.{key}: filters are not supported")
@@ -147,14 +165,18 @@ def _numbers(
         out["weights"] = shared.get("t")
     elif method.name != "passthrough":
         out["weights"] = each("weight", None)
-        faults += [f"models[{i}]: no weight, and mergekit needs one" for i, w in enumerate(out["weights"]) if w is None]
+        pairs = zip(models, out["weights"], strict=True)
+        faults += [f"models: {source} has no weight, and mergekit needs one" for (source, _), w in pairs if w is None]
     if method.normalize is not None:
         out["normalize"] = shared.get("normalize", method.normalize)
     if method.name not in ("linear", "slerp", "passthrough"):
         out["lambda"] = shared.get("lambda", 1.0)
     if method.rescale is not None:
         out["density"] = each("density", 1.0)
-        out["rescale"] = "l1" if shared.get("rescale", method.rescale) else "none"
+        try:
+            out["rescale"] = "l1" if read_bool(shared.get("rescale", method.rescale)) else "none"
+        except ValueError as error:
+            faults.append(f"parameters.rescale={shared['rescale']!r}: {error}")
     if method.epsilon:
         epsilons = each("epsilon", 0.15)
         if len(set(map(str, epsilons))) > 1:

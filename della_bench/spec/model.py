@@ -54,7 +54,9 @@ class MergeSpec:
     unused: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
-    def parse(cls, spec: str | os.PathLike[str] | Mapping[str, Any] | MergeSpec | None = None, /, **keys: Any) -> MergeSpec:
+    def parse(
+        cls, spec: str | os.PathLike[str] | Mapping[str, Any] | MergeSpec | None = None, /, **keys: Any
+    ) -> MergeSpec:
         """Read a spec from any of its forms.
 
         `spec` is `key=value,key=value...`, a JSON object as text, the path of a YAML file (ours or mergekit's), or a
@@ -97,7 +99,8 @@ class MergeSpec:
         """What tables call the merge: its name, or the method and its numbers."""
         if self.name is not None:
             return self.name
-        numbers = [f"{key}{text}" for key, text in self._texts().items() if key in ("density", "epsilon", "lambda", "weights")]
+        shown = ("density", "epsilon", "lambda", "weights")
+        numbers = [f"{key}{text}" for key, text in self._texts().items() if key in shown]
         return "-".join([self.merge_method, *numbers])
 
     @property
@@ -110,7 +113,8 @@ class MergeSpec:
     def as_keys(self, *, effective: bool = False) -> dict[str, Any]:
         """Return plain values by key, ready for `parse`, YAML or JSON.
 
-        Only keys that the method uses are there; with `effective`, those left at their default too.
+        Only keys that the method uses are there; with `effective`, those left at their default too. Sources and the
+        name are percent-encoded as in the string form.
         """
         row = self.method
         defaults: dict[str, Any] = {} if effective else self._defaults()
@@ -129,7 +133,7 @@ class MergeSpec:
             "dtype": self.dtype,
             "tokenizer": None if self.tokenizer is None else str(self.tokenizer),
             "chat_template": None if self.chat_template is None else str(self.chat_template),
-            "name": self.name,
+            "name": None if self.name is None else encode(self.name),
         }
         return {
             key: value
@@ -166,7 +170,7 @@ def _text(key: str, value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return number_text(value)
-    return encode(value) if key == "name" else str(value)
+    return str(value)
 
 
 def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list[str]) -> list[tuple[str, Any]]:
@@ -175,10 +179,12 @@ def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list
         return []
     if isinstance(spec, Mapping):
         return list(spec.items())
-    text = os.fspath(spec).strip()
+    if isinstance(spec, os.PathLike):
+        return [("config", os.fspath(spec))]
+    text = spec.strip()
     if text.startswith("{"):
         return list(read_json(text).items())
-    if isinstance(spec, os.PathLike) or ("=" not in text and Path(text).suffix in (".yaml", ".yml")):
+    if "=" not in text and Path(text).suffix in (".yaml", ".yml"):
         return [("config", text)]
     pairs = []
     for item in text.split(","):
@@ -192,6 +198,8 @@ def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list
 
 def _from_file(path: Any) -> dict[str, Any]:
     data = read_yaml(str(path))
+    if "config" in data:
+        raise SpecError(f"config={path}: names another config; put all keys into one file")
     return translate(data, f"config={path}") if is_mergekit(data) else data
 
 
@@ -204,8 +212,10 @@ def _by_key(pairs: Sequence[tuple[str, Any]], faults: list[str]) -> dict[str, tu
     found: dict[str, tuple[str, Any]] = {}
     for name, value in pairs:
         key = _key_name(name)
+        if value is None and key in KEYS and KEYS[key].none_is_absent:
+            continue
         if key not in KEYS:
-            faults.append(f"{name}={value!r}: unknown key{nearest(name, [*KEYS, *OTHER_NAMES, 'config'])}")
+            faults.append(f"{name}={value!r}: unknown key{nearest(str(name), [*KEYS, *OTHER_NAMES, 'config'])}")
         elif key not in found:
             found[key] = (name, value)
         elif found[key][0] == name:
@@ -219,8 +229,6 @@ def _read(given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, 
     """Read every given value by its key's reader."""
     values: dict[str, Any] = {}
     for key, (name, value) in given.items():
-        if value is None and KEYS[key].none_is_absent:
-            continue
         try:
             values[key] = KEYS[key].read(OTHER_NAMES[name].convert(value) if name in OTHER_NAMES else value)
         except ValueError as error:
@@ -292,23 +300,27 @@ def _density(
     if not row.drops:
         return (), None
     if "density" not in values:
-        faults.append(f"density: missing, and {row.name} drops parameters; give density in (0, 1] or drop_rate in [0, 1)")
+        allowed = "density in (0, 1] or drop_rate in [0, 1)"
+        faults.append(f"density: missing, and {row.name} drops parameters; give {allowed}")
     density = values.get("density")
     if density is not None:
         density = _one_each(given["density"][0], density, count, faults)
     if not row.magprune:
         return density or (), None
     if "epsilon" not in values:
-        faults.append(f"epsilon: missing, and {row.name} needs it; give epsilon in [0, 0.5) or window_size (2 * epsilon)")
+        allowed = "epsilon in [0, 0.5) or window_size (2 * epsilon)"
+        faults.append(f"epsilon: missing, and {row.name} needs it; give {allowed}")
     epsilon = values.get("epsilon")
     if density and epsilon is not None:
         for d in sorted(set(density)):
             # An expert of density 1 is not dropped from, so that no probability is off its range.
-            if d < 1 and not (0 < exact(d) - exact(epsilon) and exact(d) + exact(epsilon) <= 1):
+            if d < 1 and not (exact(d) - exact(epsilon) > 0 and exact(d) + exact(epsilon) <= 1):
+                room = exact(d), 1 - exact(d)
+                limit = f"{'below' if room[0] <= room[1] else 'at most'} {number_text(float(min(room)))}"
                 faults.append(
                     f"{given['epsilon'][0]}={given['epsilon'][1]!r}: too wide for a density of {number_text(d)}; "
-                    f"density - epsilon must be above 0 and density + epsilon at most 1, "
-                    f"so epsilon at most {number_text(float(min(exact(d), 1 - exact(d))))}"
+                    "density - epsilon must be above 0 and density + epsilon at most 1, "
+                    f"so epsilon (half of window_size) {limit}"
                 )
     return density or (), epsilon
 

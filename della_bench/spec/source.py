@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -21,26 +22,41 @@ def encode(text: str) -> str:
     Letters and digits of any script, `_ . / ~ -`, backslashes and inner blanks stay; so `decode(encode(s)) == s`. A
     text that would be read as a number, a bool or none gets its first character encoded.
     """
-    out = [c if c.isalnum() or c in _PLAIN else quote(c, safe="", errors="surrogatepass") for c in text]
-    if out and (_reads_as_value(text) or out[0] == " "):
-        out[0] = "".join(f"%{byte:02X}" for byte in text[0].encode("utf-8", "surrogatepass"))
-    if len(out) > 1 and out[-1] == " ":
-        out[-1] = "%20"
-    return "".join(out)
+    return _guard(_quote(text))
 
 
 def decode(text: str) -> str:
-    """Undo `encode`."""
-    return unquote(text, errors="surrogatepass")
+    """Undo `encode`; raises ValueError where the percent-encoded bytes are no UTF-8."""
+    try:
+        return unquote(text, errors="surrogatepass")
+    except UnicodeDecodeError:
+        raise ValueError("what is percent-encoded here is no UTF-8") from None
+
+
+def _quote(text: str) -> str:
+    return "".join(c if c.isalnum() or c in _PLAIN else quote(c, safe="", errors="surrogatepass") for c in text)
+
+
+def _guard(text: str) -> str:
+    """Encode a blank at either end, and the first character of what would be read as a value instead of a text."""
+    if text[1:].endswith(" "):
+        text = text[:-1] + "%20"
+    return _escape_first(text) if text.startswith(" ") or _reads_as_value(text) else text
+
+
+def _escape_first(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text[0].encode("utf-8")) + text[1:]
 
 
 def _reads_as_value(text: str) -> bool:
-    if text.lower() in {"true", "false", "none"} or text.isnumeric():
+    """Whether float(), str.isnumeric() or a Python literal would take it; wider than that where it is simpler."""
+    if text.lower() in {"true", "false", "none"} or text.isnumeric() or text == "...":
         return True
+    bare = re.sub(r"[_ ]", "", text).lstrip("-")
     try:
-        complex(text.replace("_", ""))
+        complex(bare)
     except ValueError:
-        return text[:2].lower() in {"0x", "0o", "0b"}
+        return bare[:2].lower() in {"0x", "0o", "0b"} and "/" not in bare
     return True
 
 
@@ -82,6 +98,11 @@ class Source:
 
     def __str__(self) -> str:
         """Return the canonical text."""
-        head = f"{self.scheme}:" if self.scheme else ""
-        tail = f"@{encode(self.revision)}" if self.revision is not None else ""
-        return head + encode(self.place) + tail
+        place = _quote(self.place)
+        if self.scheme:
+            return f"{self.scheme}:{place}"
+        if self.revision is None:
+            return _guard(place)
+        if place.startswith(_FOLDER_PREFIXES):
+            place = _escape_first(place)  # else the revision would be read as a part of a folder's name
+        return _guard(f"{place}@{_quote(self.revision)}")

@@ -1,0 +1,319 @@
+"""A mergekit YAML means what mergekit 0.1.5 computes from it."""
+
+import logging
+import textwrap
+from typing import Any
+
+import pytest
+import yaml
+
+from della_bench.errors import SpecError
+from della_bench.spec import MergeSpec, Source
+
+MODELS: list[dict[str, Any]] = [
+    {"model": "org/base"},
+    {"model": "org/a", "parameters": {"weight": 0.3, "density": 0.6}},
+    {"model": "org/b", "parameters": {"weight": 0.7, "density": 0.6}},
+]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def parse(data, *, beside=""):
+        path = tmp_path / "merge.yml"
+        path.write_text(data if isinstance(data, str) else yaml.safe_dump(data), encoding="utf-8")
+        return MergeSpec.parse(f"config={path}{beside}")
+
+    return parse
+
+
+@pytest.fixture
+def faults(read, tmp_path):
+    def found(data):
+        with pytest.raises(SpecError) as caught:
+            read(data)
+        where = f"config={tmp_path / 'merge.yml'}: "
+        assert all(line.startswith(where) for line in caught.value.faults), caught.value.faults
+        return [line.removeprefix(where) for line in caught.value.faults]
+
+    return found
+
+
+def config(method="della", models=MODELS, base="org/base", **more):
+    return {"merge_method": method, "base_model": base, "models": models, **more}
+
+
+# What each method of mergekit is with all its defaults: our method, density, epsilon, rescale, elect, normalize.
+DEFAULTS = {
+    "task_arithmetic": ("task_arithmetic", (), None, "none", "none", False),
+    "ties": ("ties", (1.0, 1.0), None, "none", "sum", True),
+    "dare_linear": ("dare_linear", (1.0, 1.0), None, "l1", "none", False),
+    "dare_ties": ("dare_ties", (1.0, 1.0), None, "l1", "sum", False),
+    "della": ("della", (1.0, 1.0), 0.15, "l1", "sum", True),
+    "della_linear": ("della_noelect", (1.0, 1.0), 0.15, "l1", "none", False),
+}
+
+
+@pytest.mark.parametrize("method", DEFAULTS)
+def test_the_defaults_are_mergekits(read, method):
+    weights = {"org/a": 0.3, "org/b": 0.7}
+    spec = read(config(method, [{"model": m, "parameters": {"weight": w}} for m, w in weights.items()]))
+    assert (spec.merge_method, spec.density, spec.epsilon, spec.rescale, spec.elect, spec.normalize) == DEFAULTS[method]
+    assert (spec.base, spec.experts) == (Source("org/base"), (Source("org/a"), Source("org/b")))
+    assert (spec.weights, spec.lambda_, spec.dtype, spec.unused) == ((0.3, 0.7), 1.0, None, ())
+
+
+@pytest.mark.parametrize("method", DEFAULTS)
+def test_a_translated_config_is_a_spec_like_any_other(read, method, caplog):
+    with caplog.at_level(logging.WARNING):
+        spec = read(config(method))
+    assert MergeSpec.parse(str(spec)) == spec
+    assert not caplog.records
+
+
+def test_a_base_listed_among_the_models_is_no_expert_and_needs_no_weight(read):
+    assert read(config()).experts == (Source("org/a"), Source("org/b"))
+    assert read(config()) == read(config(models=MODELS[1:]))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(True, "l1"), (False, "none"), ("true", "l1"), ("false", "none"), (1, "l1"), (0, "none")]
+)
+def test_rescale_true_is_l1_and_false_is_none(read, given, meant):
+    assert read(config(parameters={"rescale": given})).rescale == meant
+    assert read(config("ties", parameters={"rescale": given})).rescale == meant
+
+
+def test_global_parameters_stand_where_a_model_has_none_of_its_own(read):
+    models = [
+        {"model": "org/a", "parameters": {"weight": 0.3, "density": 0.5, "epsilon": 0.1}},
+        {"model": "org/b", "parameters": {"epsilon": 0.1}},
+        {"model": "org/c"},
+    ]
+    spec = read(config(models=models, parameters={"weight": 2, "density": 0.6, "epsilon": 0.10, "lambda": 1.5}))
+    assert (spec.weights, spec.density, spec.epsilon) == ((0.3, 2.0, 2.0), (0.5, 0.6, 0.6), 0.1)
+    assert spec.lambda_ == 1.5
+
+
+@pytest.mark.parametrize("method", [*DEFAULTS, "linear"])
+def test_normalize_is_taken(read, method):
+    models = MODELS[1:]
+    for given in (True, False):
+        spec = read(
+            config(method, models, base=None if method == "linear" else "org/base", parameters={"normalize": given})
+        )
+        assert spec.normalize is given
+
+
+@pytest.mark.parametrize("method", [*DEFAULTS])
+def test_int8_mask_has_no_effect(read, method):
+    assert read(config(method, parameters={"int8_mask": True})) == read(config(method))
+
+
+def test_linear_is_the_mean_of_the_models_and_takes_its_config_from_the_first(read):
+    spec = read(config("linear", MODELS[1:], base=None))
+    assert (spec.merge_method, spec.base, spec.experts) == (
+        "linear", Source("org/a"), (Source("org/a"), Source("org/b")),
+    )  # fmt: skip
+    assert (spec.weights, spec.normalize) == ((0.3, 0.7), True)
+
+
+def test_linear_counts_a_base_as_a_model_whether_it_is_listed_or_not(read):
+    shared = {"weight": 1}
+    listed = read(config("linear", [{"model": "org/base", "parameters": {"weight": 5}}, *MODELS[1:]]))
+    assert listed.experts == (Source("org/base"), Source("org/a"), Source("org/b"))
+    assert listed.weights == (5.0, 0.3, 0.7)
+    added = read(config("linear", MODELS[1:], parameters=shared))
+    assert added.experts == (Source("org/a"), Source("org/b"), Source("org/base"))
+    assert added.weights == (0.3, 0.7, 1.0)
+
+
+def test_slerps_t_is_the_weight_of_the_model_that_is_not_the_base(read):
+    models = [{"model": "org/a"}, {"model": "org/base"}]
+    spec = read(config("slerp", models, parameters={"t": 0.3}))
+    assert (spec.merge_method, spec.base, spec.experts, spec.weights) == (
+        "slerp", Source("org/base"), (Source("org/a"),), (0.3,),
+    )  # fmt: skip
+
+
+def test_slerp_without_a_t_is_refused(faults):
+    assert faults(config("slerp", [{"model": "org/a"}])) == ["parameters.t: missing, and slerp needs it"]
+
+
+def test_passthrough_is_the_one_model(read):
+    spec = read(config("passthrough", [{"model": "org/a"}], base=None))
+    assert (spec.merge_method, spec.experts) == ("passthrough", (Source("org/a"),))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [({"dtype": "bfloat16"}, "bfloat16"), ({"dtype": "float32", "out_dtype": "float16"}, "float16"), ({}, None)],
+)
+def test_out_dtype_is_the_dtype_of_the_merged_weights_and_dtype_its_default(read, given, meant):
+    assert read(config(**given)).dtype == meant
+
+
+def test_keys_beside_the_config_win(read):
+    spec = read(config(), beside=",window_size=0.2,density=0.7,weights=1,seed=3,rescale=1,method=della_layer_norm")
+    assert (spec.epsilon, spec.density, spec.weights, spec.seed) == (0.1, (0.7, 0.7), (1.0, 1.0), 3)
+    assert (spec.rescale, spec.merge_method) == ("inverse_keep", "della_layer_norm")
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("org/a@v1", Source("org/a", "v1")),
+        ("/models/a,b:0.5", Source("/models/a,b:0.5")),
+        ("models/50%25", Source("models/50%25")),
+        ("./a", Source("./a")),
+        ("zoo:math", Source("math", scheme="zoo")),
+        ("C:/models", Source("C:/models")),
+    ],
+)
+def test_a_models_name_is_no_spec_syntax(read, text, source):
+    spec = read(config(models=[{"model": text, "parameters": {"weight": 1}}]))
+    assert spec.experts == (source,)
+
+
+def test_a_real_config_with_comments_anchors_and_flow_style_is_read(read):
+    spec = read(
+        textwrap.dedent("""\
+            # a merge as people publish it
+            models:
+              - model: org/base
+                # no parameters necessary for base model
+              - model: org/a
+                parameters: &same {density: 0.53, weight: 0.4}
+              - model: org/b
+                parameters:
+                  <<: *same
+                  weight: 0.3
+            merge_method: dare_ties
+            base_model: org/base
+            parameters: {int8_mask: true}
+            dtype: bfloat16
+            """)
+    )
+    assert str(spec) == (
+        "base=org/base,experts=org/a+org/b,merge_method=dare_ties,weights=0.4+0.3,density=0.53,rescale=l1,dtype=bfloat16"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"slices": [{"sources": [{"model": "org/a", "layer_range": [0, 8]}]}]}, "slices: "),
+        ({"modules": {"default": {}}}, "modules: "),
+        ({"tokenizer_source": "union"}, "tokenizer_source: "),
+        ({"tokenizer": {"source": "union"}}, "tokenizer: "),
+        ({"chat_template": "chatml"}, "chat_template: "),
+        ({"parameters": {"density": [0.1, 0.5]}}, "parameters.density: gradients"),
+        ({"parameters": {"weight": [{"filter": "mlp", "value": 1}, {"value": 0}]}}, "parameters.weight: filters"),
+        ({"parameters": {"weight": {"filter": "mlp", "value": 1}}}, "parameters.weight: "),
+        ({"parameters": {"gamma": 0.01}}, "parameters.gamma: "),
+        ({"parameters": {"densty": 0.5}}, "parameters.densty: "),
+        ({"parameters": [1]}, "parameters=[1]: not a mapping"),
+        ({"parameters": {"rescale": "perhaps"}}, "parameters.rescale='perhaps': true or false"),
+        ({"merge_methode": "ties"}, "merge_methode: "),
+    ],
+)
+def test_what_has_no_counterpart_here_is_refused_by_name(faults, change, told):
+    (text,) = faults(config(**change))
+    assert text.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"weight": [0, 1]}, "models[0].parameters.weight: gradients"),
+        ({"weight": 1, "density": [{"filter": "mlp", "value": 1}]}, "models[0].parameters.density: filters"),
+        ({"weight": 1, "gamma": 0.01}, "models[0].parameters.gamma: "),
+        ({"weight": 1, "normalize": True}, "models[0].parameters.normalize: of no effect here"),
+        ([1, 2], "models[0].parameters=[1, 2]: not a mapping"),
+        ("text", "models[0].parameters='text': not a mapping"),
+    ],
+)
+def test_what_has_no_counterpart_in_a_model_is_refused_by_its_place(faults, parameters, told):
+    found = faults(config(models=[{"model": "org/a", "parameters": parameters}]))
+    assert found[0].startswith(told)
+
+
+def test_a_gradient_of_slerp_is_refused(faults):
+    data = config(
+        "slerp", [{"model": "org/a"}], parameters={"t": [{"filter": "self_attn", "value": [0, 1]}, {"value": 0.5}]}
+    )
+    assert faults(data) == ["parameters.t: filters are not supported"]
+
+
+def test_one_epsilon_for_each_model_is_refused(faults):
+    models = [
+        {"model": m, "parameters": {"weight": 1, "density": 0.5, "epsilon": e}} for m, e in (("a", 0.1), ("b", 0.2))
+    ]
+    assert faults(config(models=models)) == ["epsilon: one value for all models is supported, not one each"]
+
+
+@pytest.mark.parametrize("text", ["org/a+org/lora", "org/base+org/lora"])
+def test_an_adapter_behind_a_plus_sign_is_refused(faults, text):
+    (told,) = faults(config(models=[{"model": text, "parameters": {"weight": 1}}]))
+    assert told.startswith(f"models={text!r}: a LoRA adapter")
+    (told,) = faults(config(base=text, models=MODELS[1:]))
+    assert told.startswith(f"base_model={text!r}: a LoRA adapter")
+
+
+def test_a_model_without_a_weight_is_named(faults):
+    found = faults(config("ties", [{"model": "org/base"}, {"model": "org/a"}, MODELS[2]]))
+    assert found == ["models: org/a has no weight, and mergekit needs one"]
+
+
+def test_a_linear_merge_needs_a_weight_for_a_base_that_is_not_listed(faults):
+    assert faults(config("linear", MODELS[1:])) == ["models: org/base has no weight, and mergekit needs one"]
+
+
+@pytest.mark.parametrize("method", [*DEFAULTS, "slerp"])
+def test_a_method_of_deltas_needs_a_base(faults, method):
+    found = faults(config(method, MODELS[1:], base=None, parameters={"t": 0.5}))
+    assert found[0].startswith("base_model: missing, and ")
+
+
+@pytest.mark.parametrize(
+    ("method", "near"), [("della_linea", "della_linear"), ("tie", "ties"), ("dare_linea", "dare_linear")]
+)
+def test_an_unknown_method_is_told_the_nearest(faults, method, near):
+    (text,) = faults(config(method))
+    assert text.startswith(f"merge_method={method!r}: not supported; did you mean ")
+    assert repr(near) in text
+
+
+@pytest.mark.parametrize("method", ["breadcrumbs", "model_stock", "sce", None])
+def test_a_method_that_is_not_here_is_told_all_that_are(faults, method):
+    (text,) = faults(config(method))
+    assert text.startswith(f"merge_method={method!r}: not supported; one of: ")
+    assert all(name in text for name in DEFAULTS)
+
+
+@pytest.mark.parametrize("models", ["org/a", {"org/a": 1}, 3])
+def test_models_that_are_no_list_are_refused(faults, models):
+    assert f"models={models!r}: not a list of models" in faults(config(models=models, parameters={"weight": 1}))
+
+
+@pytest.mark.parametrize("item", [{"weight": 1}, {"model": None}, {"model": 3}, 7])
+def test_a_model_without_a_name_is_refused(faults, item):
+    assert "models[1]: not a mapping with a model's name" in faults(config(models=[MODELS[1], item]))
+
+
+def test_a_key_beside_a_models_parameters_is_refused(faults):
+    assert faults(config(models=[{**MODELS[1], "weight": 1}])) == ["models[0].weight: not a key of a model"]
+
+
+def test_all_faults_are_told_at_once(faults):
+    data = config(
+        "dellla", [{"model": "a+b", "parameters": {"weight": [1, 2]}}], slices=[], modules={}, parameters={"gamma": 1}
+    )
+    assert {line.split(":")[0] for line in faults(data)} == {
+        "slices", "modules", "merge_method='dellla'", "parameters.gamma", "models[0].parameters.weight", "models='a+b'",
+    }  # fmt: skip
+
+
+def test_a_list_of_sources_under_models_is_ours(read):
+    spec = read({"base": "org/base", "models": ["org/a", "org/b:0.5"], "merge_method": "ties", "density": 0.5})
+    assert (spec.weights, spec.rescale) == ((1.0, 0.5), "none")
