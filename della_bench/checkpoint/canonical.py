@@ -21,12 +21,23 @@ _MASK_VALUE = re.compile(r"(^|\.)(attn|attention)\.masked_bias$")
 
 def parameters(checkpoint: Checkpoint) -> dict[str, TensorInfo]:
     """Return the tensors that define the model: without recomputed buffers and without a redundant tied head."""
-    tied = bool(checkpoint.config.get("tie_word_embeddings", False))
+    tied = any(map(_HEADS.search, checkpoint.tensors)) and _is_tied(checkpoint)
     return {
         name: info
         for name, info in checkpoint.tensors.items()
         if not _is_recomputed(name, info) and not (tied and _HEADS.search(name))
     }
+
+
+def _is_tied(checkpoint: Checkpoint) -> bool:
+    """Whether the head is the embedding; config.json leaves it out where it is the architecture's default."""
+    tied = checkpoint.config.get("tie_word_embeddings")
+    if tied is None:
+        from transformers import CONFIG_MAPPING
+
+        known = checkpoint.model_type in CONFIG_MAPPING
+        tied = known and getattr(CONFIG_MAPPING[checkpoint.model_type], "tie_word_embeddings", False)
+    return bool(tied)
 
 
 def _is_recomputed(name: str, info: TensorInfo) -> bool:

@@ -39,10 +39,13 @@ class Fit:
         import torch
 
         tensor = self.expert.load(self.names[name])
-        rows, own = base_tensor.shape[:1], tensor.shape[:1]
-        if tensor.shape == base_tensor.shape or rows <= own:
-            return tensor[: base_tensor.shape[0]] if tensor.shape != base_tensor.shape else tensor
-        return torch.cat([tensor, base_tensor[own[0] :].to(tensor.dtype)])
+        if tensor.shape == base_tensor.shape:
+            return tensor
+        rows, own = base_tensor.shape[0], tensor.shape[0]
+        if own > rows:
+            return tensor[:rows]
+        dtype = torch.promote_types(tensor.dtype, base_tensor.dtype)  # the base's rows must stay what they are
+        return torch.cat([tensor.to(dtype), base_tensor[own:].to(dtype)])
 
 
 def check_fit(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[Fit]:
@@ -101,7 +104,8 @@ def _is_vocabulary(info: TensorInfo, base: Checkpoint, found: TensorInfo, expert
 
 
 def _vocab_size(config: dict[str, Any]) -> int | None:
-    return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    size: int | None = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    return size
 
 
 def _warn(base: Checkpoint, fit: Fit) -> None:
@@ -112,15 +116,17 @@ def _warn(base: Checkpoint, fit: Fit) -> None:
             done = "its extra rows are left out" if found.shape[0] > shape[0] else "the missing rows are the base's"
             log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, found.shape, shape, done)
     notes = []
-    if dtypes := sorted({f"{i.dtype} for {fit.base[n].dtype}" for n, i in shared.items() if i.dtype != fit.base[n].dtype}):
-        notes.append(f"dtypes ({', '.join(dtypes)})")
+    dtypes = {f"{i.dtype} for {fit.base[n].dtype}" for n, i in shared.items() if i.dtype != fit.base[n].dtype}
+    if dtypes:
+        notes.append(f"dtypes ({', '.join(sorted(dtypes))})")
     keys = sorted(
         key
         for key in (base.config.keys() | expert.config.keys()) - _BOOKKEEPING
         if base.config.get(key) != expert.config.get(key)
     )
     if keys:
-        notes.append("config (" + ", ".join(f"{k}: {expert.config.get(k)} for {base.config.get(k)}" for k in keys) + ")")
+        values = ", ".join(f"{k}: {expert.config.get(k)} for {base.config.get(k)}" for k in keys)
+        notes.append(f"config ({values})")
     if notes:
         log.warning("%s differs from the base in %s; the merge is the base's there", expert.label, " and ".join(notes))
     if difference := tokenizer_difference(base, expert):

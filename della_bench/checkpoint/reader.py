@@ -24,6 +24,7 @@ __all__ = ["FLOAT_DTYPES", "Checkpoint", "TensorInfo"]
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 _EXACT_DTYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
 _INDEX = "model.safetensors.index.json"
+_ADAPTER = "a LoRA adapter; merge it into its base model first"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Checkpoint:
     def _json(self, file: str, *, needed: bool = False) -> dict[str, Any]:
         path = self.folder / file
         if not path.is_file():
+            if needed and (self.folder / "adapter_config.json").is_file():
+                raise CheckpointError(f"{self.label}: {_ADAPTER}")
             if needed:
                 raise CheckpointError(f"{self.label}: no model folder: {self.folder} holds no {file}")
             return {}
@@ -100,8 +103,12 @@ class Checkpoint:
         if not (self.folder / _INDEX).is_file():
             return dict(self._file_headers(self._single_file()))
         weight_map = self._json(_INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(f"{self.label}: {self.folder / _INDEX} holds no weight_map")
+        if (
+            not isinstance(weight_map, dict)
+            or not weight_map
+            or not all(isinstance(f, str) for f in weight_map.values())
+        ):
+            raise CheckpointError(f"{self.label}: {self.folder / _INDEX} holds no weight_map from tensors to files")
         shards = {file: self.folder / file for file in sorted(set(weight_map.values()))}
         if missing := [file for file, path in shards.items() if not path.is_file()]:
             raise CheckpointError(f"{self.label}: {_INDEX} names shards that are not there: {', '.join(missing)}")
@@ -118,20 +125,23 @@ class Checkpoint:
         if len(files) == 1 and files[0].name != "adapter_model.safetensors":
             return files[0]
         if (self.folder / "adapter_config.json").is_file():
-            raise CheckpointError(f"{self.label}: a LoRA adapter; merge it into its base model first")
+            raise CheckpointError(f"{self.label}: {_ADAPTER}")
         if files:
             raise CheckpointError(f"{self.label}: {len(files)} safetensors files in {self.folder} but no {_INDEX}")
         if sorted(self.folder.glob("*.bin")):
-            raise CheckpointError(f"{self.label}: only torch .bin weights in {self.folder}; convert them to safetensors")
+            raise CheckpointError(
+                f"{self.label}: only torch .bin weights in {self.folder}; convert them to safetensors"
+            )
         raise CheckpointError(f"{self.label}: no safetensors weights in {self.folder}")
 
     def _file_headers(self, path: Path) -> Iterable[tuple[str, TensorInfo]]:
         try:
-            handle = self._handles[path] = safe_open(path, framework="pt")
+            handle: Any = safe_open(path, framework="pt")
+            self._handles[path] = handle
             for name in handle.keys():  # noqa: SIM118 (a safe_open handle is no dict)
                 view = handle.get_slice(name)
                 yield name, TensorInfo(tuple(view.get_shape()), self._dtype(name, view.get_dtype()), path)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:  # RuntimeError: torch cannot map the file
             raise CheckpointError(f"{self.label}: {path.name} is no readable safetensors file: {error}") from None
 
     def _dtype(self, name: str, dtype: str) -> str:

@@ -11,7 +11,7 @@ from della_bench.spec.source import Source
 
 __all__ = ["resolve"]
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _WANTED = ["*.json", "*.model", "*.txt", "*.jinja"]
 _UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]
 
@@ -19,18 +19,24 @@ _UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]
 def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = False) -> Path:
     """Return the folder of a source's files.
 
-    An existing folder wins over a hub id of the same text. From the hub only weights in safetensors (unless `weights`
-    is false), config and tokenizer are taken, with `trust_remote_code` also the repository's own modules.
+    An existing folder wins over a hub id of the same text, an `@` in it included. From the hub only weights in
+    safetensors (unless `weights` is false), config and tokenizer are taken, with `trust_remote_code` also the
+    repository's own modules.
 
     Raises CheckpointError: exit code 2 where the source is wrong, 1 where the hub cannot be reached.
     """
     if source.scheme == "zoo":
         return zoo.folder(source.place)
-    folder = Path(source.place).expanduser()
-    if source.revision is None and folder.exists():
-        if not folder.is_dir():
-            raise CheckpointError(f"{source}: a file; a source is the folder that holds config.json and the weights")
-        return folder
+    folder = Path(source.place if source.revision is None else f"{source.place}@{source.revision}")
+    try:
+        folder = folder.expanduser()
+        if folder.is_dir():
+            return folder
+        is_file = folder.exists()
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, ~user where there is no such user
+        raise CheckpointError(f"{source}: no folder that can be opened: {error}") from None
+    if is_file:
+        raise CheckpointError(f"{source}: a file; a source is the folder that holds config.json and the weights")
     if not _HUB_ID.fullmatch(source.place):
         raise CheckpointError(f"{source}: no such folder, and not a hub id (org/name)")
     wanted = [*_WANTED, *(["*.safetensors"] if weights else []), *(["*.py"] if trust_remote_code else [])]
@@ -53,7 +59,8 @@ def _download(source: Source, patterns: list[str]) -> Path:
         raise CheckpointError(f"{source}: the hub has no revision {source.revision!r} of {source.place}") from None
     except errors.RepositoryNotFoundError:
         raise CheckpointError(
-            f"{source}: no such folder, and no such repository on the hub; if it is private, log in with `hf auth login`"
+            f"{source}: no such folder, and no such repository on the hub; if it is private, "
+            f"log in with `hf auth login`"
         ) from None
     except errors.HFValidationError as error:
         raise CheckpointError(f"{source}: no such folder, and not a hub id: {error}") from None

@@ -13,19 +13,26 @@ __all__ = ["tokenizer_difference"]
 def tokenizer_difference(base: Checkpoint, expert: Checkpoint) -> str:
     """Return what differs, in words, or "" where nothing does that can be told.
 
-    Compares the vocabularies (token to id, added tokens included), the rest of tokenizer.json, sentencepiece files and
-    chat templates. A checkpoint without tokenizer files has nothing to compare.
+    Compares the vocabularies (token to id, added tokens included), then merges and the rules of tokenizer.json, else
+    the sentencepiece files; and the chat templates. A checkpoint without tokenizer files has nothing to compare.
     """
     if not _has_tokenizer(base) or not _has_tokenizer(expert):
         return ""
     parts = []
     ours, theirs = _vocabulary(base), _vocabulary(expert)
-    if ours and theirs and ours != theirs:
-        parts.append(_vocabulary_difference(ours, theirs))
-    elif _bytes(base, "tokenizer.model") != _bytes(expert, "tokenizer.model") and not (ours and theirs):
-        parts.append("another tokenizer.model")
-    elif _rules(base) != _rules(expert):
-        parts.append("other rules in tokenizer.json")
+    if ours and theirs:
+        if ours != theirs:
+            parts.append(_vocabulary_difference(ours, theirs))
+        elif _in_both(base, expert, "tokenizer.json") and _rules(base) != _rules(expert):
+            parts.append("other rules in tokenizer.json")
+    else:  # one of them has only a sentencepiece file, whose vocabulary is not to be had without its library
+        if _in_both(base, expert, "tokenizer.model") and _bytes(base) != _bytes(expert):
+            parts.append("another tokenizer.model")
+        known = {**ours, **_added(base)}
+        size = 0 if ours else (base.config.get("vocab_size") or 0)  # ids below are in the base's sentencepiece file
+        listed = _read(expert, "added_tokens.json").items()
+        if added := {token: i for token, i in listed if i >= size and known.get(token) != i}:
+            parts.append(_vocabulary_difference({}, added))
     if _chat_template(base) != _chat_template(expert):
         parts.append("another chat template")
     return ", ".join(parts)
@@ -48,26 +55,42 @@ def _has_tokenizer(checkpoint: Checkpoint) -> bool:
     return any((checkpoint.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
 
 
-def _read(checkpoint: Checkpoint, name: str) -> Any:
+def _in_both(base: Checkpoint, expert: Checkpoint, name: str) -> bool:
+    return (base.folder / name).is_file() and (expert.folder / name).is_file()
+
+
+def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     path = checkpoint.folder / name
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError:
-        return {}  # a broken tokenizer file is the tokenizer loader's to report
+        data = None
+    return data if isinstance(data, dict) else {}  # a broken tokenizer file is the tokenizer loader's to report
 
 
 def _vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
-    data = _read(checkpoint, "tokenizer.json")
-    vocab = data.get("model", {}).get("vocab") or _read(checkpoint, "vocab.json")
+    vocab = _model(checkpoint).get("vocab") or _read(checkpoint, "vocab.json")
     if isinstance(vocab, list):  # a unigram model lists [token, score]
         vocab = {item[0]: index for index, item in enumerate(vocab)}
-    added = {item["content"]: item["id"] for item in data.get("added_tokens", [])}
-    return {**vocab, **added, **_read(checkpoint, "added_tokens.json")} if vocab else {}
+    return {**vocab, **_added(checkpoint)} if vocab else {}
+
+
+def _model(checkpoint: Checkpoint) -> dict[str, Any]:
+    return _read(checkpoint, "tokenizer.json").get("model") or {}
+
+
+def _added(checkpoint: Checkpoint) -> dict[str, int]:
+    listed = _read(checkpoint, "tokenizer.json").get("added_tokens") or []
+    return {**{item["content"]: item["id"] for item in listed}, **_read(checkpoint, "added_tokens.json")}
 
 
 def _rules(checkpoint: Checkpoint) -> Any:
     data = _read(checkpoint, "tokenizer.json")
-    return {key: data.get(key) for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
+    merges = _model(checkpoint).get("merges") or []
+    return {
+        **{key: data.get(key) for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder")},
+        "merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in merges],
+    }
 
 
 def _chat_template(checkpoint: Checkpoint) -> Any:
@@ -75,6 +98,5 @@ def _chat_template(checkpoint: Checkpoint) -> Any:
     return file.read_text(encoding="utf-8") if file.is_file() else checkpoint.tokenizer_config.get("chat_template")
 
 
-def _bytes(checkpoint: Checkpoint, name: str) -> bytes:
-    path = checkpoint.folder / name
-    return path.read_bytes() if path.is_file() else b""
+def _bytes(checkpoint: Checkpoint) -> bytes:
+    return (checkpoint.folder / "tokenizer.model").read_bytes()
