@@ -12,7 +12,7 @@ import torch
 
 from della_bench.checkpoint import Checkpoint, Fit, TensorInfo, check_fit
 from della_bench.errors import MergeError
-from della_bench.merge.tensor import merge_tensor
+from della_bench.merge.kernels import is_finite, merge_tensor_fast
 from della_bench.spec import MergeSpec, Source
 
 __all__ = ["Merge"]
@@ -45,7 +45,8 @@ class Merge:
         """
         files = []
         for checkpoint in (self.base, *(fit.expert for fit in self.fits)):
-            for path in sorted({checkpoint.folder / "config.json", *(info.file for info in checkpoint.tensors.values())}):
+            weights = {info.file for info in checkpoint.tensors.values()}
+            for path in sorted({checkpoint.folder / "config.json", *weights}):
                 state = path.stat()
                 files.append([str(path), state.st_size, state.st_mtime_ns])
         return hashlib.sha256(json.dumps([self.spec.digest, files]).encode()).hexdigest()
@@ -66,7 +67,7 @@ class Merge:
             return base.to(device)
         experts = [self._finite(fit.load(name, base).to(device), fit.expert.label, name) for fit in self.fits]
         base = self._finite(base.to(device), self.base.label, name)
-        return merge_tensor(self.spec, name, base, experts, self._dtype)
+        return merge_tensor_fast(self.spec, name, base, experts, self._dtype)
 
     def stream(
         self, device: torch.device | str = "cpu", names: Iterable[str] | None = None
@@ -77,6 +78,6 @@ class Merge:
 
     @staticmethod
     def _finite(tensor: torch.Tensor, label: str, name: str) -> torch.Tensor:
-        if not bool(torch.isfinite(tensor).all()):
+        if not is_finite(tensor):
             raise MergeError(f"{label}: tensor {name} holds NaN or infinity; a merge needs finite weights", exit_code=2)
         return tensor

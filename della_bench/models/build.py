@@ -89,4 +89,4 @@ def build_model(
     if unexpected := sorted(info["unexpected_keys"]):
         log.warning("%s: %s has no place for %s: left out", merge.base.label, cls.__name__, ", ".join(unexpected))
     model.eval()
-    return model  # type: ignore[no-any-return]
+    return model

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +20,7 @@ from della_bench.errors import CheckpointError, SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEC_NAMES, doubled_names, split_arguments
 from della_bench.models.build import build_model
-from della_bench.spec import MergeSpec, Source
+from della_bench.spec import Source
 
 __all__ = ["DellaMergedLM"]
 
@@ -56,7 +57,7 @@ class DellaMergedLM(HFLM):  # type: ignore[misc]
             **options,
         )
         accelerator = getattr(self, "accelerator", None)
-        if accelerator is not None and self._world_size == 1 and options.get("tp_plan") is None:
+        if accelerator is not None and self.world_size == 1 and options.get("tp_plan") is None:
             # HFLM takes rank and world size from accelerate only where it counts several GPUs; without this, every
             # process of a launch on CPUs would answer every request.
             self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
@@ -122,10 +123,16 @@ class DellaMergedLM(HFLM):  # type: ignore[misc]
             "engine": "hf",
             "dtype": str(self.model.dtype),
             "device": self.device.type,
-            "tokenizer": self.tokenizer_name,
+            "tokenizer": [self.tokenizer_name, self._tokenizer_digest],
             "arguments": self._answer_options,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    @cached_property
+    def _tokenizer_digest(self) -> str:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        text = backend.to_str() if backend is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def tokenizer_name(self) -> str:

@@ -23,7 +23,9 @@ def run(capsys, *arguments):
 
 @pytest.mark.parametrize("command", ["import della_bench.cli", "import della_bench", "import della_bench.spec"])
 def test_start_up_imports_neither_torch_nor_rich(command):
-    code = f"import sys; {command}; print([m for m in ('torch', 'transformers', 'lm_eval', 'rich') if m in sys.modules])"
+    code = (
+        f"import sys; {command}; print([m for m in ('torch', 'transformers', 'lm_eval', 'rich') if m in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
@@ -61,14 +63,18 @@ def test_debug_brings_the_error_itself(capsys):
 
 
 def test_a_missing_source_ends_with_2(capsys, tmp_path):
-    code, _, err = run(capsys, "merge", f"base={tmp_path}/no,experts=zoo:math,merge_method=linear", "-o", str(tmp_path / "o"))
+    code, _, err = run(
+        capsys, "merge", f"base={tmp_path}/no,experts=zoo:math,merge_method=linear", "-o", str(tmp_path / "o")
+    )
     assert code == 2
     assert f"{tmp_path}/no" in err
     assert not (tmp_path / "o").exists()
 
 
 def test_a_hub_out_of_reach_ends_with_1(capsys, tmp_path):
-    code, _, err = run(capsys, "merge", "base=nobody/nothing,experts=zoo:math,merge_method=linear", "-o", str(tmp_path / "o"))
+    code, _, err = run(
+        capsys, "merge", "base=nobody/nothing,experts=zoo:math,merge_method=linear", "-o", str(tmp_path / "o")
+    )
     assert code == 1
     assert "nobody/nothing" in err
 

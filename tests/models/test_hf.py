@@ -214,7 +214,8 @@ def test_two_processes_of_accelerate_answer_each_document_once(family, tmp_path,
         "lm._model_generate = counted\n"
         "found = lm_eval.simple_evaluate(lm, tasks=['gsm8k_cot_zeroshot_alpaca'], gen_kwargs='max_gen_toks=4')\n"
         "if lm.rank == 0:\n"
-        "    open('samples', 'w').write(json.dumps([s['doc_id'] for s in found['samples']['gsm8k_cot_zeroshot_alpaca']]))\n"
+        "    asked = [sample['doc_id'] for sample in found['samples']['gsm8k_cot_zeroshot_alpaca']]\n"
+        "    open('samples', 'w').write(json.dumps(asked))\n"
     )
     # A launch of several processes is called multi_gpu; without a GPU they talk over gloo.
     environment = os.environ | {"DELLA_BENCH_DATA": str(gsm8k), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}

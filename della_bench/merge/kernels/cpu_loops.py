@@ -1,0 +1,297 @@
+"""The inner loops on the CPU, compiled by numba: plain loops over flat blocks, without Python objects.
+
+They release the interpreter lock, so that blocks run in threads. No fast-math and no contraction: every product and
+every sum is rounded once, as in the torch reference. Magnitudes are compared as integers ("keys"), which order as the
+non-negative floats do whose bits they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, uint32, uint64
+
+__all__ = [
+    "bf16_keys", "bf16_store", "bf16_to_f32", "count_equal", "cut_rows", "delta", "f32_keys", "finite", "histogram",
+    "keep_above", "layer_keep32", "magnitude_sums", "norank_rows", "philox", "random_keep", "rank_rows16",
+    "rank_rows32", "scale_kept", "table_keep",
+]  # fmt: skip
+
+_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+_M0, _M1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
+_W0, _W1 = uint32(0x9E3779B9), uint32(0xBB67AE85)
+
+
+@njit(**_OPTIONS)
+def philox(words: np.ndarray, first: int, key: int) -> None:
+    """Fill `words` (uint32, a multiple of 4) from counter `first` on; see della_bench.merge.bits."""
+    for i in range(words.size // 4):
+        counter = uint64(first + i)
+        c0, c1 = uint32(counter), uint32(counter >> uint64(32))
+        c2, c3 = uint32(0), uint32(0)
+        k0, k1 = uint32(key), uint32(uint64(key) >> uint64(32))
+        for _ in range(10):
+            p0, p1 = uint64(c0) * _M0, uint64(c2) * _M1
+            c0, c1, c2, c3 = (
+                uint32(p1 >> uint64(32)) ^ c1 ^ k0,
+                uint32(p1),
+                uint32(p0 >> uint64(32)) ^ c3 ^ k1,
+                uint32(p0),
+            )
+            k0, k1 = uint32(k0 + _W0), uint32(k1 + _W1)
+        words[4 * i] = c0
+        words[4 * i + 1] = c1
+        words[4 * i + 2] = c2
+        words[4 * i + 3] = c3
+
+
+@njit(**_OPTIONS)
+def bf16_to_f32(source: np.ndarray, target: np.ndarray) -> None:
+    """Widen bfloat16 bits (uint16) to float32 bits (uint32)."""
+    for i in range(source.size):
+        target[i] = uint32(source[i]) << uint32(16)
+
+
+@njit(**_OPTIONS)
+def bf16_store(bits: np.ndarray, target: np.ndarray) -> None:
+    """Round float32 bits (uint32) to bfloat16 bits (uint16), half to even; any NaN becomes the quiet one."""
+    for i in range(bits.size):
+        x = bits[i]
+        rounded = (x + uint32(0x7FFF) + ((x >> uint32(16)) & uint32(1))) >> uint32(16)
+        nan = (x & uint32(0x7FFFFFFF)) > uint32(0x7F800000)
+        target[i] = uint32(0x7FC0) if nan else rounded
+
+
+@njit(**_OPTIONS)
+def delta(base: np.ndarray, expert: np.ndarray, out: np.ndarray) -> None:
+    """Subtract: out = expert - base, all float32."""
+    for i in range(base.size):
+        out[i] = expert[i] - base[i]
+
+
+@njit(**_OPTIONS)
+def bf16_keys(bits: np.ndarray, keys: np.ndarray) -> None:
+    """Set keys (uint16) to the magnitudes of float32 bits rounded to bfloat16."""
+    for i in range(bits.size):
+        x = bits[i] & uint32(0x7FFFFFFF)
+        keys[i] = (x + uint32(0x7FFF) + ((x >> uint32(16)) & uint32(1))) >> uint32(16)
+
+
+@njit(**_OPTIONS)
+def f32_keys(bits: np.ndarray, keys: np.ndarray) -> None:
+    """Set keys (uint32) to the magnitudes of float32 bits."""
+    for i in range(bits.size):
+        keys[i] = bits[i] & uint32(0x7FFFFFFF)
+
+
+@njit(**_OPTIONS)
+def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> None:
+    """Keep d where its word is at most `last` (the threshold less 1), times `scale`; else 0."""
+    limit, factor = uint32(last), np.float32(scale)
+    for i in range(d.size):
+        d[i] = d[i] * factor if words[i] <= limit else np.float32(0)
+
+
+@njit(**_OPTIONS)
+def rank_rows16(
+    d: np.ndarray, keys: np.ndarray, words: np.ndarray, n: int, lasts: np.ndarray, scales: np.ndarray, bins: np.ndarray
+) -> None:
+    """Drop by the rank of 16-bit keys in rows of n. lasts, scales: by doubled rank. bins: int32[32768], zeros.
+
+    A counting pass finds how many keys of each value a row has; a scan over the octaves that occur turns counts into
+    doubled ranks; a gather applies them.
+    """
+    touched = np.zeros(256, np.uint8)
+    for start in range(0, d.size, n):
+        for j in range(start, start + n):
+            key = keys[j]
+            bins[key] += 1
+            touched[key >> 7] = 1
+        below = 0
+        for octave in range(256):
+            if touched[octave]:
+                for b in range(octave * 128, octave * 128 + 128):
+                    count = bins[b]
+                    bins[b] = 2 * below + count - 1
+                    below += count
+        for j in range(start, start + n):
+            rank = bins[keys[j]]
+            d[j] = d[j] * scales[rank] if words[j] <= lasts[rank] else np.float32(0)
+        for octave in range(256):
+            if touched[octave]:
+                touched[octave] = 0
+                bins[octave * 128 : octave * 128 + 128] = 0
+
+
+@njit(**_OPTIONS)
+def _radix_order(keys: np.ndarray, order: np.ndarray, spare: np.ndarray, counts: np.ndarray) -> None:
+    """Set `order` (int32) to the indices that sort `keys` (31-bit uint32), by three digits of 11 bits."""
+    for i in range(keys.size):
+        order[i] = i
+    for digit in range(3):
+        shift = uint32(11 * digit)
+        counts[:] = 0
+        for i in range(keys.size):
+            counts[(keys[i] >> shift) & uint32(2047)] += 1
+        position = 0
+        for value in range(2048):
+            count = counts[value]
+            counts[value] = position
+            position += count
+        for i in range(keys.size):
+            index = order[i]
+            value = (keys[index] >> shift) & uint32(2047)
+            spare[counts[value]] = index
+            counts[value] += 1
+        order[:] = spare
+
+
+@njit(**_OPTIONS)
+def rank_rows32(
+    d: np.ndarray, keys: np.ndarray, words: np.ndarray, n: int, lasts: np.ndarray, scales: np.ndarray
+) -> None:
+    """Drop by the rank of 32-bit keys in rows of n; as `rank_rows16`, with a radix sort in the place of counting."""
+    order, spare = np.empty(n, np.int32), np.empty(n, np.int32)
+    counts = np.empty(2048, np.int64)
+    for start in range(0, d.size, n):
+        row = keys[start : start + n]
+        _radix_order(row, order, spare, counts)
+        first = 0
+        while first < n:
+            after = first + 1
+            while after < n and row[order[after]] == row[order[first]]:
+                after += 1
+            rank = first + after - 1
+            for i in range(first, after):
+                j = start + order[i]
+                d[j] = d[j] * scales[rank] if words[j] <= lasts[rank] else np.float32(0)
+            first = after
+
+
+@njit(**_OPTIONS)
+def layer_keep32(
+    d: np.ndarray, keys: np.ndarray, words: np.ndarray, ordered: np.ndarray, low: int, span: int, inverse: bool
+) -> None:
+    """Drop by the rank of 32-bit keys in the whole tensor, whose sorted keys are `ordered`."""
+    steps = 2 * (ordered.size - 1)
+    for i in range(d.size):
+        rank = np.searchsorted(ordered, keys[i], side="left") + np.searchsorted(ordered, keys[i], side="right") - 1
+        limit = low + (span * rank // steps if steps else span // 2)
+        if np.int64(words[i]) < limit:
+            d[i] = d[i] * np.float32(4294967296.0 / np.float64(limit)) if inverse else d[i]
+        else:
+            d[i] = np.float32(0)
+
+
+@njit(**_OPTIONS)
+def norank_rows(
+    d: np.ndarray, magnitudes: np.ndarray, words: np.ndarray, n: int, low: int, span: int, inverse: bool
+) -> None:
+    """Drop by the min-max-normalised magnitude (float32) in rows of n; see drop.magnitude_thresholds."""
+    for start in range(0, d.size, n):
+        least, most = magnitudes[start], magnitudes[start]
+        for j in range(start, start + n):
+            least, most = min(least, magnitudes[j]), max(most, magnitudes[j])
+        base, width = np.float64(least), np.float64(most) - np.float64(least)
+        for j in range(start, start + n):
+            share = 0.5
+            if most > least:
+                share = 1.0 if np.isinf(magnitudes[j]) else (np.float64(magnitudes[j]) - base) / width
+            limit = low + np.int64(np.floor(span * share))
+            if np.int64(words[j]) < limit:
+                d[j] = d[j] * np.float32(4294967296.0 / np.float64(limit)) if inverse else d[j]
+            else:
+                d[j] = np.float32(0)
+
+
+@njit(**_OPTIONS)
+def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> None:
+    """Count keys by `(key >> shift) mod bins.size`, those whose bits above are `prefix` (any, if negative)."""
+    mask = bins.size - 1
+    width = 0
+    while (1 << width) < bins.size:
+        width += 1
+    for i in range(keys.size):
+        key = np.int64(keys[i])
+        if prefix < 0 or (key >> (shift + width)) == prefix:
+            bins[(key >> shift) & mask] += 1
+
+
+@njit(**_OPTIONS)
+def count_equal(keys: np.ndarray, cut: int) -> int:
+    """Count keys equal to `cut`."""
+    count = 0
+    for i in range(keys.size):
+        count += keys[i] == cut
+    return count
+
+
+@njit(**_OPTIONS)
+def keep_above(d: np.ndarray, keys: np.ndarray, cut: int, room: int, scale: float) -> None:
+    """Keep d where its key is above `cut`, and the first `room` of those equal to it, times `scale`; else 0."""
+    factor = np.float32(scale)
+    for i in range(d.size):
+        kept = keys[i] > cut
+        if keys[i] == cut and room > 0:
+            kept = True
+            room -= 1
+        d[i] = d[i] * factor if kept else np.float32(0)
+
+
+@njit(**_OPTIONS)
+def cut_rows(d: np.ndarray, keys: np.ndarray, n: int, count: int, scale: float) -> None:
+    """Keep the `count` largest keys of each row of n, the lower index first among equals, times `scale`."""
+    bins = np.zeros(65536, np.int64)
+    for start in range(0, d.size, n):
+        row = keys[start : start + n]
+        left = count
+        cut = 0
+        shift = 16 if row.itemsize == 4 else 0
+        prefix = -1
+        while True:
+            bins[:] = 0
+            histogram(row, shift, prefix, bins)
+            b = 65535
+            while bins[b] < left:
+                left -= bins[b]
+                b -= 1
+            cut = (cut << 16) | b
+            if shift == 0:
+                break
+            prefix, shift = cut, 0
+        keep_above(d[start : start + n], row, cut, left, scale)
+
+
+@njit(**_OPTIONS)
+def table_keep(d: np.ndarray, index: np.ndarray, words: np.ndarray, lasts: np.ndarray, scales: np.ndarray) -> None:
+    """Keep d where its word is at most lasts[index], times scales[index]; else 0."""
+    for i in range(d.size):
+        d[i] = d[i] * scales[index[i]] if words[i] <= lasts[index[i]] else np.float32(0)
+
+
+@njit(**_OPTIONS)
+def scale_kept(d: np.ndarray, factor: float) -> None:
+    """Multiply by a float32 factor, in place; zeros stay positive zeros."""
+    f = np.float32(factor)
+    for i in range(d.size):
+        d[i] = d[i] * f if d[i] != np.float32(0) else np.float32(0)
+
+
+@njit(**_OPTIONS)
+def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
+    """Add the mantissas of float32 bits to sums[exponent] (int64[256]): an exact L1 norm, in any order.
+
+    A value is its mantissa (24 bits, or 23 where the exponent is 0) times 2^(max(exponent, 1) - 150).
+    """
+    for i in range(bits.size):
+        exponent = (bits[i] >> uint32(23)) & uint32(255)
+        mantissa = np.int64(bits[i] & uint32(0x7FFFFF))
+        sums[exponent] += mantissa + (np.int64(0x800000) if exponent else np.int64(0))
+
+
+@njit(**_OPTIONS)
+def finite(bits: np.ndarray, exponent: int) -> bool:
+    """Whether no float, given by its bits, has an exponent of all ones; `exponent` is the mask of those bits."""
+    found = 0
+    for i in range(bits.size):
+        found += (bits[i] & exponent) == exponent
+    return found == 0
