@@ -7,6 +7,7 @@ its own over the blocks first.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ import torch
 
 from della_bench.merge import bits
 from della_bench.merge.kernels import cpu_fuse, cpu_loops
+from della_bench.merge.tensor import merge_tensor
 from della_bench.merge.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 from della_bench.spec import MergeSpec
 
@@ -102,7 +104,7 @@ class _TensorMerge:
     def __init__(
         self, spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
     ) -> None:
-        self.spec = spec
+        self.spec, self.name = spec, name
         self.shape, self.dtype = base.shape, dtype
         self.base = base.reshape(-1)
         self.size = base.numel()
@@ -125,6 +127,10 @@ class _TensorMerge:
         if self.spec.rescale == "l1" and self.spec.method.drops:
             for k, expert in enumerate(self.experts):
                 expert.factor = self._l1_factor(k)
+            if not all(math.isfinite(expert.factor) for expert in self.experts):
+                # Times infinity, a kept zero is NaN and a dropped one 0, which the loops do not tell apart.
+                shaped = [expert.values.reshape(self.shape) for expert in self.experts]
+                return merge_tensor(self.spec, self.name, self.base.reshape(self.shape), shaped, self.dtype)
         if self.spec.method.scaling == "ada_layer":
             self._set_layer_ratios()
         out = torch.empty(self.size, dtype=self.dtype)
@@ -339,7 +345,7 @@ class _TensorMerge:
             sum((int(m) * Fraction(2) ** (max(e, 1) - 150) for e, m in enumerate(row)), Fraction(0))
             for row in (before, after)
         ]
-        return float(np.float32(float(norms[0] / norms[1]))) if min(norms) >= 1e-7 else 1.0
+        return torch.tensor(float(norms[0] / norms[1]), dtype=torch.float32).item() if min(norms) >= 1e-7 else 1.0
 
     def _set_layer_ratios(self) -> None:
         def count(index: int) -> _Array:

@@ -1,0 +1,95 @@
+"""The compiled loops against the torch reference, which the oracle's tests hold to the written definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from della_bench.merge.kernels import cpu, is_finite, merge_tensor_fast
+from della_bench.merge.tensor import merge_tensor
+from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
+from tests.merge.oracle import DELTA_RULES
+from tests.merge.test_tensor import cases
+from tests.merge.values import FLAVOURS, SHAPES, values
+
+
+def both(case, base, experts, dtype, expert_dtype=None):
+    """Merge by the reference and by the kernels; the two must be equal."""
+    own = expert_dtype or dtype
+    tensors = [tensor_of(base, dtype), *(tensor_of(expert, own) for expert in experts)]
+    out = DTYPES[case.dtype] if case.dtype else DTYPES[dtype]
+    if cpu.supports(case.spec, tensors[0], tensors[1:], out):
+        found = cpu.merge_tensor_cpu(case.spec, case.name, tensors[0], tensors[1:], out)
+    else:
+        found = merge_tensor_fast(case.spec, case.name, tensors[0], tensors[1:], out)
+    expected = merge_tensor(case.spec, case.name, tensors[0], tensors[1:], out)
+    assert_same(found, expected.float().numpy(), case.dtype or dtype)
+
+
+@given(cases())
+@settings(deadline=None, derandomize=True, max_examples=400)
+def test_any_numbers_and_choices_give_the_references_bits(drawn):
+    case, base, experts, dtype, expert_dtype = drawn
+    on_grid = [tensor_of_any(expert, expert_dtype) for expert in experts]
+    both(case, tensor_of_any(base, dtype), on_grid, dtype, expert_dtype)
+
+
+def tensor_of_any(made, dtype):
+    return torch.from_numpy(np.array(made)).to(DTYPES[dtype]).float().numpy()
+
+
+@pytest.mark.parametrize("method", DELTA_RULES)
+@pytest.mark.parametrize("rescale", ["inverse_keep", "l1"])
+def test_every_shape_and_kind_of_values_gives_the_references_bits(method, rescale):
+    case = Case(method, weights=(1.0, 0.5, -0.3), lambda_=1.1, rescale=rescale)
+    for dtype in DTYPES:
+        for shape in SHAPES:
+            for flavour in FLAVOURS:
+                base, *experts = [values(flavour, shape, dtype, seed) for seed in range(4)]
+                both(case, base, experts, dtype)
+
+
+@pytest.mark.parametrize("method", DELTA_RULES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(70, 1000), (3, 40_000), (90_001,)])
+def test_tensors_of_several_blocks_give_the_references_bits(method, dtype, shape):
+    base = values("normal", shape, dtype, 0)
+    experts = [tensor_of_any(base + values("ties", shape, dtype, k) * np.float32(0.02), dtype) for k in (1, 2, 3)]
+    both(Case(method, weights=(1.0, 0.7, 1.3), densities=(0.4,), epsilon=0.14), base, experts, dtype)
+
+
+@pytest.mark.parametrize("method", ["della", "ties", "dare_ties", "della_ada_layer", "della_layer_norm"])
+def test_the_number_of_threads_changes_no_bit(method):
+    case = Case(method, weights=(1.0, 0.7))
+    base, *experts = [torch.randn(300, 700, generator=torch.Generator().manual_seed(k)) for k in range(3)]
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(merge_tensor_fast(case.spec, "w", base, experts))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0].view(torch.int32), other.view(torch.int32)) for other in found[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite_is_found_wherever_it_stands(dtype, value):
+    tensor = torch.linspace(-3, 3, 999).to(dtype)
+    assert is_finite(tensor)
+    for position in (0, 500, 998):
+        broken = tensor.clone()
+        broken[position] = value
+        assert not is_finite(broken)
+
+
+def test_a_merge_that_the_kernels_do_not_cover_goes_to_the_reference():
+    base = torch.randn(4, 4, dtype=torch.float64)
+    case = Case("della")
+    assert not cpu.supports(case.spec, base, [base, base], torch.float64)
+    assert torch.equal(
+        merge_tensor_fast(case.spec, "w", base, [base + 1, base]), merge_tensor(case.spec, "w", base, [base + 1, base])
+    )
