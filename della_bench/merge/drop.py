@@ -105,19 +105,20 @@ def drop(
     if kind in ("magnitude", "magnitude_row"):
         keys = _keys(whole if kind == "magnitude" else rows, key_dtype)
         kept = keep_largest(keys, kept_count(density, keys.shape[1])).reshape(delta.shape)
-        thresholds = threshold(exact(density))
+        # At least one element is kept, so that a density that rounds to 0 is no probability of 0.
+        thresholds = max(1, threshold(exact(density)))
     else:
         thresholds = _random_thresholds(kind, rows, whole, density, epsilon, key_dtype)
         kept = (bits.words(key, delta.numel(), delta.device).reshape(rows.shape) < thresholds).reshape(delta.shape)
     if rescale == "l1":
-        return torch.where(kept, delta, 0.0) * _l1_factor(delta, kept)
-    if rescale == "none":
-        return torch.where(kept, delta, 0.0)
-    return torch.where(kept, delta * _inverse_keep(thresholds, delta), 0.0)
+        delta = delta * _l1_factor(delta, kept)
+    elif rescale == "inverse_keep":
+        delta = delta * _inverse_keep(thresholds, delta)
+    return torch.where(kept, delta, 0.0)
 
 
 def _keys(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return rows.abs().to(dtype).to(torch.float32)
+    return rows.abs().to(dtype).to(torch.float32).contiguous()
 
 
 def _random_thresholds(
@@ -144,6 +145,7 @@ def _inverse_keep(thresholds: torch.Tensor | int, delta: torch.Tensor) -> torch.
     """Return float32(2^32 / T), the division in float64."""
     if isinstance(thresholds, int):
         return torch.tensor(ONE / thresholds if thresholds else 0.0, dtype=torch.float32).item()
+    # torch computes a number over a tensor as number * (1 / tensor): one rounding here, as 2^32 is a power of two.
     return (ONE / thresholds.to(torch.float64)).to(torch.float32).reshape(delta.shape)
 
 

@@ -79,7 +79,8 @@ def _write_weights(merge: Merge, folder: Path, device: Any, max_shard_bytes: int
             "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
         }
         _write_json(folder / "model.safetensors.index.json", index)
-    with tqdm(total=len(infos), desc=f"Merging by {merge.spec.merge_method}", unit="tensor", disable=not progress) as bar:
+    what = f"Merging by {merge.spec.merge_method}"
+    with tqdm(total=len(infos), desc=what, unit="tensor", disable=not progress) as bar:
         for file, names in zip(files, shards, strict=True):
             _write_shard(folder / file, {name: infos[name] for name in names}, merge, device, bar.update)
 
@@ -97,9 +98,7 @@ def _plan(infos: dict[str, TensorInfo], max_bytes: int) -> list[list[str]]:
     return shards
 
 
-def _write_shard(
-    path: Path, infos: dict[str, TensorInfo], merge: Merge, device: Any, done: Callable[[], Any]
-) -> None:
+def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device: Any, done: Callable[[], Any]) -> None:
     """Write one safetensors file: the header's length (8 bytes, little-endian), the header, the tensors' bytes.
 
     safetensors' own writer wants all tensors of a file in memory at once. The widest dtypes come first, which keeps
@@ -117,8 +116,8 @@ def _write_shard(
     try:
         with path.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for name, tensor in merge.stream(device, names):
-                file.write(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            for name in names:
+                file.write(merge.tensor(name, device).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
                 done()
             file.flush()
             os.fsync(file.fileno())
@@ -185,8 +184,8 @@ def _card(merge: Merge) -> str:
         *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in spec.as_keys(effective=True).items()),
         "```",
         "",
-        f"Made with della_bench {della_bench.__version__}; digest of the spec `{spec.digest}`. The same spec on the same",
-        "files gives the same bits:",
+        f"Made with della_bench {della_bench.__version__}; digest of the spec `{spec.digest}`. The same spec on",
+        "the same files gives the same bits:",
         "",
         "```",
         f"della-bench merge '{spec}' -o DIR",

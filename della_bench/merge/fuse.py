@@ -20,7 +20,8 @@ def agreeing(deltas: Sequence[torch.Tensor], elect: Elect) -> list[torch.Tensor]
     """Return for each weighted delta a mask of the elements that take part in the fusion.
 
     "sum": those whose sign is that of the sum over the experts (Yadav et al. 2023, section 3); "count": the sign that
-    most experts have; a sum or count of 0 (or NaN) counts as positive. "none": all. A zero never takes part.
+    most experts have; a sum or count of 0 (or NaN) counts as positive. "none": all. A zero never takes part. A NaN,
+    which only an overflow brings, has no sign: it has no voice in a count and agrees with none.
     """
     if elect == "none":
         return [delta != 0 for delta in deltas]
@@ -29,7 +30,7 @@ def agreeing(deltas: Sequence[torch.Tensor], elect: Elect) -> list[torch.Tensor]
     return [torch.where(negative, delta < 0, delta > 0) for delta in deltas]
 
 
-def ada_ratio(delta: torch.Tensor, agrees: torch.Tensor, scaling: Scaling) -> torch.Tensor | float:
+def ada_ratio(delta: torch.Tensor, agrees: torch.Tensor, scaling: Scaling) -> torch.Tensor:
     """Return the factor that restores what the election took from one expert: non-zero elements before / after it.
 
     By row ("ada_row"; "ada_row_inv" the inverse) or over the whole tensor ("ada_layer"). An empty denominator counts
@@ -51,7 +52,8 @@ def fuse(
     """Weigh, elect, scale and add the deltas.
 
     Returns the fused delta and a mask of the elements in which any expert takes part. With `normalize` the sum is
-    divided by the sum of the weights of those that take part (of all, where nothing is elected); a sum of 0 counts as 1.
+    divided by the sum of the weights of those that take part (of all, where nothing is elected); a sum of 0 counts
+    as 1.
     """
     weighted = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
     agrees = agreeing(weighted, elect)

@@ -61,6 +61,9 @@ class Method:
         return self.drop == "random" or self.magprune
 
 
+# One row a line, so that methods can be compared column by column.
+# fmt: off
+# ruff: noqa: E501
 _ROWS = (
     # Sums and means of deltas, without dropping.
     Method("task_arithmetic", "base + lambda * weighted sum of the deltas", TASK_ARITHMETIC),
@@ -96,6 +99,7 @@ _ROWS = (
     Method("slerp", "spherical interpolation from the base to one expert, t its weight", SLERP, scaling="none", kind="slerp"),
     Method("passthrough", "the one expert as it is", "mergekit", scaling="none", kind="passthrough"),
 )
+# fmt: on
 
 # Raised whenever a change here or in this package changes the bits of any merge; part of every spec's digest.
 ALGORITHM_VERSION = 1

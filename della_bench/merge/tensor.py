@@ -46,13 +46,9 @@ def merge_tensor(
         return linear([e.to(torch.float32) for e in experts], spec.weights, normalize=spec.normalize).to(dtype)
     if kind == "slerp":
         return slerp(wide, experts[0].to(torch.float32), spec.weights[0]).to(dtype)
-    deltas = [
-        _pruned_delta(spec, name, index, wide, expert, base.dtype) for index, expert in enumerate(experts)
-    ]
+    deltas = [_pruned_delta(spec, name, index, wide, expert, base.dtype) for index, expert in enumerate(experts)]
     scaling = spec.method.scaling
-    fused, takes_part = fuse(
-        deltas, spec.weights, elect=spec.elect, normalize=spec.normalize, scaling=scaling
-    )
+    fused, takes_part = fuse(deltas, spec.weights, elect=spec.elect, normalize=spec.normalize, scaling=scaling)
     return add_to_base(base, fused, takes_part, spec.lambda_ if scaling == "lambda" else 1.0, dtype)
 
 

@@ -24,7 +24,8 @@ def linear(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normali
     for expert, weight in zip(experts[1:], weights[1:], strict=True):
         total = total + expert * weight
         divisor = _float32(divisor + _float32(weight))
-    return total / (divisor or 1.0) if normalize else total
+    # On a GPU, torch divides by a number as it multiplies by the rounded reciprocal; by a tensor it divides.
+    return total / total.new_tensor(divisor or 1.0) if normalize else total
 
 
 def slerp(base: torch.Tensor, expert: torch.Tensor, t: float) -> torch.Tensor:

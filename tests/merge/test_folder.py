@@ -86,6 +86,6 @@ def test_a_failure_names_the_tensor_and_leaves_nothing_behind(family, tmp_path, 
         return original(name, device)
 
     monkeypatch.setattr(made, "tensor", full_disk)
-    with pytest.raises(MergeError, match=r"No space left"):
+    with pytest.raises(MergeError, match=r"model\.norm\.weight failed: No space left"):
         write_folder(made, tmp_path / "here" / "out", progress=False)
     assert list((tmp_path / "here").iterdir()) == []
