@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from della_bench.checkpoint.reader import Checkpoint, TensorInfo
+from della_bench.checkpoint.formats import TensorInfo
+from della_bench.checkpoint.model import ModelFolder
 
-__all__ = ["align", "parameters"]
+__all__ = ["HEAD", "align", "is_tied", "parameters", "vocab_size"]
 
-_HEADS = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
+HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
 _INV_FREQ = re.compile(r"(^|\.)rotary_emb\.inv_freq$")
 _MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # GPT-2, GPT-NeoX: the causal mask, 4-D
 _MASK_VALUE = re.compile(r"(^|\.)(attn|attention)\.masked_bias$")
 
 
-def parameters(checkpoint: Checkpoint) -> dict[str, TensorInfo]:
+def parameters(checkpoint: ModelFolder) -> dict[str, TensorInfo]:
     """Return the tensors that define the model: without recomputed buffers and without a redundant tied head."""
-    tied = any(map(_HEADS.search, checkpoint.tensors)) and _is_tied(checkpoint)
+    tied = any(map(HEAD.search, checkpoint.tensors)) and is_tied(checkpoint)
     return {
         name: info
         for name, info in checkpoint.tensors.items()
-        if not _is_recomputed(name, info) and not (tied and _HEADS.search(name))
+        if not _is_recomputed(name, info) and not (tied and HEAD.search(name))
     }
 
 
-def _is_tied(checkpoint: Checkpoint) -> bool:
+def vocab_size(config: dict[str, Any]) -> int | None:
+    """Return how many tokens a config names; those of its text part in a model of several."""
+    size: int | None = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    return size
+
+
+def is_tied(checkpoint: ModelFolder) -> bool:
     """Whether the head is the embedding; config.json leaves it out where it is the architecture's default."""
     tied = checkpoint.config.get("tie_word_embeddings")
     if tied is None:

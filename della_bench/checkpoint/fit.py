@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from della_bench.checkpoint.canonical import align, parameters
-from della_bench.checkpoint.reader import Checkpoint, TensorInfo
+from della_bench.checkpoint.canonical import align, parameters, vocab_size
+from della_bench.checkpoint.formats import TensorInfo
+from della_bench.checkpoint.model import ModelFolder
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 from della_bench.errors import CheckpointError
 
@@ -26,19 +28,26 @@ _BOOKKEEPING = frozenset({
 })  # fmt: skip
 
 
+# What GPTQ, AWQ, bitsandbytes and fp8 quantisers store beside or instead of a weight.
+_PACKED = re.compile(r"\.(qweight|qzeros|SCB|weight_scale(_inv)?|weight\.(absmax|quant_map|quant_state\..+))$")
+
+
 @dataclass(frozen=True)
 class Fit:
     """How an expert's tensors fit the base's: `names` maps each base parameter to its name in the expert."""
 
-    expert: Checkpoint
+    expert: ModelFolder
     names: dict[str, str]
     base: dict[str, TensorInfo] = field(repr=False)
 
     def load(self, name: str, base_tensor: torch.Tensor) -> torch.Tensor:
-        """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's."""
+        """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's.
+
+        `base_tensor` is the base's, as stored and on the CPU; an adapter's update is added to it.
+        """
         import torch
 
-        tensor = self.expert.load(self.names[name])
+        tensor = self.expert.load_over(self.names[name], base_tensor)
         if tensor.shape == base_tensor.shape:
             return tensor
         rows, own = base_tensor.shape[0], tensor.shape[0]
@@ -48,7 +57,7 @@ class Fit:
         return torch.cat([tensor.to(dtype), base_tensor[own:].to(dtype)])
 
 
-def check_fit(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[Fit]:
+def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
     """Return how each expert fits the base.
 
     Raises CheckpointError that lists every mismatch of every expert: another architecture, quantised weights, missing,
@@ -56,12 +65,13 @@ def check_fit(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[Fit]:
     vocabulary rows) are logged as warnings, once each.
     """
     faults: list[str] = []
-    for checkpoint in dict.fromkeys([base, *experts]):
-        if checkpoint.config.get("quantization_config"):
-            faults.append(f"{checkpoint.label}: quantised weights cannot be merged; give the model in float")
+    quantised = {source: told for source in dict.fromkeys([base, *experts]) if (told := _quantised(source))}
+    faults += quantised.values()
     wanted = parameters(base)
-    fits: dict[Checkpoint, Fit] = {}
+    fits: dict[ModelFolder, Fit] = {}
     for expert in dict.fromkeys(experts):
+        if base in quantised or expert in quantised:
+            continue  # a list of all its parameters would only hide the reason
         if expert.model_type != base.model_type:
             faults.append(f"{expert.label}: is a {expert.model_type}, but {base.label} is a {base.model_type}")
             continue
@@ -73,8 +83,17 @@ def check_fit(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[Fit]:
     return [fits[expert] for expert in experts]
 
 
-def _fit_one(base: Checkpoint, wanted: dict[str, TensorInfo], expert: Checkpoint, faults: list[str]) -> Fit:
-    own = parameters(expert)
+def _quantised(source: ModelFolder) -> str:
+    """Return what is to be told of a source whose weights are quantised, else ""."""
+    packed = [name for name in source.tensors if _PACKED.search(name)]
+    if not packed and not source.config.get("quantization_config"):
+        return ""
+    found = f" ({packed[0]}{f' and {len(packed) - 1} more of its kind' if packed[1:] else ''})" if packed else ""
+    return f"{source.label}: quantised weights cannot be merged; give the model in float{found}"
+
+
+def _fit_one(base: ModelFolder, wanted: dict[str, TensorInfo], expert: ModelFolder, faults: list[str]) -> Fit:
+    own, before = parameters(expert), len(faults)
     names = align(wanted, own)
     for name, info in wanted.items():
         if not info.is_float:
@@ -93,22 +112,19 @@ def _fit_one(base: Checkpoint, wanted: dict[str, TensorInfo], expert: Checkpoint
         for name, info in own.items()
         if name not in taken and info.is_float
     ]
+    if expert.hint and len(faults) > before:
+        faults.append(f"{expert.label}: {expert.hint}")
     return Fit(expert, names, wanted)
 
 
-def _is_vocabulary(info: TensorInfo, base: Checkpoint, found: TensorInfo, expert: Checkpoint) -> bool:
+def _is_vocabulary(info: TensorInfo, base: ModelFolder, found: TensorInfo, expert: ModelFolder) -> bool:
     """Whether two tensors differ only in how many tokens there are: rows of an embedding or of a head."""
     if not info.shape or not found.shape or info.shape[1:] != found.shape[1:]:
         return False
-    return info.shape[0] == _vocab_size(base.config) and found.shape[0] == _vocab_size(expert.config)
+    return info.shape[0] == vocab_size(base.config) and found.shape[0] == vocab_size(expert.config)
 
 
-def _vocab_size(config: dict[str, Any]) -> int | None:
-    size: int | None = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
-    return size
-
-
-def _warn(base: Checkpoint, fit: Fit) -> None:
+def _warn(base: ModelFolder, fit: Fit) -> None:
     expert, infos = fit.expert, fit.expert.tensors
     shared = {name: infos[own] for name, own in fit.names.items() if fit.base[name].is_float}
     for name, found in shared.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -13,15 +14,17 @@ __all__ = ["resolve"]
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _WANTED = ["*.json", "*.model", "*.txt", "*.jinja"]
+# In the order of preference, a whole model before an adapter.
+_WEIGHTS = ["*.safetensors", "pytorch_model*.bin", "adapter_model.bin"]
 _UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]
 
 
 def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = False) -> Path:
     """Return the folder of a source's files.
 
-    An existing folder wins over a hub id of the same text, an `@` in it included. From the hub only weights in
-    safetensors (unless `weights` is false), config and tokenizer are taken, with `trust_remote_code` also the
-    repository's own modules.
+    An existing folder wins over a hub id of the same text, an `@` in it included. From the hub only weights (unless
+    `weights` is false), config and tokenizer are taken, with `trust_remote_code` also the
+    repository's own modules. Torch's .bin files are taken only where the repository has no safetensors.
 
     Raises CheckpointError: exit code 2 where the source is wrong, 1 where the hub cannot be reached.
     """
@@ -39,16 +42,16 @@ def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = F
         raise CheckpointError(f"{source}: a file; a source is the folder that holds config.json and the weights")
     if not _HUB_ID.fullmatch(source.place):
         raise CheckpointError(f"{source}: no such folder, and not a hub id (org/name)")
-    wanted = [*_WANTED, *(["*.safetensors"] if weights else []), *(["*.py"] if trust_remote_code else [])]
-    return _download(source, wanted)
+    return _download(source, [*_WANTED, *(["*.py"] if trust_remote_code else [])], weights)
 
 
-def _download(source: Source, patterns: list[str]) -> Path:
+def _download(source: Source, patterns: list[str], weights: bool) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:
+        wanted = [*patterns, *_weights(source)] if weights else patterns
         found = snapshot_download(
-            source.place, revision=source.revision, allow_patterns=patterns, ignore_patterns=_UNWANTED
+            source.place, revision=source.revision, allow_patterns=wanted, ignore_patterns=_UNWANTED
         )
     except errors.GatedRepoError:
         raise CheckpointError(
@@ -71,3 +74,22 @@ def _download(source: Source, patterns: list[str]) -> Path:
             exit_code=1,
         ) from error
     return Path(found)
+
+
+def _weights(source: Source) -> list[str]:
+    """Return the patterns of the best weights that a repository has."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        files = HfApi().list_repo_files(source.place, revision=source.revision)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError):
+        raise
+    except Exception:  # not to be reached: whatever the cache holds is taken, or the download says why it fails
+        return []
+    own = [file for file in files if "/" not in file and not file.startswith("consolidated")]
+    whole = [file for file in own if not file.startswith("adapter_model.")]
+    for found in (whole, own):
+        for pattern in _WEIGHTS:
+            if fnmatch.filter(found, pattern):
+                return [pattern]
+    return []

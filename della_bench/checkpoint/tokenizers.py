@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from della_bench.checkpoint.reader import Checkpoint
+from della_bench.checkpoint.model import ModelFolder
 
 __all__ = ["tokenizer_difference"]
 
 
-def tokenizer_difference(base: Checkpoint, expert: Checkpoint) -> str:
+def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
     """Return what differs, in words, or "" where nothing does that can be told.
 
     Compares the vocabularies (token to id, added tokens included), then merges and the rules of tokenizer.json, else
@@ -51,15 +51,15 @@ def _vocabulary_difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
     return "vocabulary: " + ", ".join(counts)
 
 
-def _has_tokenizer(checkpoint: Checkpoint) -> bool:
+def _has_tokenizer(checkpoint: ModelFolder) -> bool:
     return any((checkpoint.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
 
 
-def _in_both(base: Checkpoint, expert: Checkpoint, name: str) -> bool:
+def _in_both(base: ModelFolder, expert: ModelFolder, name: str) -> bool:
     return (base.folder / name).is_file() and (expert.folder / name).is_file()
 
 
-def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+def _read(checkpoint: ModelFolder, name: str) -> dict[str, Any]:
     path = checkpoint.folder / name
     try:
         data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -68,23 +68,23 @@ def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}  # a broken tokenizer file is the tokenizer loader's to report
 
 
-def _vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
+def _vocabulary(checkpoint: ModelFolder) -> dict[str, int]:
     vocab = _model(checkpoint).get("vocab") or _read(checkpoint, "vocab.json")
     if isinstance(vocab, list):  # a unigram model lists [token, score]
         vocab = {item[0]: index for index, item in enumerate(vocab)}
     return {**vocab, **_added(checkpoint)} if vocab else {}
 
 
-def _model(checkpoint: Checkpoint) -> dict[str, Any]:
+def _model(checkpoint: ModelFolder) -> dict[str, Any]:
     return _read(checkpoint, "tokenizer.json").get("model") or {}
 
 
-def _added(checkpoint: Checkpoint) -> dict[str, int]:
+def _added(checkpoint: ModelFolder) -> dict[str, int]:
     listed = _read(checkpoint, "tokenizer.json").get("added_tokens") or []
     return {**{item["content"]: item["id"] for item in listed}, **_read(checkpoint, "added_tokens.json")}
 
 
-def _rules(checkpoint: Checkpoint) -> Any:
+def _rules(checkpoint: ModelFolder) -> Any:
     data = _read(checkpoint, "tokenizer.json")
     merges = _model(checkpoint).get("merges") or []
     return {
@@ -93,10 +93,10 @@ def _rules(checkpoint: Checkpoint) -> Any:
     }
 
 
-def _chat_template(checkpoint: Checkpoint) -> Any:
+def _chat_template(checkpoint: ModelFolder) -> Any:
     file = checkpoint.folder / "chat_template.jinja"
     return file.read_text(encoding="utf-8") if file.is_file() else checkpoint.tokenizer_config.get("chat_template")
 
 
-def _bytes(checkpoint: Checkpoint) -> bytes:
+def _bytes(checkpoint: ModelFolder) -> bytes:
     return (checkpoint.folder / "tokenizer.model").read_bytes()

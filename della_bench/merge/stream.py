@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 
-from della_bench.checkpoint import Checkpoint, Fit, TensorInfo, check_fit
+from della_bench.checkpoint import Fit, ModelFolder, TensorInfo, check_fit, open_base, open_expert
 from della_bench.errors import MergeError
 from della_bench.merge.kernels import is_finite, merge_tensor_fast
 from della_bench.spec import MergeSpec, Source
@@ -23,12 +23,12 @@ class Merge:
 
     def __init__(self, spec: MergeSpec, *, trust_remote_code: bool = False) -> None:
         """Open base and experts. Raises CheckpointError with all mismatches."""
-        opened: dict[Source, Checkpoint] = {}
-        for source in (spec.base, *spec.experts):
-            if source not in opened:
-                opened[source] = Checkpoint.open(source, trust_remote_code=trust_remote_code)
         self.spec = spec
-        self.base = opened[spec.base]
+        self.base = open_base(spec.base, trust_remote_code=trust_remote_code)
+        opened: dict[Source, ModelFolder] = {spec.base: self.base}
+        for source in spec.experts:
+            if source not in opened:
+                opened[source] = open_expert(source, self.base, trust_remote_code=trust_remote_code)
         self.fits: list[Fit] = check_fit(self.base, [opened[source] for source in spec.experts])
         self._dtype: torch.dtype | None = getattr(torch, spec.dtype) if spec.dtype else None
 
@@ -45,8 +45,7 @@ class Merge:
         """
         files = []
         for checkpoint in (self.base, *(fit.expert for fit in self.fits)):
-            weights = {info.file for info in checkpoint.tensors.values()}
-            for path in sorted({checkpoint.folder / "config.json", *weights}):
+            for path in sorted(checkpoint.files):
                 state = path.stat()
                 files.append([str(path), state.st_size, state.st_mtime_ns])
         return hashlib.sha256(json.dumps([self.spec.digest, files]).encode()).hexdigest()

@@ -25,7 +25,7 @@ def refused(text, **options):
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A hub that records what it is asked for and answers with a folder, or raises what `hub.error` holds."""
-    asked = SimpleNamespace(calls=[], error=None, folder=tmp_path / "snapshot")
+    asked = SimpleNamespace(calls=[], error=None, folder=tmp_path / "snapshot", files=["model.safetensors"])
 
     def snapshot_download(repo_id, **options):
         asked.calls.append((repo_id, options))
@@ -33,7 +33,13 @@ def hub(monkeypatch, tmp_path):
             raise asked.error
         return str(asked.folder)
 
+    def list_repo_files(self, repo_id, *, revision):
+        if asked.error is not None:
+            raise asked.error
+        return asked.files
+
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_repo_files)
     return asked
 
 
@@ -167,6 +173,60 @@ def test_without_weights_no_safetensors_are_taken(hub):
 def test_a_repositorys_code_is_taken_only_where_it_is_trusted(hub):
     resolve(Source("org/name"), trust_remote_code=True)
     assert takes(hub, "modeling_x.py")
+
+
+SHARD, INDEX = "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"
+
+
+@pytest.mark.parametrize(
+    ("files", "taken", "left"),
+    [
+        (["model.safetensors", "pytorch_model.bin"], ["model.safetensors"], ["pytorch_model.bin"]),
+        ([SHARD, INDEX, "training_args.bin", "optimizer.bin"], [SHARD, INDEX], ["training_args.bin", "optimizer.bin"]),
+        (["pytorch_model.bin", "adapter_model.safetensors"], ["pytorch_model.bin"], ["adapter_model.safetensors"]),
+        (["pytorch_model.bin", "consolidated.safetensors", "onnx/model.safetensors"], ["pytorch_model.bin"], []),
+        (["adapter_config.json", "adapter_model.bin"], ["adapter_config.json", "adapter_model.bin"], []),
+        (["adapter_model.safetensors", "adapter_model.bin"], ["adapter_model.safetensors"], ["adapter_model.bin"]),
+    ],
+)
+def test_of_several_formats_the_first_that_a_repository_has_is_taken(hub, files, taken, left):
+    hub.files = files
+    resolve(Source("org/name"))
+    assert all(takes(hub, file) for file in taken)
+    assert not any(takes(hub, file) for file in left)
+
+
+def test_the_files_are_listed_at_the_revision_asked_for_and_only_for_weights(hub, monkeypatch):
+    asked = []
+
+    def listed(self, place, revision):
+        asked.append((place, revision))
+        return []
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", listed)
+    resolve(Source("org/name", "v1"))
+    resolve(Source("org/name", "v1"), weights=False)
+    assert asked == [("org/name", "v1")]
+
+
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "model.safetensors", "adapter_model.bin"])
+def test_without_a_network_the_cache_is_taken_with_weights_of_any_format(tmp_path, monkeypatch, file):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    commit, repository = "0" * 40, tmp_path / "models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "snapshots" / commit / file).touch()
+    assert (resolve(Source("org/name")) / file).is_file()
+
+
+def test_what_is_in_the_cache_is_taken_where_the_files_cannot_be_listed(hub, monkeypatch):
+    def offline(self, place, revision):
+        raise errors.OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", offline)
+    assert resolve(Source("org/name")) == hub.folder
 
 
 RESPONSE: Any = SimpleNamespace(headers={}, request=None, status_code=404)

@@ -1,0 +1,146 @@
+"""Files of weights: names, shapes and dtypes at once, one tensor at a time; safetensors and torch's .bin."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from safetensors import SafetensorError, safe_open
+
+from della_bench.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["FLOAT_DTYPES", "TensorInfo", "WeightFile", "open_file"]
+
+# Names as in safetensors' headers, and torch's for the same.
+FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
+_TORCH_NAMES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL", "uint8": "U8",
+    "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32", "uint64": "U64", "int64": "I64",
+}  # fmt: skip
+_KNOWN = frozenset(_TORCH_NAMES.values())
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of a tensor; `dtype` is safetensors' name (F32, BF16, I64, ...)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    file: Path
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is a tensor that a merge computes with."""
+        return self.dtype in FLOAT_DTYPES
+
+    def __str__(self) -> str:
+        """Return dtype and shape: BF16 [32000, 4096]."""
+        return f"{self.dtype} {list(self.shape)}"
+
+
+class WeightFile(Protocol):
+    """One opened file. Opening and loading raise CheckpointError that names the file, and the tensor if it is one."""
+
+    tensors: dict[str, TensorInfo]
+
+    def load(self, name: str) -> torch.Tensor:
+        """Return one tensor as stored, on the CPU."""
+
+
+def open_file(path: Path, label: str) -> WeightFile:
+    """Open a file by its ending; `label` is what errors call the checkpoint."""
+    return TorchFile(path, label) if path.suffix == ".bin" else SafetensorsFile(path, label)
+
+
+class SafetensorsFile:
+    """A safetensors file, of which only the header is read."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self._where = f"{label}: {path.name}"
+        try:
+            handle: Any = safe_open(path, framework="pt")
+            views = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (no dict)
+            found = {name: (tuple(view.get_shape()), str(view.get_dtype())) for name, view in views.items()}
+        except (SafetensorError, OSError, RuntimeError) as error:  # RuntimeError: torch cannot map the file
+            raise CheckpointError(f"{self._where} is no readable safetensors file: {error}") from None
+        self._handle = handle
+        self.tensors = {
+            name: TensorInfo(shape, _checked(dtype, name, self._where), path) for name, (shape, dtype) in found.items()
+        }
+
+    def load(self, name: str) -> torch.Tensor:
+        """Return one tensor as stored, on the CPU."""
+        try:
+            tensor: torch.Tensor = self._handle.get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{self._where}: tensor {name} cannot be read: {error}") from None
+        return tensor
+
+
+class TorchFile:
+    """A file of torch.save: a pickle of which only tensors are taken, mapped into memory rather than read.
+
+    A file in the format before torch 1.6 cannot be mapped: it is held in memory.
+    """
+
+    def __init__(self, path: Path, label: str) -> None:
+        self._where = f"{label}: {path.name}"
+        content = self._unpickled(path)
+        nested = content.get("state_dict")
+        entries = nested if isinstance(nested, dict) else content
+        self._tensors = {str(name): entry.detach() for name, entry in entries.items() if hasattr(entry, "detach")}
+        if not self._tensors:
+            raise CheckpointError(f"{self._where} holds no tensors")
+        self.tensors = {name: self._info(name, tensor, path) for name, tensor in self._tensors.items()}
+
+    def load(self, name: str) -> torch.Tensor:
+        """Return one tensor as stored, on the CPU."""
+        tensor: torch.Tensor = self._tensors[name].contiguous()
+        return tensor
+
+    def _unpickled(self, path: Path) -> dict[Any, Any]:
+        import torch
+
+        try:
+            with path.open("rb") as file:
+                is_zip = file.read(4) == b"PK\x03\x04"
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
+        except Exception as error:  # an unpickler of a broken file raises whatever its bytes make it do
+            text = str(error)
+            if wanted := re.search(r"GLOBAL ([\w.]+)", text):
+                reason = f"is refused: its pickle wants {wanted[1]}, and only tensors are taken from one"
+            else:
+                reason = f"is no readable torch file: {_essence(text) or type(error).__name__}"
+            raise CheckpointError(f"{self._where} {reason}") from None
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{self._where} holds a {type(content).__name__}, not tensors by name")
+        return content
+
+    def _info(self, name: str, tensor: torch.Tensor, path: Path) -> TensorInfo:
+        import torch
+
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "quantised" if tensor.is_quantized else "without data" if tensor.is_meta else str(tensor.layout)
+            raise CheckpointError(f"{self._where}: tensor {name} is {kind}; only plain tensors can be merged")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return TensorInfo(tuple(tensor.shape), _checked(_TORCH_NAMES.get(dtype, dtype), name, self._where), path)
+
+
+def _checked(dtype: str, name: str, where: str) -> str:
+    if dtype not in _KNOWN:
+        raise CheckpointError(
+            f"{where}: tensor {name} has dtype {dtype}; weights in {', '.join(FLOAT_DTYPES)} can be merged"
+        )
+    return dtype
+
+
+def _essence(text: str) -> str:
+    """Return the one line of torch's long message that says what is wrong with the file."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    inner = lines[2:3] if text.startswith("Weights only load failed") else lines[:1]
+    return inner[0].partition(". ")[0] if inner else ""

@@ -1,0 +1,99 @@
+"""What a LoRA adapter's config and tensors mean (Hu et al., arXiv 2106.09685), read as PEFT reads them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Rules", "Update", "refusals", "updates"]
+
+# Settings that make something else of an adapter than base + scaling * B A; each is refused where it is set.
+_REFUSED = (
+    "alora_invocation_tokens", "arrow_config", "layer_replication", "lora_bias", "megatron_config",
+    "monteclora_config", "target_modules_to_tie", "target_parameters", "trainable_token_indices", "use_bdlora",
+    "use_dora", "use_qalora", "velora_config",
+)  # fmt: skip
+# Ways to begin that leave the base as it is; the others (pissa, olora, corda, loftq, ...) train on a changed base.
+_BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
+_PREFIX = "base_model.model."
+_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(\.default)?(?(kind)|\.weight)")
+_WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.[^.]+$)")
+
+
+def refusals(config: Mapping[str, Any]) -> list[str]:
+    """Return what in an adapter_config.json cannot be merged, in words."""
+    if (kind := config.get("peft_type")) != "LORA":
+        return [f"peft_type {kind}: only LORA adapters can be merged"]
+    found = [f"{key} is set: such an adapter cannot be merged" for key in _REFUSED if config.get(key)]
+    if (beginning := config.get("init_lora_weights")) not in _BEGINNINGS:
+        found.append(f"init_lora_weights is {beginning!r}: the adapter was trained on a changed base")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1:
+        found.append(f"r is {rank!r}, not a positive whole number")
+    if not isinstance(alpha, (int, float)):
+        found.append(f"lora_alpha is {alpha!r}, not a number")
+    for key in ("rank_pattern", "alpha_pattern"):
+        if not _are_patterns(config.get(key) or {}):
+            found.append(f"{key} is {config[key]!r}, not regular expressions with a positive number each")
+    return found
+
+
+def _are_patterns(patterns: Any) -> bool:
+    try:
+        return all(re.compile(pattern) and value > 0 for pattern, value in patterns.items())
+    except (AttributeError, TypeError, re.error):
+        return False
+
+
+class Rules:
+    """Rank and scaling of a module as adapter_config.json has them."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+
+    def rank(self, module: str) -> int:
+        """Return the rank of a module's update: the first pattern that matches its name's end, else `r`."""
+        return int(self._of("rank_pattern", module, self._config["r"]))
+
+    def scaling(self, module: str) -> float:
+        """Return alpha / r, or alpha / sqrt(r) with use_rslora (Kalajdzievski, arXiv 2312.03732)."""
+        rank = self.rank(module)
+        alpha = float(self._of("alpha_pattern", module, self._config["lora_alpha"]))
+        return alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
+
+    def _of(self, patterns: str, module: str, default: Any) -> Any:
+        for pattern, value in (self._config.get(patterns) or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                return value
+        return default
+
+
+@dataclass
+class Update:
+    """What an adapter does to one parameter: replaces it, adds a product of factors, or both.
+
+    The values are names in the adapter's file.
+    """
+
+    module: str
+    replacement: str | None = None
+    factors: dict[str, str] = field(default_factory=dict)  # by side: A (rank, in), B (out, rank)
+    is_embedding: bool = False
+
+
+def updates(names: Iterable[str]) -> dict[str, Update]:
+    """Return {parameter: what the adapter does to it} from the names in an adapter's file."""
+    found: dict[str, Update] = {}
+    for stored in names:
+        name = stored.removeprefix(_PREFIX)
+        if match := _FACTOR.fullmatch(name):
+            update = found.setdefault(f"{match['module']}.weight", Update(match["module"]))
+            update.factors[match["side"]] = stored
+            update.is_embedding = match["kind"] is not None
+        else:
+            name = _WRAPPED.sub("", name)
+            found.setdefault(name, Update(name.rpartition(".")[0])).replacement = stored
+    return found

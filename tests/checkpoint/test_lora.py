@@ -1,0 +1,389 @@
+"""An adapter over its base is the model that PEFT's own merge makes."""
+
+import json
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from della_bench.checkpoint import Adapter, Checkpoint, check_fit, open_base, open_expert
+from della_bench.checkpoint.lora import Rules, updates
+from della_bench.checkpoint.product import product
+from della_bench.errors import CheckpointError, MergeError
+from della_bench.merge.stream import Merge
+from della_bench.spec import MergeSpec, Source
+from tests import tiny
+
+peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+
+SIMPLE = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "org/their-base"}
+Q = "model.layers.0.self_attn.q_proj"
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+LLAMA_PATTERNS = {"layers.1.self_attn.q_proj": 3, "down_proj": 5, r".*\.0\.mlp\.up_proj": 2}
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        yield
+
+
+def trained(made, folder, **config):
+    """Give a model an adapter with random factors and save it beside the model itself, as `adapter` and `base`.
+
+    Returns (base folder, adapter folder, the state dict of PEFT's merge of both, read from the folders).
+    """
+    base, adapter, vocabulary = folder / "base", folder / "adapter", made.config.vocab_size
+    if not base.exists():
+        tiny.save(made, base)
+    adapted = peft.get_peft_model(made, peft.LoraConfig(**config))
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn_like(parameter) * 0.1)
+    adapted.save_pretrained(adapter)
+    again = type(made).from_pretrained(base, dtype=torch.float32)
+    again.resize_token_embeddings(vocabulary, mean_resizing=False)
+    merged = peft.PeftModel.from_pretrained(again, adapter).merge_and_unload()
+    return base, adapter, {name: tensor.detach() for name, tensor in merged.state_dict().items()}
+
+
+def opened(base, expert):
+    base = open_base(Source(str(base)))
+    expert = open_expert(Source(str(expert)), base)
+    return base, check_fit(base, [expert])[0]
+
+
+def assert_is_pefts_merge(base_folder, adapter_folder, wanted):
+    base, fit = opened(base_folder, adapter_folder)
+    assert isinstance(fit.expert, Adapter)
+    changed = 0
+    for name, info in fit.base.items():
+        stored = base.load(name)
+        made = fit.load(name, stored)
+        assert made.shape == info.shape
+        torch.testing.assert_close(made, wanted[name], rtol=1e-6, atol=1e-6, msg=name)
+        changed += not torch.equal(made, stored)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("config", "changed"),
+    [
+        ({"r": 4, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]}, 4),
+        ({"r": 4, "lora_alpha": 3, "use_rslora": True, "target_modules": ["q_proj", "o_proj"]}, 4),
+        ({"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": LLAMA_PATTERNS}, 14),
+        ({"r": 4, "target_modules": "all-linear", "alpha_pattern": LLAMA_PATTERNS, "use_rslora": True}, 14),
+        (
+            {"r": 4, "target_modules": ["q_proj"], "rank_pattern": {r"^model\.layers\.1\.self_attn\.q_proj": 3},
+             "alpha_pattern": {"q_proj": 9, "layers.1.self_attn.q_proj": 99}},
+            2,
+        ),
+        ({"r": 4, "target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]}, 4),
+        ({"r": 4, "target_modules": ["q_proj", "embed_tokens", "lm_head"]}, 4),
+        ({"r": 4, "target_modules": ["k_proj"], "layers_to_transform": [1]}, 1),
+        ({"r": 4, "target_modules": ["o_proj"], "modules_to_save": ["input_layernorm"]}, 4),
+        ({"r": 4, "target_modules": ["k_proj"], "init_lora_weights": "gaussian", "lora_dropout": 0.1}, 2),
+    ],
+)  # fmt: skip
+def test_a_llama_with_an_adapter_is_pefts_merge(tmp_path, config, changed):
+    assert assert_is_pefts_merge(*trained(tiny.llama(0), tmp_path, **config)) == changed
+
+
+@pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
+def test_a_gpt2_with_an_adapter_is_pefts_merge(tmp_path, bias):
+    config = {"r": 4, "lora_alpha": 8, "bias": bias, "target_modules": ["c_attn", "c_proj", "c_fc"]}
+    changed = {"none": 8, "lora_only": 16, "all": 21}[bias]  # 2 layers of 4 matrices, of 4 + 2 biases, and ln_f
+    folders = trained(tiny.gpt2(0), tmp_path, **config, fan_in_fan_out=True)
+    assert assert_is_pefts_merge(*folders) == changed
+
+
+def test_a_square_conv1d_is_transposed_whatever_the_config_says(tmp_path):
+    base, folder, wanted = trained(tiny.gpt2(0), tmp_path, r=2, target_modules=["attn.c_proj"], fan_in_fan_out=True)
+    for said in (True, False):
+        edit(folder, fan_in_fan_out=said)
+        assert assert_is_pefts_merge(base, folder, wanted) == 2
+
+
+def test_a_base_without_its_prefix_takes_the_same_adapter(tmp_path):
+    base, folder, wanted = trained(tiny.gpt2(0), tmp_path, r=2, target_modules=["c_fc"], fan_in_fan_out=True)
+    bare = {name.removeprefix("transformer."): t for name, t in load_file(base / "model.safetensors").items()}
+    save_file(bare, base / "model.safetensors")
+    wanted |= {name.removeprefix("transformer."): tensor for name, tensor in wanted.items()}
+    assert assert_is_pefts_merge(base, folder, wanted) == 2
+
+
+@pytest.mark.parametrize("vocab", [300, 200])
+def test_an_adapter_with_another_vocabulary_fits_by_rows(tmp_path, vocab, caplog):
+    made = tiny.llama(0)
+    tiny.save(made, tmp_path / "base")
+    made.resize_token_embeddings(vocab, mean_resizing=False)
+    modules = ["embed_tokens", "lm_head"]
+    folders = trained(made, tmp_path, r=2, target_modules=["q_proj"], modules_to_save=modules)
+    (opened_base, fit), wanted = opened(*folders[:2]), folders[2]
+    assert len([record for record in caplog.records if f"({vocab}, 32)" in record.getMessage()]) == 2
+    name, rows = "model.embed_tokens.weight", min(vocab, 259)
+    embedding = fit.load(name, opened_base.load(name))
+    assert torch.equal(embedding[:rows], wanted[name][:rows])
+    assert torch.equal(embedding[rows:], opened_base.load(name)[rows:])
+
+
+def test_an_embedding_with_factors_and_new_tokens_is_pefts_merge_cut_to_the_bases_rows(tmp_path):
+    made = tiny.llama(0)
+    tiny.save(made, tmp_path / "base")
+    made.resize_token_embeddings(263, mean_resizing=False)
+    base, folder, wanted = trained(made, tmp_path, r=2, target_modules=["embed_tokens", "lm_head"])
+    opened_base, fit = opened(base, folder)
+    for name in (EMBEDDING, HEAD):
+        torch.testing.assert_close(fit.load(name, opened_base.load(name)), wanted[name][:259], rtol=1e-6, atol=1e-6)
+
+
+def test_a_torch_bin_adapter_is_the_same(tmp_path):
+    base, folder, wanted = trained(tiny.llama(0), tmp_path, r=4, target_modules=["q_proj"])
+    file = folder / "adapter_model.safetensors"
+    torch.save(load_file(file), file.with_suffix(".bin"))
+    file.unlink()
+    torch.save({"an": "optimizer"}, folder / "training_args.bin")
+    assert assert_is_pefts_merge(base, folder, wanted) == 2
+
+
+# Without PEFT: what the bits are, and what is refused.
+
+
+def edit(folder, **settings):
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """Write an adapter folder of given factors; names without PEFT's prefix."""
+
+    def write(tensors=None, **settings):
+        if tensors is None:
+            tensors = {f"{Q}.lora_A.weight": torch.randn(2, 32), f"{Q}.lora_B.weight": torch.randn(32, 2)}
+        folder = tmp_path / f"adapter{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps({**SIMPLE, **settings}))
+        save_file({f"base_model.model.{k}": t.contiguous() for k, t in tensors.items()},
+                  folder / "adapter_model.safetensors")  # fmt: skip
+        return folder
+
+    return write
+
+
+def refused(base, folder):
+    with pytest.raises(CheckpointError) as caught:
+        opened(base, folder)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_an_updated_tensor_is_float32_summed_in_one_order(family, adapter):
+    a, b = torch.randn(2, 32), torch.randn(32, 2).bfloat16()
+    base, fit = opened(family["base"], adapter({f"{Q}.lora_A.weight": a, f"{Q}.lora_B.weight": b}))
+    stored = base.load(f"{Q}.weight")
+    made = fit.load(f"{Q}.weight", stored)
+    delta = torch.outer(b.float()[:, 0], a[0]) + torch.outer(b.float()[:, 1], a[1])
+    assert torch.equal(made, stored.float() + delta * 2)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 7])
+def test_a_product_is_the_same_sum_on_any_number_of_threads(threads, monkeypatch):
+    left, right = torch.randn(13, 9), torch.randn(9, 21)
+    wanted = torch.zeros(13, 21)
+    for j in range(9):
+        wanted += torch.outer(left[:, j], right[j])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert torch.equal(product(left, right), wanted)
+    assert torch.equal(product(right.T, left.T), wanted.T)
+
+
+def test_a_tensor_without_an_update_is_the_bases_own(family, adapter):
+    base, fit = opened(family["base"], adapter())
+    for name in set(fit.base) - {f"{Q}.weight"}:
+        tensor = base.load(name)
+        assert fit.load(name, tensor) is tensor
+
+
+def test_an_adapter_over_its_base_warns_of_nothing(family, adapter, caplog):
+    with caplog.at_level(logging.WARNING):
+        opened(family["base"], adapter())
+    assert not caplog.records
+
+
+def test_a_merge_takes_adapters_beside_whole_models(family, adapter):
+    folder = adapter()
+    experts = [str(folder), str(family["a"])]
+    keys = {"base": str(family["base"]), "merge_method": "della", "density": 0.5, "epsilon": 0.2}
+    merge = Merge(MergeSpec.parse(experts=experts, **keys))
+    assert all(merge.info(name).shape == tensor.shape for name, tensor in merge.stream())
+    before = merge.identity
+    file = folder / "adapter_model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
+    assert Merge(MergeSpec.parse(experts=experts, **keys)).identity != before
+
+
+def test_an_adapter_alone_changes_what_it_names_and_nothing_else(family, adapter):
+    merge = Merge(MergeSpec.parse(base=str(family["base"]), experts=str(adapter()), merge_method="task_arithmetic"))
+    changed = [name for name, tensor in merge.stream() if not torch.equal(tensor, merge.base.load(name))]
+    assert changed == [f"{Q}.weight"]
+
+
+def test_an_adapter_is_no_base(adapter):
+    with pytest.raises(CheckpointError, match="the base is a whole model"):
+        open_base(Source(str(adapter())))
+
+
+def test_an_adapter_may_lie_beside_other_files_of_its_training(family, adapter):
+    folder = adapter()
+    save_file({"exp_avg": torch.zeros(2)}, folder / "optimizer.safetensors")
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert type(opened(family["base"], folder)[1].expert) is Adapter
+
+
+def test_a_whole_model_with_an_adapters_config_is_a_whole_model(family, adapter):
+    folder = adapter()
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).symlink_to(family["a"] / name)
+    assert type(opened(family["base"], folder)[1].expert) is Checkpoint
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"peft_type": "IA3"}, "peft_type IA3"),
+        ({"peft_type": None}, "peft_type None"),
+        ({"use_dora": True}, "use_dora"),
+        ({"layer_replication": [[0, 1]]}, "layer_replication"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"target_parameters": ["experts"]}, "target_parameters"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"megatron_config": {"a": 1}}, "megatron_config"),
+        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"),
+        ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights is 'pissa_niter_16'"),
+        ({"init_lora_weights": "olora"}, "changed base"),
+        ({"r": 0}, "r is 0"),
+        ({"r": "8"}, "r is '8'"),
+        ({"lora_alpha": None}, "lora_alpha is None"),
+        ({"rank_pattern": {"[": 3}}, "rank_pattern is {'[': 3}, not regular expressions"),
+        ({"rank_pattern": {"q_proj": 0}}, "rank_pattern is"),
+        ({"alpha_pattern": ["q_proj"]}, "alpha_pattern is"),
+    ],
+    ids=str,
+)
+def test_what_is_no_plain_lora_is_refused_by_its_name(family, adapter, setting, told):
+    text = refused(family["base"], adapter(**setting))
+    assert told in text
+    assert "adapter_config.json" in text
+
+
+def test_updates_of_what_the_base_does_not_have_are_told_with_all_other_mismatches(family, adapter):
+    up = "model.layers.0.mlp.up_proj"
+    folder = adapter({
+        f"{Q}9.lora_A.weight": torch.zeros(2, 32), f"{Q}9.lora_B.weight": torch.zeros(32, 2),
+        f"{up}.lora_A.weight": torch.zeros(2, 64), f"{up}.lora_B.weight": torch.zeros(96, 2),
+        f"{Q}.lora_magnitude_vector": torch.zeros(32), "score.weight": torch.zeros(2, 32),
+    })  # fmt: skip
+    label = str(Source(str(folder)))
+    assert sorted(refused(family["base"], folder).splitlines()[1:]) == sorted([
+        f"{label}: {Q}9.weight is F32 [32, 32]; the base has no such parameter",
+        f"{label}: {up}.weight is BF16 [96, 64]; the base has BF16 [48, 32]",
+        f"{label}: {Q}.lora_magnitude_vector is F32 [32]; the base has no such parameter",
+        f"{label}: score.weight is F32 [2, 32]; the base has no such parameter",
+        f"{label}: the adapter was trained on org/their-base",
+    ])  # fmt: skip
+
+
+def test_an_update_that_would_only_fit_transposed_is_a_mismatch(family, adapter):
+    up = "model.layers.0.mlp.up_proj"
+    turned = {f"{up}.lora_A.weight": torch.zeros(2, 48), f"{up}.lora_B.weight": torch.zeros(32, 2)}
+    assert f"{up}.weight is BF16 [32, 48]; the base has BF16 [48, 32]" in refused(family["base"], adapter(turned))
+    _, fit = opened(family["base"], adapter(turned, fan_in_fan_out=True))
+    assert fit.load(f"{up}.weight", torch.zeros(48, 32)).shape == (48, 32)
+
+
+def test_a_truncated_adapter_is_named(family, adapter):
+    file = adapter() / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    assert "adapter_model.safetensors is no readable safetensors file" in refused(family["base"], file.parent)
+
+
+def test_a_factor_that_is_not_finite_is_told_when_it_is_merged(family, adapter):
+    tensors = {f"{Q}.lora_A.weight": torch.full((2, 32), torch.inf), f"{Q}.lora_B.weight": torch.ones(32, 2)}
+    folder = adapter(tensors)
+    merge = Merge(MergeSpec.parse(base=str(family["base"]), experts=str(folder), merge_method="task_arithmetic"))
+    with pytest.raises(MergeError, match=f"{Q}.weight holds NaN or infinity"):
+        merge.tensor(f"{Q}.weight")
+
+
+A, B = torch.zeros(2, 32), torch.zeros(32, 2)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "told"),
+    [
+        ({"A.weight": A}, "lora_A.weight has no partner"),
+        ({"B.weight": B}, "lora_B.weight has no partner"),
+        ({"A.weight": A, "B.weight": torch.zeros(32, 4)}, f"{Q}: the ranks of lora_A and lora_B are [2, 4]"),
+        ({"A.weight": torch.zeros(4, 32), "B.weight": torch.zeros(32, 4)}, "are [4, 4], the config's is 2"),
+        ({"A.weight": A.int(), "B.weight": B}, "lora_A.weight is I32 [2, 32], not a matrix of floats"),
+        ({"A.weight": torch.zeros(2, 32, 1, 1), "B.weight": B}, "not a matrix of floats"),
+    ],
+    ids=["no B", "no A", "two ranks", "another rank", "integers", "convolution"],
+)
+def test_factors_that_make_no_product_are_refused_by_name(family, adapter, tensors, told):
+    text = refused(family["base"], adapter({f"{Q}.lora_{key}": tensor for key, tensor in tensors.items()}))
+    assert told in text
+    assert "adapter_model.safetensors" in text
+
+
+def test_an_adapter_without_weights_is_refused(family, adapter):
+    folder = adapter()
+    (folder / "adapter_model.safetensors").unlink()
+    assert "no adapter_model.safetensors or adapter_model.bin" in refused(family["base"], folder)
+
+
+def test_updates_for_new_tokens_without_their_embedding_are_refused(family, adapter):
+    folder = adapter({"lm_head.lora_A.weight": torch.zeros(2, 32), "lm_head.lora_B.weight": torch.zeros(300, 2)})
+    assert "lm_head.weight is BF16 [300, 32]" in refused(family["base"], folder)
+
+
+def test_factors_named_after_their_adapter_are_read(family, adapter):
+    found = updates([f"base_model.model.{Q}.lora_A.default.weight", f"base_model.model.{Q}.lora_B.default.weight"])
+    assert list(found) == [f"{Q}.weight"]
+    assert set(found[f"{Q}.weight"].factors) == {"A", "B"}
+
+
+def test_the_first_pattern_that_matches_a_modules_end_counts():
+    rules = Rules({**SIMPLE, "rank_pattern": {"q_proj": 8, "layers.1.q_proj": 16}, "alpha_pattern": {"1.q_proj": 1}})
+    assert rules.rank("model.layers.1.q_proj") == 8
+    assert rules.rank("model.layers.1.other_q_proj") == 2
+    assert rules.scaling("model.layers.1.q_proj") == 1 / 8
+    assert rules.scaling("model.layers.0.k_proj") == 2
+
+
+# A head that the base ties to its embedding.
+
+
+@pytest.fixture
+def tied(tmp_path):
+    return tiny.save(tiny.llama(0, tie_word_embeddings=True), tmp_path / "tied")
+
+
+def test_a_head_of_its_own_is_refused_where_the_base_ties_it(tied, adapter):
+    own = {HEAD: torch.randn(259, 32), EMBEDDING: torch.randn(259, 32)}
+    low = {"lm_head.lora_A.weight": torch.zeros(2, 32), "lm_head.lora_B.weight": torch.zeros(259, 2)}
+    for tensors in (own, low, {HEAD: own[HEAD]}):
+        assert f"changes {HEAD}, which {Source(str(tied))} ties" in refused(tied, adapter(tensors))
+
+
+def test_a_head_that_repeats_the_embedding_is_no_update(tied, adapter, caplog):
+    tensor = torch.randn(259, 32)
+    base, fit = opened(tied, adapter({HEAD: tensor.clone(), EMBEDDING: tensor}))
+    assert HEAD not in fit.names
+    assert torch.equal(fit.load(EMBEDDING, base.load(EMBEDDING)), tensor)
+    assert "and with it the head that is tied to it" in caplog.text
