@@ -34,7 +34,7 @@ METHODS: dict[str, dict[str, float]] = {
     "ties": {"drop_rate": 0.3},
     "della": {"drop_rate": 0.3, "window_size": 0.14},
 }
-LAMBDAS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.6)
+LAMBDAS = (0.5, 0.7, 0.9, 1.1, 1.3)
 BATCH_SIZE = 200
 DTYPE = "float32"  # a CPU multiplies it faster than the zoo's own bfloat16
 

@@ -6,6 +6,7 @@ import pytest
 
 from della_bench import demo
 from della_bench.spec import MergeSpec
+from della_bench.zoo import SKILLS
 
 
 @pytest.mark.slow
@@ -34,7 +35,7 @@ def test_lambda_is_chosen_on_validation_alone(monkeypatch):
             asked.append((spec, suffix))
             # Test scores that would tempt to another choice than the validation scores do.
             score = 1 - abs(spec.lambda_ - 0.8) if suffix else spec.lambda_
-            return dict.fromkeys(demo.SKILLS, score)
+            return dict.fromkeys(SKILLS, score)
 
         return evaluate
 

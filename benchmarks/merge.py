@@ -1,0 +1,213 @@
+"""Speed and memory of merging: ours against mergekit, and against the machine's copy bandwidth.
+
+    python benchmarks/merge.py [--methods della,ties,...] [--mergekit PATH] [--json]
+
+Makes synthetic checkpoints once (a Llama shape; default 357 M parameters, three experts, bf16), then runs each method
+in turn as a whole process, ours (`della-bench merge`) and mergekit's (`mergekit-yaml`, if found), both writing a
+safetensors folder, sources in the page cache. Seconds are of the wall clock, memory is the peak resident set, which
+holds mapped file pages too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+METHODS = {
+    "della": {"density": 0.5, "epsilon": 0.1},
+    "ties": {"density": 0.5},
+    "dare_linear": {"density": 0.5},
+    "task_arithmetic": {},
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama's dimensions."""
+
+    hidden: int = 1024
+    intermediate: int = 2816
+    layers: int = 24
+    vocabulary: int = 32_000
+    heads: int = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: seconds, peak memory in GB (10^9 bytes), bytes read and written a second against the copy's."""
+
+    method: str
+    seconds: float
+    memory: float
+    gb_per_second: float
+    share_of_copy: float
+    mergekit_seconds: float | None
+    mergekit_memory: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times mergekit's time."""
+        return self.mergekit_seconds / self.seconds if self.mergekit_seconds else None
+
+
+def make_checkpoints(root: Path, shape: Shape, experts: int) -> None:
+    """Write base and experts, unless they are there: weights of a normal distribution, deltas a hundredth of them."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        vocab_size=shape.vocabulary,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        architectures=["LlamaForCausalLM"],
+        dtype="bfloat16",
+    )
+    for index in range(experts + 1):
+        folder = root / ("base" if index == 0 else f"expert{index}")
+        if (folder / "model.safetensors").is_file():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(folder)
+        values, noise = torch.Generator().manual_seed(0), torch.Generator().manual_seed(index)
+        tensors = {}
+        for name, dims in _shapes(shape).items():
+            weight = torch.randn(dims, generator=values) * 0.02
+            if index:
+                weight += torch.randn(dims, generator=noise) * 0.0002
+            tensors[name] = weight.to(torch.bfloat16)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    h, i = shape.hidden, shape.intermediate
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (shape.vocabulary, h)}
+    for layer in range(shape.layers):
+        prefix = f"model.layers.{layer}."
+        shapes |= {prefix + f"self_attn.{p}_proj.weight": (h, h) for p in "qkvo"}
+        shapes |= {prefix + f"mlp.{p}_proj.weight": (i, h) for p in ("gate", "up")}
+        shapes |= {prefix + "mlp.down_proj.weight": (h, i)}
+        shapes |= {prefix + f"{p}_layernorm.weight": (h,) for p in ("input", "post_attention")}
+    return shapes | {"model.norm.weight": (h,), "lm_head.weight": (shape.vocabulary, h)}
+
+
+def copy_bandwidth(gigabytes: float = 0.5) -> float:
+    """Return GB/s of the best of five copies in memory by torch's threads: bytes read plus bytes written."""
+    import torch
+
+    source = torch.ones(int(gigabytes * 1e9) // 4)
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        target.copy_(source)
+        best = min(best, time.perf_counter() - started)
+    return 2 * source.numel() * 4 / 1e9 / best
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Run a command; return its wall seconds and its peak memory in GB. Raises CalledProcessError with its output."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        if status:
+            output.seek(0)
+            raise subprocess.CalledProcessError(status, command, output.read())
+    return seconds, usage.ru_maxrss * 1024 / 1e9
+
+
+def mergekit_config(root: Path, method: str, experts: int) -> str:
+    """Return the YAML of the same merge for mergekit."""
+    numbers = METHODS[method]
+    lines = [f"merge_method: {method}", f"base_model: {root / 'base'}", "dtype: bfloat16", "models:"]
+    for index in range(1, experts + 1):
+        lines += [f"  - model: {root / f'expert{index}'}", "    parameters:", "      weight: 1.0"]
+        lines += [f"      {key}: {value}" for key, value in numbers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwidth: float) -> Row:
+    """Run one method by both programs, ours first."""
+    sources = [root / "base", *(root / f"expert{i}" for i in range(1, experts + 1))]
+    spec = {"base": str(sources[0]), "experts": [str(s) for s in sources[1:]], "merge_method": method}
+    out = root / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    ours = [sys.executable, "-m", "della_bench.cli", "merge", json.dumps(spec | METHODS[method]), "-o", str(out)]
+    seconds, memory = run(ours)
+    moved = sum((s / "model.safetensors").stat().st_size for s in [*sources, out]) / 1e9
+    theirs: tuple[float | None, float | None] = (None, None)
+    if mergekit:
+        (root / "merge.yaml").write_text(mergekit_config(root, method, experts))
+        shutil.rmtree(out, ignore_errors=True)
+        flags = ["--no-write-model-card", "--no-copy-tokenizer"]
+        theirs = run([mergekit, str(root / "merge.yaml"), str(out), *flags])
+    shutil.rmtree(out, ignore_errors=True)
+    rate = moved / seconds
+    return Row(method, seconds, memory, rate, rate / bandwidth, *theirs)
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| method | s | mergekit s | ratio | GB | mergekit GB | GB/s moved | share of copy |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        other = (f"{r.mergekit_seconds:.1f}", f"{r.ratio:.1f}") if r.mergekit_seconds and r.ratio else ("", "")
+        memory = f"{r.mergekit_memory:.2f}" if r.mergekit_memory else ""
+        lines.append(
+            f"| {r.method} | {r.seconds:.1f} | {other[0]} | {other[1]} | {r.memory:.2f} | {memory} "
+            f"| {r.gb_per_second:.2f} | {100 * r.share_of_copy:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
+    parser.add_argument("--experts", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=Shape.layers, help="fewer for a quick look")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "della_bench_benchmark")
+    parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml"), help="the mergekit-yaml to run")
+    parser.add_argument("--no-mergekit", action="store_true", help="measure ours alone")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    shape = Shape(layers=options.layers)
+    root = options.work / f"{shape.layers}x{shape.hidden}"
+    make_checkpoints(root, shape, options.experts)
+    bandwidth = copy_bandwidth()
+    mergekit = None if options.no_mergekit else options.mergekit
+    rows = [measure(root, method, options.experts, mergekit, bandwidth) for method in options.methods.split(",")]
+    parameters = sum(_product(dims) for dims in _shapes(shape).values())
+    if options.json:
+        facts = {"parameters": parameters, "experts": options.experts, "copy_gb_per_second": bandwidth}
+        print(json.dumps({**facts, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}, indent=2))
+    else:
+        print(f"{parameters / 1e6:.0f} M parameters, {options.experts} experts, bf16; copy {bandwidth:.1f} GB/s")
+        print(table(rows))
+
+
+def _product(dims: tuple[int, ...]) -> int:
+    total = 1
+    for dim in dims:
+        total *= dim
+    return total
+
+
+if __name__ == "__main__":
+    main()
