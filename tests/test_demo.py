@@ -34,7 +34,7 @@ def test_lambda_is_chosen_on_validation_alone(monkeypatch):
         def evaluate(spec, suffix, limit):
             asked.append((spec, suffix))
             # Test scores that would tempt to another choice than the validation scores do.
-            score = 1 - abs(spec.lambda_ - 0.8) if suffix else spec.lambda_
+            score = 1 - abs(spec.lambda_ - 0.7) if suffix else spec.lambda_
             return dict.fromkeys(SKILLS, score)
 
         return evaluate
@@ -44,7 +44,7 @@ def test_lambda_is_chosen_on_validation_alone(monkeypatch):
 
     rows = demo._rows(Progress(disable=True), None)
     merges = [row for row in rows if row.spec.method.kind == "delta"]
-    assert [row.spec.lambda_ for row in merges] == [0.8] * len(demo.METHODS)
+    assert [row.spec.lambda_ for row in merges] == [0.7] * len(demo.METHODS)
     for row in merges:
         tested = [spec for spec, suffix in asked if not suffix and spec.merge_method == row.spec.merge_method]
         assert tested == [row.spec]

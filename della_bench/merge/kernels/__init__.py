@@ -6,6 +6,7 @@ Nothing is compiled or imported before the first tensor is merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 
@@ -29,6 +30,11 @@ def merge_tensor_fast(
 
         if cpu.supports(spec, base, experts, dtype):
             return cpu.merge_tensor_cpu(spec, name, base, experts, dtype)
+    elif base.device.type == "cuda" and find_spec("triton") is not None:
+        from della_bench.merge.kernels import gpu
+
+        if gpu.supports(spec, base, experts, dtype):
+            return gpu.merge_tensor_gpu(spec, name, base, experts, dtype)
     return merge_tensor(spec, name, base, experts, dtype)
 
 

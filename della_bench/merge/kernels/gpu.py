@@ -5,12 +5,14 @@ is ever stored. Before it, what depends on a whole row or tensor is found:
 
 - ranks: a histogram of each row over all 15-bit keys (of 16-bit bases), turned into ranks by a scan. It takes 128 KiB
   a row and expert, so rows go in chunks of a bounded scratch. Bases of 32 bits have no such few keys: their rows (or
-  all of them) are sorted by torch, and the fused kernel searches them. This is several times slower.
+  all of them) are sorted by torch, and the fused kernel searches them.
 - cuts: from the same histogram (or sort); then how many keys equal to it lie before each tile, so that the first are
   kept.
-- the smallest and largest key of a row; exact L1 norms; how many elements agree with the election.
+- the smallest and largest key of a row; exact L1 norms; how many elements agree with the election, for which the
+  fused kernel runs twice.
 
-It also runs on the CPU, slowly, in Triton's interpreter: set TRITON_INTERPRET=1 before Triton is imported.
+Nothing here has been measured yet. It also runs on the CPU, slowly, in Triton's interpreter: set TRITON_INTERPRET=1
+before Triton is imported.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -38,6 +41,7 @@ _EXPERTS = 8  # their deltas all lie in registers
 _LONGEST_RANKED_ROW = 2**20  # the tables by rank are twice as long
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _BINS: int = kernels.BINS.value
+_TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
 _INTERPRETED = not isinstance(kernels.merge_tiles, triton.JITFunction)
 _ELECT = {"none": kernels.NONE.value, "sum": kernels.SUM.value, "count": kernels.COUNT.value}
 _KINDS = {
@@ -57,14 +61,16 @@ def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor
     """Whether the kernels cover a merge.
 
     They cover every delta method on bfloat16, float16 and float32 tensors, in any mixture, of fewer than 2^30 elements
-    and at most 8 experts, on one GPU (or on the CPU in the interpreter); not rows of more than 2^20 elements where
-    they are ranked.
+    and at most 8 experts, on one NVIDIA GPU (or on the CPU in the interpreter), by Triton 3.3 or later, which first
+    takes tuples; not rows of more than 2^20 elements where they are ranked.
     """
     device = "cpu" if _INTERPRETED else "cuda"
     row = base.shape[-1] if base.dim() > 1 else base.numel()
     least = min(spec.density, default=1.0)
     return (
-        spec.method.kind == "delta"
+        _TRITON >= (3, 3)
+        and torch.version.hip is None
+        and spec.method.kind == "delta"
         and spec.lambda_ != 0
         and 0 < base.numel() < 2**30
         and len(experts) <= _EXPERTS
@@ -84,6 +90,29 @@ def merge_tensor_gpu(
         return _TensorMerge(spec, name, base, experts, dtype).run()
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """How a tensor is cut into rows of n elements, and these into the tiles of one program each."""
+
+    n: int
+    rows: int
+
+    @property
+    def block(self) -> int:
+        """Elements of a tile, at least one counter of Philox for each of a few threads."""
+        return int(min(_TILE, max(16, triton.next_power_of_2(self.n))))
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a row."""
+        return -(-self.n // self.block)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether every tile starts at a whole counter of Philox."""
+        return self.rows == 1 or self.n % 4 == 0
+
+
 class _TensorMerge:
     """One tensor's merge: what is known of it, and the launches over its rows."""
 
@@ -95,26 +124,22 @@ class _TensorMerge:
         self.base = base.reshape(-1)
         self.experts = tuple(expert.reshape(-1) for expert in experts)
         self.wide_keys = base.dtype == torch.float32
-        method, size = spec.method, base.numel()
-        by_row = base.dim() > 1 and (method.drop in _ROW_KINDS or method.scaling.startswith("ada_row"))
-        self.n = base.shape[-1] if by_row else size
-        self.rows = size // self.n
-        self.density = spec.density or (1.0,) * len(experts)
-        dropped = [method.drop != "none" and density < 1 for density in self.density]
-        self.dropped = [k for k, drops in enumerate(dropped) if drops]
+        self.drop, self.kind = spec.method.drop, _KINDS[spec.method.drop]
         self.inverse = spec.rescale == "inverse_keep"
-        self.block = min(_TILE, max(16, triton.next_power_of_2(self.n)))
-        self.tiles = triton.cdiv(self.n, self.block)
+        by_row = base.dim() > 1 and (self.drop in _ROW_KINDS or spec.method.scaling.startswith("ada_row"))
+        self.whole = _Grid(base.numel(), 1)
+        self.grid = _Grid(base.shape[-1], base.numel() // base.shape[-1]) if by_row else self.whole
+        self.density = spec.density or (1.0,) * len(experts)
+        self.dropped = [k for k, density in enumerate(self.density) if spec.method.drops and density < 1]
         self.numbers = self._numbers()
         self.factors = self._factors([1.0] * len(experts))
-        # What the kernels know of each expert; of what is unused, any tensor.
+        # What the kernels are told of each expert (see there); where it is nothing, any tensor.
         self.known: list[_Known] = [(self.numbers, self.numbers, self.numbers) for _ in experts]
 
     def run(self) -> torch.Tensor:
         """Find what has to be known, then merge all rows."""
-        if self.spec.method.drop != "magprune":
-            for k in self.dropped:
-                self.known[k] = self._know_tensor(k)
+        for k in self.dropped:
+            self.known[k] = self._known_of(k)
         if self.spec.rescale == "l1" and self.dropped:
             l1 = self._l1_factors()
             if not all(map(math.isfinite, l1)):
@@ -122,20 +147,17 @@ class _TensorMerge:
                 shaped = [expert.reshape(self.shape) for expert in self.experts]
                 return merge_tensor(self.spec, self.name, self.base.reshape(self.shape), shaped, self.dtype)
             self.factors = self._factors(l1)
+        ratios = self._ratios() if self.spec.method.scaling.startswith("ada") else None
         out = torch.empty(self.base.numel(), dtype=self.dtype, device=self.device)
-        scaled = self.spec.method.scaling.startswith("ada")
-        ratios = self._ratios(out) if scaled else self.factors
-        self._each_chunk(lambda first, rows: self._merge(first, rows, out, ratios=ratios, scaled=scaled))
+        self._each_chunk(lambda first, rows: self._merge(first, rows, out=out, ratios=ratios))
         return out.reshape(self.shape)
 
-    # Launches.
-
     def _numbers(self) -> torch.Tensor:
-        """Return (experts, 4) int64: the Philox key, the threshold less 1, the lowest threshold, the thresholds' span."""
+        """Return (experts, 4) int64: the Philox key, the threshold less 1, the lowest threshold, and their span."""
         table = []
         for k, density in enumerate(self.density):
             key = bits.tensor_key(self.spec.seed, k, self.name)
-            low, high = keep_bounds(density, self.spec.epsilon or 0.0) if k in self.dropped else (ONE, ONE)
+            low, high = self._bounds(k) if k in self.dropped else (ONE, ONE)
             plain = threshold(exact(density)) if k in self.dropped else ONE
             table.append([key - 2**64 if key >= 2**63 else key, plain - 1, low, high - low])
         return torch.tensor(table, dtype=torch.int64).to(self.device)
@@ -143,89 +165,170 @@ class _TensorMerge:
     def _factors(self, l1: Sequence[float]) -> torch.Tensor:
         """Return (experts + 1, 2) float32: each expert's weight, and its scale if the same everywhere; lambda."""
         table = []
-        for weight, density, factor in zip(self.spec.weights, self.density, l1, strict=True):
-            scale = ONE / max(1, threshold(exact(density))) if self.inverse and density < 1 else factor
-            table.append([weight, scale])
+        for k, weight in enumerate(self.spec.weights):
+            inverse = self.inverse and k in self.dropped
+            table.append([weight, ONE / max(1, threshold(exact(self.density[k]))) if inverse else l1[k]])
         lambda_ = self.spec.lambda_ if self.spec.method.scaling == "lambda" else 1.0
         return torch.tensor([*table, [lambda_, 0.0]], dtype=torch.float32).to(self.device)
 
+    def _bounds(self, k: int) -> tuple[int, int]:
+        return keep_bounds(self.density[k], self.spec.epsilon or 0.0)
+
+    # The fused kernel.
+
     def _each_chunk(self, work: Callable[[int, int], None]) -> None:
-        """Call work(first row, rows) for chunks of rows, their ranks known."""
-        if self.spec.method.drop != "magprune" or not self.dropped:
-            work(0, self.rows)
+        """Call work(first row, rows) for chunks of rows, whose ranks are known then."""
+        if self.drop != "magprune" or not self.dropped:
+            work(0, self.grid.rows)
             return
-        step = max(1, _SCRATCH // (len(self.dropped) * (self.n if self.wide_keys else _BINS)))
-        for first in range(0, self.rows, step):
-            rows = min(step, self.rows - first)
+        step = max(1, _SCRATCH // (len(self.dropped) * (self.grid.n if self.wide_keys else _BINS)))
+        for first in range(0, self.grid.rows, step):
+            rows = min(step, self.grid.rows - first)
             for k in self.dropped:
-                low, high = keep_bounds(self.density[k], self.spec.epsilon or 0.0)
-                tables = _rank_tables(low, high, self.n, self.device)
+                tables = _rank_tables(*self._bounds(k), self.grid.n, self.device)
                 self.known[k] = (self._row_ranks(k, first, rows), *tables)
             work(first, rows)
 
     def _merge(
-        self, first: int, rows: int, out: torch.Tensor, *, ratios: torch.Tensor, scaled: bool, voting: bool = False
+        self,
+        first: int,
+        rows: int,
+        out: torch.Tensor | None = None,
+        votes: torch.Tensor | None = None,
+        ratios: torch.Tensor | None = None,
     ) -> None:
-        firsts, seconds, thirds = zip(*self.known, strict=True)
-        kernels.merge_tiles[(rows * self.tiles,)](
-            self.base, self.experts, out, ratios, ratios, firsts, seconds, thirds, self.numbers, self.factors,
-            first, self.rows, self.n,
-            count=len(self.experts), kind=_KINDS[self.spec.method.drop], drops=sum(1 << k for k in self.dropped),
-            inverse=self.inverse, elect=_ELECT[self.spec.elect], normalize=self.spec.normalize, scaled=scaled,
-            voting=voting, depth=self.n.bit_length(), aligned=self._aligned, block=self.block,
+        """Merge rows into `out`, or add to the votes."""
+        grid = self.grid
+        kernels.merge_tiles[(rows * grid.tiles,)](
+            self.base, self.experts, self.base if out is None else out, self.numbers if votes is None else votes,
+            self.factors if ratios is None else ratios, *zip(*self.known, strict=True), self.numbers, self.factors,
+            first, grid.rows, grid.n,
+            count=len(self.experts), kind=self.kind, drops=sum(1 << k for k in self.dropped), inverse=self.inverse,
+            elect=_ELECT[self.spec.elect], normalize=self.spec.normalize, scaled=ratios is not None,
+            voting=votes is not None, depth=self._depth, aligned=grid.aligned, block=grid.block,
             enable_fp_fusion=False,
         )  # fmt: skip
 
     @property
-    def _aligned(self) -> bool:
-        """Whether every tile starts at a whole counter of Philox."""
-        return self.rows == 1 or self.n % 4 == 0
+    def _depth(self) -> int:
+        """Steps of a search in sorted keys; 0 where there is none, so that no kernel is compiled anew for it."""
+        searches = self.wide_keys and self.drop in ("magprune", "magprune_layer")
+        return self.grid.n.bit_length() if searches else 0
 
-    # What is known of a row or of the tensor.
+    # What is known of one expert.
 
-    def _counts(self, k: int, first: int, rows: int) -> torch.Tensor:
-        """Return how often each key of expert k occurs in each row, (rows, 2^15) int32."""
+    def _known_of(self, k: int) -> _Known:
+        if self.drop in ("magnitude", "magnitude_row"):
+            return self._cuts(k, self.grid if self.drop == "magnitude_row" else self.whole)
+        if self.drop == "magprune_norank":
+            extremes = torch.tensor([2**31 - 1, 0], dtype=torch.int32).repeat(self.grid.rows, 1).to(self.device)
+            kernels.key_extremes[(self.grid.rows * self.grid.tiles,)](
+                self.base, self.experts[k], extremes, self.grid.n, block=self.grid.block, enable_fp_fusion=False
+            )
+            return extremes, extremes, extremes
+        if self.drop == "magprune_layer" and self.wide_keys:
+            ordered = self._sorted_keys(k, self.whole, 0, 1)
+            return ordered, ordered, ordered
+        if self.drop == "magprune_layer":
+            counts = self._counts(k, self.whole, 0, 1).to(torch.int64).reshape(-1)
+            ranks = torch.where(counts > 0, 2 * counts.cumsum(0) - counts - 1, 0)
+            return (counts, *_tables(ranks, *self._bounds(k), self.whole.n))
+        return self.known[k]
+
+    def _counts(self, k: int, grid: _Grid, first: int, rows: int) -> torch.Tensor:
+        """Return how often each key occurs in each row, (rows, 2^15) int32."""
         counts = torch.zeros(rows, _BINS, dtype=torch.int32, device=self.device)
-        kernels.count_keys[(rows * self.tiles,)](
-            self.base, self.experts[k], counts, first, self.n, block=self.block, enable_fp_fusion=False
+        kernels.count_keys[(rows * grid.tiles,)](
+            self.base, self.experts[k], counts, first, grid.n, block=grid.block, enable_fp_fusion=False
         )
         return counts
 
-    def _sorted_keys(self, k: int, first: int, rows: int) -> torch.Tensor:
-        """Return the 31-bit keys of expert k in order, (rows, n) int32."""
-        here = slice(first * self.n, (first + rows) * self.n)
+    def _sorted_keys(self, k: int, grid: _Grid, first: int, rows: int) -> torch.Tensor:
+        """Return the 31-bit keys of each row in order, (rows, n) int32."""
+        here = slice(first * grid.n, (first + rows) * grid.n)
         magnitudes = (self.experts[k][here].to(torch.float32) - self.base[here]).abs_()
-        return magnitudes.view(torch.int32).reshape(rows, self.n).sort(dim=1).values
+        return magnitudes.view(torch.int32).reshape(rows, grid.n).sort(dim=1).values
 
     def _row_ranks(self, k: int, first: int, rows: int) -> torch.Tensor:
         if self.wide_keys:
-            return self._sorted_keys(k, first, rows)
-        counts = self._counts(k, first, rows)
+            return self._sorted_keys(k, self.grid, first, rows)
+        counts = self._counts(k, self.grid, first, rows)
         kernels.rank_counts[(rows,)](counts, block=_SCAN, enable_fp_fusion=False)
         return counts
 
-    def _know_tensor(self, k: int) -> _Known:
-        kind = self.spec.method.drop
-        if kind in ("magnitude", "magnitude_row"):
-            return self._cuts(k, by_row=kind == "magnitude_row")
-        if kind == "magprune_norank":
-            extremes = torch.tensor([2**31 - 1, 0], dtype=torch.int32).repeat(self.rows, 1).to(self.device)
-            kernels.key_extremes[(self.rows * self.tiles,)](
-                self.base, self.experts[k], extremes, self.n, block=self.block, enable_fp_fusion=False
-            )
-            return extremes, extremes, extremes
-        if kind == "magprune_layer" and self.wide_keys:
-            ordered = self._whole(self._sorted_keys, k)
-            return ordered, ordered, ordered
-        if kind == "magprune_layer":
-            counts = self._whole(self._counts, k).to(torch.int64).reshape(-1)
-            ranks = torch.where(counts > 0, 2 * counts.cumsum(0) - counts - 1, 0)
-            low, high = keep_bounds(self.density[k], self.spec.epsilon or 0.0)
-            return (counts, *_tables(ranks, low, high, self.base.numel()))
-        return self.known[k]
+    def _cuts(self, k: int, cut_grid: _Grid) -> _Known:
+        """Return the cut and the room for its equals, by row of the grid; and the equals before each tile."""
+        keep = kept_count(self.density[k], cut_grid.n)
+        cuts = torch.empty(cut_grid.rows, 2, dtype=torch.int32, device=self.device)
+        step = max(1, _SCRATCH // (cut_grid.n if self.wide_keys else _BINS))
+        for first in range(0, cut_grid.rows, step):
+            rows = min(step, cut_grid.rows - first)
+            here = cuts[first : first + rows]
+            if self.wide_keys:
+                ordered = self._sorted_keys(k, cut_grid, first, rows)
+                cut = ordered[:, cut_grid.n - keep].unsqueeze(1)
+                here[:, :1] = cut
+                here[:, 1:] = keep - (ordered > cut).sum(dim=1, keepdim=True)
+            else:
+                counts = self._counts(k, cut_grid, first, rows)
+                kernels.find_cuts[(rows,)](counts, here, cut_grid.n, keep, block=_SCAN, enable_fp_fusion=False)
+        grid, by_row = self.grid, self.drop == "magnitude_row"
+        equals = torch.empty(grid.rows, grid.tiles, dtype=torch.int32, device=self.device)
+        kernels.count_equals[(grid.rows * grid.tiles,)](
+            self.base, self.experts[k], cuts, equals, grid.n, by_row=by_row, block=grid.block, enable_fp_fusion=False
+        )
+        lines = equals if by_row else equals.reshape(1, -1)
+        before = lines.cumsum(dim=1, dtype=torch.int32) - lines
+        return cuts, before, before
 
-    def _whole(self, find: Callable[[int, int, int], torch.Tensor], k: int) -> torch.Tensor:
-        """Find something of the whole tensor as if it were one row."""
-        whole = _TensorMerge.__new__(_TensorMerge)
-        whole.__dict__.update(self.__dict__)
-        return find(k, 0, 1)
+    # What depends on the whole tensor and its drops.
+
+    def _l1_factors(self) -> list[float]:
+        """Return the L1 norm of each delta before its drop over that after it, as `drop._l1_factor` does."""
+        sums = torch.zeros(len(self.experts), 2, 256, dtype=torch.int64, device=self.device)
+        grid = self.grid
+
+        def add(first: int, rows: int) -> None:
+            for k in self.dropped:
+                kernels.magnitude_sums[(rows * grid.tiles,)](
+                    self.base, self.experts[k], sums[k], *self.known[k], self.numbers[k], self.factors[k],
+                    first, grid.n, kind=self.kind, depth=self._depth, aligned=grid.aligned, block=grid.block,
+                    enable_fp_fusion=False,
+                )  # fmt: skip
+
+        self._each_chunk(add)
+        return [_l1_factor(*both) if k in self.dropped else 1.0 for k, both in enumerate(sums.tolist())]
+
+    def _ratios(self) -> torch.Tensor:
+        """Return the ratio of elements before and after the election, (experts, rows) float32; see `fuse.ada_ratio`."""
+        scaling = self.spec.method.scaling
+        votes = torch.zeros(2, len(self.experts), self.grid.rows, dtype=torch.int32, device=self.device)
+        self._each_chunk(lambda first, rows: self._merge(first, rows, votes=votes))
+        if scaling == "ada_layer":
+            votes = votes.sum(dim=2, keepdim=True).expand(votes.shape)
+        before, after = votes.flip(0) if scaling == "ada_row_inv" else votes
+        quotient = before.to(torch.float64) / after.to(torch.float64)
+        return torch.where(after == 0, 1.0, quotient).to(torch.float32).contiguous()
+
+
+def _l1_factor(before: Sequence[int], after: Sequence[int]) -> float:
+    if before[255] or after[255]:
+        return 1.0  # a delta that overflowed has no norm to match
+    norms = [
+        sum((total * Fraction(2) ** (max(e, 1) - 150) for e, total in enumerate(row)), Fraction(0))
+        for row in (before, after)
+    ]
+    return torch.tensor(float(norms[0] / norms[1]), dtype=torch.float32).item() if min(norms) >= 1e-7 else 1.0
+
+
+def _tables(ranks: torch.Tensor, low: int, high: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the thresholds less 1 (the bits of uint32, as int32) and 2^32 / threshold of doubled ranks among n."""
+    steps = 2 * (n - 1)
+    limits = low + ((high - low) * ranks // steps if steps else torch.full_like(ranks, (high - low) // 2))
+    last = limits - 1
+    return torch.where(last >= 2**31, last - 2**32, last).to(torch.int32), (ONE / limits.to(torch.float64)).float()
+
+
+@lru_cache(maxsize=8)
+def _rank_tables(low: int, high: int, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return _tables(torch.arange(2 * n - 1, dtype=torch.int64, device=device), low, high, n)

@@ -1,4 +1,4 @@
-"""The inner loops on the GPU, written in Triton; see della_bench.merge.kernels.gpu for who calls them, and in what order.
+"""The inner loops on the GPU, written in Triton; see della_bench.merge.kernels.gpu for who calls them, and when.
 
 A program works on one tile of one row: `block` elements, a power of two, masked at the row's end. Nothing passes from
 one program to another but through atomic sums of integers, and between kernels: whatever a kernel needs of a whole row
@@ -6,8 +6,7 @@ or tensor, an earlier one has written. Every product, sum and quotient is rounde
 enable_fp_fusion=False. Magnitudes are compared as integers ("keys"), which order as the non-negative floats do whose
 bits they are: of 15 bits with a 16-bit base, else of 31.
 
-Arguments after `n` are compile-time constants. What the tuples `first`, `second`, `third` hold for each expert depends
-on the kind of drop:
+What the tuples `first`, `second` and `third` hold for each expert depends on the kind of drop:
 
     RANK_ROW     doubled ranks by key (rows, BINS), or the sorted keys (rows, n); thresholds less 1 and scales by rank
     RANK_TENSOR  nothing; thresholds less 1 and scales by key. With 31-bit keys: all keys, sorted
@@ -147,7 +146,7 @@ def _prune(
     inside = start + tl.arange(0, block) < n
     key = _key(base, d)
     scale = tl.load(factors + 1)
-    if kind == CUT_ROW or kind == CUT_TENSOR:
+    if kind == CUT_ROW or kind == CUT_TENSOR:  # noqa: SIM109 (Triton knows no `in`)
         cuts = first
         if kind == CUT_ROW:
             cuts += 2 * row
@@ -191,14 +190,10 @@ def _prune(
 
 @triton.jit
 def _agrees(d, negative, elect: tl.constexpr):
-    if elect == NONE:
-        agrees = d != 0
-    else:
-        agrees = tl.where(negative, d < 0, d > 0)
-    return agrees
+    return d != 0 if elect == NONE else tl.where(negative, d < 0, d > 0)
 
 
-@triton.jit(do_not_specialize=["first_row"])
+@triton.jit(do_not_specialize=["first_row", "rows"])
 def merge_tiles(
     base, experts, out, votes, ratios, first, second, third, numbers, factors, first_row, rows, n,
     count: tl.constexpr, kind: tl.constexpr, drops: tl.constexpr, inverse: tl.constexpr, elect: tl.constexpr,
@@ -237,8 +232,9 @@ def merge_tiles(
     if voting:
         for k in tl.static_range(count):
             at = votes + k * rows + first_row + row
-            tl.atomic_add(at, tl.sum((inside & (deltas[k] != 0)).to(tl.int32), 0))
-            tl.atomic_add(at + count * rows, tl.sum((inside & _agrees(deltas[k], negative, elect)).to(tl.int32), 0))
+            agreeing = inside & _agrees(deltas[k], negative, elect)
+            tl.atomic_add(at, tl.sum((inside & (deltas[k] != 0)).to(tl.int32), 0), sem="relaxed")
+            tl.atomic_add(at + count * rows, tl.sum(agreeing.to(tl.int32), 0), sem="relaxed")
     else:
         agrees = _agrees(deltas[0], negative, elect)
         takes_part = agrees
@@ -262,7 +258,9 @@ def merge_tiles(
         if normalize:
             if elect == NONE:
                 divisor = divisor * 0.0 + every
-            fused = tl.div_rn(fused, tl.where(divisor == 0, 1.0, divisor))
+            # By float64, whose 53 bits make the second rounding harmless: before Triton 3.6, div_rn flushes denormals.
+            by = tl.where(divisor == 0, 1.0, divisor).to(tl.float64)
+            fused = (fused.to(tl.float64) / by).to(tl.float32)
         merged = wide + fused * tl.load(factors + 2 * count)
         _store(out, index, tl.where(takes_part, merged, wide), inside)
 
@@ -277,8 +275,8 @@ def count_keys(base, expert, counts, first_row, n, block: tl.constexpr):
     key = _key(base, _load(expert, index, inside) - _load(base, index, inside))
     # Most deltas of a fine-tune in bfloat16 may be zeros: a tile adds them at once, not one by one to one address.
     zeros = tl.sum((inside & (key == 0)).to(tl.int32), 0)
-    tl.atomic_add(counts + row * BINS, zeros)
-    tl.atomic_add(counts + row * BINS + key, (key != 0).to(tl.int32), mask=inside & (key != 0))
+    tl.atomic_add(counts + row * BINS, zeros, sem="relaxed")
+    tl.atomic_add(counts + row * BINS + key, (key != 0).to(tl.int32), mask=inside & (key != 0), sem="relaxed")
 
 
 @triton.jit
@@ -293,7 +291,7 @@ def rank_counts(counts, block: tl.constexpr):
         below += tl.sum(count, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "keep"])
 def find_cuts(counts, cuts, n, keep, block: tl.constexpr):
     """Write to cuts (rows, 2) int32 the key of the last of the `keep` largest, and how many of its equals are kept."""
     below, cut, room = 0, 0, 0
@@ -329,8 +327,8 @@ def key_extremes(base, expert, extremes, n, block: tl.constexpr):
     column = start + tl.arange(0, block)
     inside = column < n
     key = _key(base, _load(expert, row * n + column, inside) - _load(base, row * n + column, inside))
-    tl.atomic_min(extremes + 2 * row, tl.min(tl.where(inside, key, 0x7FFFFFFF), 0))
-    tl.atomic_max(extremes + 2 * row + 1, tl.max(tl.where(inside, key, 0), 0))
+    tl.atomic_min(extremes + 2 * row, tl.min(tl.where(inside, key, 0x7FFFFFFF), 0), sem="relaxed")
+    tl.atomic_max(extremes + 2 * row + 1, tl.max(tl.where(inside, key, 0), 0), sem="relaxed")
 
 
 @triton.jit
@@ -339,8 +337,11 @@ def _add_magnitudes(sums, d, inside):
     exponent = bits >> 23
     mantissa = (bits & 0x7FFFFF) + tl.where(exponent > 0, 0x800000, 0)
     counts = inside & (mantissa > 0)
-    for e in range(tl.min(tl.where(counts, exponent, 256), 0), tl.max(tl.where(counts, exponent, 0), 0) + 1):
-        tl.atomic_add(sums + e, tl.sum(tl.where(counts & (exponent == e), mantissa, 0).to(tl.int64), 0))
+    e, last = tl.min(tl.where(counts, exponent, 256), 0), tl.max(tl.where(counts, exponent, 0), 0)
+    while e <= last:
+        here = tl.where(counts & (exponent == e), mantissa, 0).to(tl.int64)
+        tl.atomic_add(sums + e, tl.sum(here, 0), sem="relaxed")
+        e += 1
 
 
 @triton.jit(do_not_specialize=["first_row"])
@@ -357,7 +358,5 @@ def magnitude_sums(
     index = (first_row + row) * n + start + tl.arange(0, block)
     d = _load(expert, index, inside) - _load(base, index, inside)
     _add_magnitudes(sums, d, inside)
-    pruned = _prune(
-        d, base, first, second, third, numbers, factors, first_row, n, kind, False, depth, aligned, block
-    )  # fmt: skip
+    pruned = _prune(d, base, first, second, third, numbers, factors, first_row, n, kind, False, depth, aligned, block)
     _add_magnitudes(sums + 256, pruned, inside)
