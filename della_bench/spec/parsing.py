@@ -1,0 +1,200 @@
+"""From any form of a spec to the checked fields of a MergeSpec; every fault on the way is collected, then raised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from della_bench.errors import SpecError
+from della_bench.merge.methods import METHODS, Elect, Method, Rescale
+from della_bench.merge.thresholds import exact
+from della_bench.spec.files import read_json, read_yaml
+from della_bench.spec.keys import KEYS, OTHER_NAMES, number_text
+from della_bench.spec.mergekit import is_mergekit, translate
+from della_bench.spec.source import Source
+from della_bench.spec.suggest import nearest
+
+__all__ = ["key_name", "read_fields"]
+
+
+def read_fields(spec: str | os.PathLike[str] | Mapping[str, Any] | None, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a MergeSpec for a spec in any form and further keys beside it.
+
+    Raises SpecError that lists every fault.
+    """
+    faults: list[str] = []
+    pairs = [*_pairs(spec, faults), *keys.items()]
+    config = [value for name, value in pairs if name == "config" and value is not None]
+    given_keys = _by_key([pair for pair in pairs if pair[0] != "config"], faults)
+    if len(config) > 1:
+        faults.append("config: given twice")
+    elif config:
+        given_keys = {**_by_key(list(_from_file(config[0]).items()), faults), **given_keys}
+    values = _read(given_keys, faults)
+    fields = _complete(values, given_keys, faults)
+    if faults:
+        raise SpecError(faults)
+    return fields
+
+
+def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list[str]) -> list[tuple[str, Any]]:
+    """Return the (key, value) pairs of any form of a spec, doubled ones included."""
+    if spec is None:
+        return []
+    if isinstance(spec, Mapping):
+        return list(spec.items())
+    if isinstance(spec, os.PathLike):
+        return [("config", os.fspath(spec))]
+    text = spec.strip()
+    if text.startswith("{"):
+        return list(read_json(text).items())
+    if "=" not in text and Path(text).suffix in (".yaml", ".yml"):
+        return [("config", text)]
+    pairs = []
+    for item in text.split(","):
+        key, equals, value = item.partition("=")
+        if equals:
+            pairs.append((key.strip(), value.strip()))
+        elif item.strip():
+            faults.append(f"{item.strip()!r}: not key=value (a comma inside a value is written %2C)")
+    return pairs
+
+
+def _from_file(path: Any) -> dict[str, Any]:
+    data = read_yaml(str(path))
+    if "config" in data:
+        raise SpecError(f"config={path}: names another config; put all keys into one file")
+    return translate(data, f"config={path}") if is_mergekit(data) else data
+
+
+def key_name(name: str) -> str:
+    """Return the key that a name stands for; a name that is none is returned as it is."""
+    return OTHER_NAMES[name].key if name in OTHER_NAMES else name
+
+
+def _by_key(pairs: Sequence[tuple[str, Any]], faults: list[str]) -> dict[str, tuple[str, Any]]:
+    """Return {key: (name it was given by, value)}; unknown, doubled and twice-named keys become faults."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in pairs:
+        key = key_name(name)
+        if value is None and key in KEYS and KEYS[key].none_is_absent:
+            continue
+        if key not in KEYS:
+            faults.append(f"{name}={value!r}: unknown key{nearest(str(name), [*KEYS, *OTHER_NAMES, 'config'])}")
+        elif key not in found:
+            found[key] = (name, value)
+        elif found[key][0] == name:
+            faults.append(f"{name}: given twice")
+        else:
+            faults.append(f"{found[key][0]} and {name}: two names of one key; give one of them")
+    return found
+
+
+def _read(given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, Any]:
+    """Read every given value by its key's reader."""
+    values: dict[str, Any] = {}
+    for key, (name, value) in given.items():
+        try:
+            values[key] = KEYS[key].read(OTHER_NAMES[name].convert(value) if name in OTHER_NAMES else value)
+        except ValueError as error:
+            faults.append(f"{name}={value!r}: {error}")
+            values[key] = None  # given, but of no use to the checks that follow
+    return values
+
+
+def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, Any]:
+    """Check the values against each other and the method, and fill in what was not given."""
+    missing = [key for key in ("base", "experts") if key not in given]
+    faults += [f"{key}: missing; it is {KEYS[key].meaning}" for key in missing]
+    merge_method = values.get("merge_method", "della")
+    if merge_method is None:
+        return {}
+    row = METHODS[merge_method]
+    experts: tuple[tuple[Source, float | None], ...] = values.get("experts") or ()
+    weights = _weights(values, experts, faults)
+    unused = tuple(given[key][0] for key in given if not KEYS[key].used(row))
+    if not KEYS["weights"].used(row):
+        if any(weight is not None for _, weight in experts):
+            unused += ("weights",)
+        weights = (1.0,) * len(experts)
+    if row.kind in ("slerp", "passthrough") and len(experts) > 1:
+        faults.append(f"experts: {merge_method} takes exactly one, got {len(experts)}")
+    if row.kind == "slerp" and not all(0 <= w <= 1 for w in weights):
+        faults.append(f"weights={'+'.join(map(number_text, weights))}: slerp's weight is its t, in [0, 1]")
+    density, epsilon = _density(row, values, given, len(experts), faults)
+
+    def used(key: str, default: Any) -> Any:
+        return values.get(key, default) if KEYS[key].used(row) else default
+
+    return {
+        "base": values.get("base"),
+        "experts": tuple(source for source, _ in experts),
+        "merge_method": merge_method,
+        "weights": weights,
+        "density": density,
+        "epsilon": epsilon,
+        "lambda_": used("lambda", 1.0),
+        "rescale": cast(Rescale, used("rescale", row.rescale)),
+        "elect": cast(Elect, used("elect", row.elect)),
+        "normalize": used("normalize", row.normalize),
+        "seed": used("seed", 42),
+        **{key: values.get(key) for key in ("dtype", "tokenizer", "chat_template", "name")},
+        "unused": unused,
+    }
+
+
+def _weights(
+    values: Mapping[str, Any], experts: Sequence[tuple[Source, float | None]], faults: list[str]
+) -> tuple[float, ...]:
+    beside = [weight for _, weight in experts]
+    if values.get("weights") is None:
+        return tuple(1.0 if weight is None else weight for weight in beside)
+    if any(weight is not None for weight in beside):
+        faults.append("weights: given beside experts=source:weight; give one of them")
+    return _one_each("weights", values["weights"], len(experts), faults)
+
+
+def _density(
+    row: Method,
+    values: Mapping[str, Any],
+    given: Mapping[str, tuple[str, Any]],
+    count: int,
+    faults: list[str],
+) -> tuple[tuple[float, ...], float | None]:
+    """Return the densities and the epsilon that the method uses; each must be there where it is needed."""
+    if not row.drops:
+        return (), None
+    if "density" not in values:
+        allowed = "density in (0, 1] or drop_rate in [0, 1)"
+        faults.append(f"density: missing, and {row.name} drops parameters; give {allowed}")
+    density = values.get("density")
+    if density is not None:
+        density = _one_each(given["density"][0], density, count, faults)
+    if not row.magprune:
+        return density or (), None
+    if "epsilon" not in values:
+        allowed = "epsilon in [0, 0.5) or window_size (2 * epsilon)"
+        faults.append(f"epsilon: missing, and {row.name} needs it; give {allowed}")
+    epsilon = values.get("epsilon")
+    if density and epsilon is not None:
+        for d in sorted(set(density)):
+            # An expert of density 1 is not dropped from, so that no probability is off its range.
+            if d < 1 and not (exact(d) - exact(epsilon) > 0 and exact(d) + exact(epsilon) <= 1):
+                room = exact(d), 1 - exact(d)
+                limit = f"{'below' if room[0] <= room[1] else 'at most'} {number_text(float(min(room)))}"
+                faults.append(
+                    f"{given['epsilon'][0]}={given['epsilon'][1]!r}: too wide for a density of {number_text(d)}; "
+                    "density - epsilon must be above 0 and density + epsilon at most 1, "
+                    f"so epsilon (half of window_size) {limit}"
+                )
+    return density or (), epsilon
+
+
+def _one_each(name: str, numbers: tuple[float, ...], count: int, faults: list[str]) -> tuple[float, ...]:
+    if len(numbers) == 1:
+        return numbers * count
+    if count and len(numbers) != count:
+        faults.append(f"{name}: {len(numbers)} numbers for {count} experts; give one, or one for each expert")
+    return numbers
