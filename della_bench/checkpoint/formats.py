@@ -14,15 +14,15 @@ from della_bench.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FLOAT_DTYPES", "TensorInfo", "WeightFile", "open_file"]
+__all__ = ["FLOAT_DTYPES", "SAFETENSORS_NAMES", "TensorInfo", "WeightFile", "open_file"]
 
 # Names as in safetensors' headers, and torch's for the same.
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
-_TORCH_NAMES = {
+SAFETENSORS_NAMES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL", "uint8": "U8",
     "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32", "uint64": "U64", "int64": "I64",
 }  # fmt: skip
-_KNOWN = frozenset(_TORCH_NAMES.values())
+_KNOWN = frozenset(SAFETENSORS_NAMES.values())
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class TorchFile:
             kind = "quantised" if tensor.is_quantized else "without data" if tensor.is_meta else str(tensor.layout)
             raise CheckpointError(f"{self._where}: tensor {name} is {kind}; only plain tensors can be merged")
         dtype = str(tensor.dtype).removeprefix("torch.")
-        return TensorInfo(tuple(tensor.shape), _checked(_TORCH_NAMES.get(dtype, dtype), name, self._where), path)
+        return TensorInfo(tuple(tensor.shape), _checked(SAFETENSORS_NAMES.get(dtype, dtype), name, self._where), path)
 
 
 def _checked(dtype: str, name: str, where: str) -> str:

@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.resolve import resolve
+from della_bench.errors import CheckpointError
+from della_bench.spec.source import Source
 
-__all__ = ["tokenizer_difference"]
+__all__ = ["load_chat_template", "tokenizer_difference"]
 
 
 def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
@@ -36,6 +39,17 @@ def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
     if _chat_template(base) != _chat_template(expert):
         parts.append("another chat template")
     return ", ".join(parts)
+
+
+def load_chat_template(source: Source, *, trust_remote_code: bool = False) -> Any:
+    """Return the chat template of a source's tokenizer; raises CheckpointError where it has none."""
+    from transformers import AutoTokenizer
+
+    folder = resolve(source, weights=False, trust_remote_code=trust_remote_code)
+    template = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code).chat_template
+    if template is None:
+        raise CheckpointError(f"chat_template={source}: this tokenizer has no chat template")
+    return template
 
 
 def _vocabulary_difference(ours: dict[str, int], theirs: dict[str, int]) -> str:

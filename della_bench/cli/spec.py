@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from della_bench.spec import MergeSpec
 
 __all__ = ["SpecArgument", "spec"]
 
@@ -36,24 +39,20 @@ def spec(
         _print_table(parsed)
 
 
-def _print_json(parsed: object) -> None:
+def _print_json(parsed: MergeSpec) -> None:
     import json
 
-    from della_bench.spec import MergeSpec
-
-    assert isinstance(parsed, MergeSpec)
     facts = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name}
     typer.echo(json.dumps({**facts, "keys": parsed.as_keys(effective=True)}, indent=2, ensure_ascii=False))
 
 
-def _print_table(parsed: object) -> None:
+def _print_table(parsed: MergeSpec) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from della_bench.cli.console import plain_table
-    from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
+    from della_bench.spec import KEYS, OTHER_NAMES
 
-    assert isinstance(parsed, MergeSpec)
     row = parsed.method
     console = Console()
     console.print(Text(str(parsed)), soft_wrap=True)  # one line, to be pasted

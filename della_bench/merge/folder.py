@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 import della_bench
 from della_bench.checkpoint import TensorInfo, resolve
+from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge.stream import Merge
 
@@ -146,7 +147,7 @@ def _copy_tokenizer(merge: Merge, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenizer.chat_template = AutoTokenizer.from_pretrained(resolve(spec.chat_template, weights=False)).chat_template
+    tokenizer.chat_template = load_chat_template(spec.chat_template)
     tokenizer.save_pretrained(folder)
 
 

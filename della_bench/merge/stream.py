@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 
 from della_bench.checkpoint import Fit, ModelFolder, TensorInfo, check_fit, open_base, open_expert
+from della_bench.checkpoint.formats import SAFETENSORS_NAMES
 from della_bench.errors import MergeError
 from della_bench.merge.kernels import is_finite, merge_tensor_fast
 from della_bench.spec import MergeSpec, Source
@@ -53,8 +54,9 @@ class Merge:
     def info(self, name: str) -> TensorInfo:
         """Return shape and dtype (safetensors' name) of a merged tensor, without computing it."""
         info = self.base.tensors[name]
-        wanted = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}.get(self.spec.dtype or "", info.dtype)
-        return replace(info, dtype=wanted) if info.is_float else info
+        if self.spec.dtype is None or not info.is_float:
+            return info
+        return replace(info, dtype=SAFETENSORS_NAMES[self.spec.dtype])
 
     def tensor(self, name: str, device: torch.device | str = "cpu") -> torch.Tensor:
         """Return one merged tensor on `device`, where it is also computed.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from della_bench.checkpoint.formats import SAFETENSORS_NAMES
 from della_bench.errors import CheckpointError
 from della_bench.merge.stream import Merge
 
@@ -21,14 +22,15 @@ log = logging.getLogger(__name__)
 
 def merged_dtype(merge: Merge) -> torch.dtype:
     """Return the dtype of the merged model: the spec's, else the one that most of the base's weights have."""
-    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    torch_names = {stored: name for name, stored in SAFETENSORS_NAMES.items()}
     if merge.spec.dtype:
         dtype: torch.dtype = getattr(torch, merge.spec.dtype)
         return dtype
     counts: dict[str, int] = {}
     for info in merge.base.tensors.values():
         counts[info.dtype] = counts.get(info.dtype, 0) + torch.Size(info.shape).numel() * info.is_float
-    return names[max(counts, key=counts.__getitem__)]
+    most: torch.dtype = getattr(torch, torch_names[max(counts, key=counts.__getitem__)])
+    return most
 
 
 def merged_state_dict(merge: Merge, device: torch.device | str, *, progress: bool = True) -> dict[str, torch.Tensor]:

@@ -16,11 +16,11 @@ from lm_eval.models.huggingface import HFLM
 
 import della_bench
 from della_bench.checkpoint import resolve
+from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import CheckpointError, SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEC_NAMES, doubled_names, split_arguments
 from della_bench.models.build import build_model
-from della_bench.spec import Source
 
 __all__ = ["DellaMergedLM"]
 
@@ -73,7 +73,8 @@ class DellaMergedLM(HFLM):  # type: ignore[misc]
     def _create_tokenizer(self, *args: Any, **kwargs: Any) -> None:
         super()._create_tokenizer(*args, **kwargs)
         if self.spec.chat_template is not None:
-            self.tokenizer.chat_template = _chat_template(self.spec.chat_template, kwargs)
+            remote = bool(kwargs.get("trust_remote_code"))
+            self.tokenizer.chat_template = load_chat_template(self.spec.chat_template, trust_remote_code=remote)
         vocabulary = getattr(self.config.get_text_config(), "vocab_size", None)
         highest = max(self.tokenizer.get_vocab().values(), default=-1)
         if vocabulary is not None and highest >= vocabulary:
@@ -174,14 +175,3 @@ def _default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _chat_template(source: Source, options: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
-
-    remote = bool(options.get("trust_remote_code"))
-    folder = resolve(source, weights=False, trust_remote_code=remote)
-    template = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote).chat_template
-    if template is None:
-        raise CheckpointError(f"chat_template={source}: this tokenizer has no chat template")
-    return template
