@@ -18,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 METHODS = {
@@ -189,8 +191,10 @@ def main() -> None:
     options = parser.parse_args()
     shape = Shape(layers=options.layers)
     root = options.work / f"{shape.layers}x{shape.hidden}"
-    make_checkpoints(root, shape, options.experts)
-    bandwidth = copy_bandwidth()
+    # In a process of its own: what this one holds would count as memory of the commands it starts.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(make_checkpoints, root, shape, options.experts).result()
+        bandwidth = pool.submit(copy_bandwidth).result()
     mergekit = None if options.no_mergekit else options.mergekit
     rows = [measure(root, method, options.experts, mergekit, bandwidth) for method in options.methods.split(",")]
     parameters = sum(_product(dims) for dims in _shapes(shape).values())

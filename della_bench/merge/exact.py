@@ -7,11 +7,12 @@ Python. So an L1 norm or a dot product is the same number everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import torch
 
-__all__ = ["exact_sum"]
+__all__ = ["exact_sum", "norm_ratio"]
 
 _BITS = 26
 _OFFSET = 1100  # frexp's exponent of a finite float64 lies in [-1073, 1024]
@@ -38,3 +39,19 @@ def exact_sum(values: torch.Tensor) -> Fraction:
         for position in sums.nonzero().reshape(-1).tolist():
             total += int(sums[position]) * Fraction(2) ** (position - _OFFSET - shift)
     return total
+
+
+def norm_ratio(before: Sequence[int], after: Sequence[int]) -> float:
+    """Return the L1 norm of a delta before its drop over that after it, in float32; 1 where there is none to match.
+
+    before, after: 256 sums of the mantissas of float32 magnitudes, by exponent: a magnitude is its mantissa (24 bits,
+    or 23 where the exponent is 0) times 2^(max(exponent, 1) - 150). No norm can be matched in a delta that overflowed,
+    nor where one is below mergekit's tolerance of 1e-7.
+    """
+    if before[255] or after[255]:
+        return 1.0
+    norms = [
+        sum((total * Fraction(2) ** (max(e, 1) - 150) for e, total in enumerate(row)), Fraction(0))
+        for row in (before, after)
+    ]
+    return torch.tensor(float(norms[0] / norms[1]), dtype=torch.float32).item() if min(norms) >= 1e-7 else 1.0

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from tqdm import tqdm
@@ -113,17 +115,31 @@ def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device:
         header[name] = {"dtype": infos[name].dtype, "shape": list(infos[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    name = "the header"
-    try:
-        with path.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in names:
-                file.write(merge.tensor(name, device).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    with _named(path, "the file"), path.open("wb") as file, ThreadPoolExecutor(1, "della_bench-writer") as writer:
+        file.write(len(text).to_bytes(8, "little") + text)
+        written: Future[None] | None = None
+        for name, tensor in merge.stream(device, names):
+            if written:
+                written.result()
                 done()
-            file.flush()
-            os.fsync(file.fileno())
+            written = writer.submit(_write, file, path, name, tensor.cpu().contiguous())
+            del tensor
+        if written:
+            written.result()
+            done()
+
+
+def _write(file: IO[bytes], path: Path, name: str, tensor: torch.Tensor) -> None:
+    with _named(path, f"tensor {name}"):
+        file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+
+@contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise MergeError(f"{path.name}: writing {name} failed: {error.strerror or error}") from error
+        raise MergeError(f"{path.name}: writing {what} failed: {error.strerror or error}") from error
 
 
 def _size(info: TensorInfo) -> int:
@@ -140,14 +156,17 @@ def _write_config(merge: Merge, folder: Path) -> None:
 
 def _copy_tokenizer(merge: Merge, folder: Path) -> None:
     spec = merge.spec
-    source = merge.base.folder if spec.tokenizer is None else resolve(spec.tokenizer, weights=False)
+    trust = merge.trust_remote_code
+    source = merge.base.folder
+    if spec.tokenizer is not None:
+        source = resolve(spec.tokenizer, weights=False, trust_remote_code=trust)
     if spec.chat_template is None:
         _copy(source, folder, _TOKENIZER_FILES)
         return
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenizer.chat_template = load_chat_template(spec.chat_template)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
+    tokenizer.chat_template = load_chat_template(spec.chat_template, trust_remote_code=trust)
     tokenizer.save_pretrained(folder)
 
 

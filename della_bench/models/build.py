@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from della_bench.checkpoint.formats import SAFETENSORS_NAMES
+from della_bench.checkpoint.formats import TORCH_NAMES
 from della_bench.errors import CheckpointError
 from della_bench.merge.stream import Merge
 
@@ -22,14 +22,13 @@ log = logging.getLogger(__name__)
 
 def merged_dtype(merge: Merge) -> torch.dtype:
     """Return the dtype of the merged model: the spec's, else the one that most of the base's weights have."""
-    torch_names = {stored: name for name, stored in SAFETENSORS_NAMES.items()}
     if merge.spec.dtype:
         dtype: torch.dtype = getattr(torch, merge.spec.dtype)
         return dtype
     counts: dict[str, int] = {}
     for info in merge.base.tensors.values():
         counts[info.dtype] = counts.get(info.dtype, 0) + torch.Size(info.shape).numel() * info.is_float
-    most: torch.dtype = getattr(torch, torch_names[max(counts, key=counts.__getitem__)])
+    most: torch.dtype = getattr(torch, TORCH_NAMES[max(counts, key=counts.__getitem__)])
     return most
 
 

@@ -1,11 +1,11 @@
 """What a folder must hold to be a checkpoint, and that opening one reads headers only."""
 
 import json
+import os
 import shutil
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from della_bench.checkpoint import Checkpoint, TensorInfo, formats, open_base
@@ -104,33 +104,15 @@ def test_a_tensor_prints_its_dtype_and_shape(model):
     assert str(model("x").tensors["model.norm.weight"]) == "F32 [4]"
 
 
-class Headers:
-    """A safetensors file that refuses to give a tensor."""
-
-    def __init__(self, *arguments, **options):
-        self.handle = safe_open(*arguments, **options)
-
-    def keys(self):
-        return self.handle.keys()
-
-    def get_slice(self, name):
-        view = self.handle.get_slice(name)
-
-        class Shape:
-            get_shape, get_dtype = view.get_shape, view.get_dtype
-
-        return Shape()
-
-    def get_tensor(self, name):
-        raise AssertionError(f"{name} was read")
-
-
 def test_opening_reads_no_tensor(sharded, write, monkeypatch):
-    monkeypatch.setattr(formats, "safe_open", Headers)
+    def refuse(_file, target, _start):
+        raise AssertionError(f"{target.size} bytes were read")
+
+    monkeypatch.setattr(formats, "_read", refuse)
     for folder in (sharded, write("one")):
         checkpoint = Checkpoint(folder, "x")
         assert checkpoint.tensors["model.norm.weight"].shape == (4,)
-        with pytest.raises(AssertionError, match=r"model\.norm\.weight was read"):
+        with pytest.raises(AssertionError, match="16 bytes were read"):
             checkpoint.load("model.norm.weight")
 
 
@@ -182,7 +164,7 @@ def test_a_truncated_shard_is_named(sharded):
 
 def test_a_file_that_cannot_be_mapped_is_named(write, monkeypatch):
     def full(*arguments, **options):
-        raise RuntimeError("unable to mmap: Cannot allocate memory")
+        raise OSError("unable to mmap: Cannot allocate memory")
 
     monkeypatch.setattr(formats, "safe_open", full)
     assert "Cannot allocate memory" in refused(write("x"))
@@ -233,17 +215,19 @@ def test_a_whole_model_that_was_an_adapter_is_a_model(write):
     assert Checkpoint(write("x", adapter_config={"peft_type": "LORA"}), "x").tensors
 
 
-def test_a_tensor_that_cannot_be_read_any_more_is_named(model, monkeypatch):
-    class Broken(Headers):
-        def get_tensor(self, name):
-            raise SafetensorError("gone")
-
-    monkeypatch.setattr(formats, "safe_open", Broken)
-    checkpoint = model("x")
+def test_a_file_that_shrinks_after_it_was_opened_is_named_with_the_tensor(write):
+    folder = write("x")
+    checkpoint = Checkpoint(folder, "x")
+    file = folder / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 1)
+    last = list(checkpoint.tensors)[-1]
     with pytest.raises(
-        CheckpointError, match=r"x: model\.safetensors: tensor model\.norm\.weight cannot be read: gone"
+        CheckpointError, match=rf"x: model\.safetensors: tensor {last} cannot be read: the file ends 1 b"
     ):
-        checkpoint.load("model.norm.weight")
+        checkpoint.load(last)
+    file.unlink()
+    with pytest.raises(CheckpointError, match=rf"tensor {last} cannot be read: No such file"):
+        checkpoint.load(last)
 
 
 def test_the_tokenizers_config_is_empty_where_there_is_none(model):

@@ -24,7 +24,7 @@ import triton
 if not GPU and isinstance(tl.sum, triton.JITFunction):
     pytest.skip("Triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
 
-from della_bench.merge.kernels import gpu, merge_tensor_fast
+from della_bench.merge.kernels import gpu, gpu_grid, merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
 from tests.merge.oracle import DELTA_RULES
@@ -120,13 +120,13 @@ def test_a_threshold_of_2_to_the_32_keeps_the_largest():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_rows_in_several_chunks_and_tiles_give_the_references_bits(monkeypatch, method, dtype):
     monkeypatch.setattr(gpu, "_SCRATCH", 1)  # a chunk of one row
-    monkeypatch.setattr(gpu, "_TILE", 16)
+    monkeypatch.setattr(gpu_grid, "_TILE", 16)
     base, _ = tensors("normal", (2, 50), dtype)
     both(Case(method, weights=(1.0, 0.7)), base, [slight_change(base, k) for k in range(2)])
 
 
 def test_equals_at_a_cut_are_kept_from_the_first_across_tiles(monkeypatch):
-    monkeypatch.setattr(gpu, "_TILE", 16)
+    monkeypatch.setattr(gpu_grid, "_TILE", 16)
     base = torch.zeros(2, 70)
     for method in ("ties", "ties_row", "ties_ada_row"):
         both(Case(method, weights=(1.0,), densities=(0.6,)), base, [base + 1])

@@ -128,14 +128,14 @@ def test_lambda_0_is_the_base_to_the_bit(family):
     assert digest(Merge(spec_of(family, **{"lambda": 0})).stream()) == digest(base.items())
 
 
-def test_only_one_tensors_sources_are_held_and_each_is_read_once(family, monkeypatch):
+def test_only_two_tensors_sources_are_held_and_each_is_read_once(family, monkeypatch):
     loads = []
     alive: dict[str, tuple[str, Any]] = {}
     load = Checkpoint.load
 
     def counted(self, name):
-        others = [held for held, ref in alive.values() if held != name and ref() is not None]
-        assert others == [], f"{name} is read while sources of {others} are held"
+        others = {held for held, ref in list(alive.values()) if held != name and ref() is not None}
+        assert len(others) <= 1, f"{name} is read while sources of {others} are held"
         tensor = load(self, name)
         loads.append((self.label, name))
         alive[self.label] = (name, weakref.ref(tensor))

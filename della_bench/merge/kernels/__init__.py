@@ -5,15 +5,17 @@ Nothing is compiled or imported before the first tensor is merged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import torch
 
+from della_bench.checkpoint.formats import BUFFERS
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec import MergeSpec
 
-__all__ = ["is_finite", "merge_tensor_fast"]
+__all__ = ["hold_buffers", "is_finite", "merge_tensor_fast"]
 
 
 def merge_tensor_fast(
@@ -36,6 +38,15 @@ def merge_tensor_fast(
         if gpu.supports(spec, base, experts, dtype):
             return gpu.merge_tensor_gpu(spec, name, base, experts, dtype)
     return merge_tensor(spec, name, base, experts, dtype)
+
+
+@contextmanager
+def hold_buffers() -> Iterator[None]:
+    """Keep the memory of sources and results from one tensor to the next while the context lasts."""
+    from della_bench.merge.kernels.cpu import OUTPUTS
+
+    with BUFFERS.hold(), OUTPUTS.hold():
+        yield
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["agreement_counts", "elect", "finish", "weigh"]
+from della_bench.merge.kernels.cpu_loops import OPTIONS
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+__all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "weigh"]
+
 NONE, SUM, COUNT = 0, 1, 2
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def weigh(d: np.ndarray, weight: float) -> None:
     """Multiply by a float32 weight, in place."""
     w = np.float32(weight)
@@ -22,7 +23,7 @@ def weigh(d: np.ndarray, weight: float) -> None:
         d[i] *= w
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def elect(deltas: np.ndarray, kind: int, negative: np.ndarray) -> None:
     """Set `negative` (uint8) where the elected sign is negative. deltas: (experts, block) float32, weighed.
 
@@ -45,14 +46,14 @@ def elect(deltas: np.ndarray, kind: int, negative: np.ndarray) -> None:
         negative[i] = total[i] < 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _agrees(d: np.float32, kind: int, negative: np.uint8) -> bool:
     if kind == NONE:
         return d != 0
     return d < 0 if negative else d > 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def agreement_counts(
     d: np.ndarray, kind: int, negative: np.ndarray, n: int, before: np.ndarray, after: np.ndarray
 ) -> None:
@@ -67,7 +68,7 @@ def agreement_counts(
         after[row] += agreeing
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def finish(
     base: np.ndarray,
     deltas: np.ndarray,

@@ -3,6 +3,9 @@
 They release the interpreter lock, so that blocks run in threads. No fast-math and no contraction: every product and
 every sum is rounded once, as in the torch reference. Magnitudes are compared as integers ("keys"), which order as the
 non-negative floats do whose bits they are.
+
+Whether an element is kept is a coin's toss, which no branch predictor guesses: dropped values are masked, not
+jumped over.
 """
 
 from __future__ import annotations
@@ -11,17 +14,16 @@ import numpy as np
 from numba import njit, uint32, uint64
 
 __all__ = [
-    "bf16_keys", "bf16_store", "bf16_to_f32", "count_equal", "cut_rows", "delta", "f32_keys", "finite", "histogram",
-    "keep_above", "layer_keep32", "magnitude_sums", "norank_rows", "philox", "random_keep", "rank_rows16",
-    "rank_rows32", "scale_kept", "table_keep",
+    "OPTIONS", "count_equal", "cut_rows", "finite", "histogram", "keep_above", "layer_keep32", "magnitude_sums",
+    "norank_rows", "philox", "random_keep", "rank_rows16", "rank_rows32", "scale_kept", "table_keep",
 ]  # fmt: skip
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
 _M0, _M1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
 _W0, _W1 = uint32(0x9E3779B9), uint32(0xBB67AE85)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def philox(words: np.ndarray, first: int, key: int) -> None:
     """Fill `words` (uint32, a multiple of 4) from counter `first` on; see della_bench.merge.bits."""
     for i in range(words.size // 4):
@@ -44,54 +46,21 @@ def philox(words: np.ndarray, first: int, key: int) -> None:
         words[4 * i + 3] = c3
 
 
-@njit(**_OPTIONS)
-def bf16_to_f32(source: np.ndarray, target: np.ndarray) -> None:
-    """Widen bfloat16 bits (uint16) to float32 bits (uint32)."""
-    for i in range(source.size):
-        target[i] = uint32(source[i]) << uint32(16)
+@njit(inline="always")
+def _kept(value: float, keep: bool) -> float:
+    """Return the float32 `value` where `keep`, else +0, by masking its bits."""
+    return np.uint32(np.float32(value).view(np.uint32) & (uint32(0) - uint32(keep))).view(np.float32)
 
 
-@njit(**_OPTIONS)
-def bf16_store(bits: np.ndarray, target: np.ndarray) -> None:
-    """Round float32 bits (uint32) to bfloat16 bits (uint16), half to even; any NaN becomes the quiet one."""
-    for i in range(bits.size):
-        x = bits[i]
-        rounded = (x + uint32(0x7FFF) + ((x >> uint32(16)) & uint32(1))) >> uint32(16)
-        nan = (x & uint32(0x7FFFFFFF)) > uint32(0x7F800000)
-        target[i] = uint32(0x7FC0) if nan else rounded
-
-
-@njit(**_OPTIONS)
-def delta(base: np.ndarray, expert: np.ndarray, out: np.ndarray) -> None:
-    """Subtract: out = expert - base, all float32."""
-    for i in range(base.size):
-        out[i] = expert[i] - base[i]
-
-
-@njit(**_OPTIONS)
-def bf16_keys(bits: np.ndarray, keys: np.ndarray) -> None:
-    """Set keys (uint16) to the magnitudes of float32 bits rounded to bfloat16."""
-    for i in range(bits.size):
-        x = bits[i] & uint32(0x7FFFFFFF)
-        keys[i] = (x + uint32(0x7FFF) + ((x >> uint32(16)) & uint32(1))) >> uint32(16)
-
-
-@njit(**_OPTIONS)
-def f32_keys(bits: np.ndarray, keys: np.ndarray) -> None:
-    """Set keys (uint32) to the magnitudes of float32 bits."""
-    for i in range(bits.size):
-        keys[i] = bits[i] & uint32(0x7FFFFFFF)
-
-
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> None:
     """Keep d where its word is at most `last` (the threshold less 1), times `scale`; else 0."""
     limit, factor = uint32(last), np.float32(scale)
     for i in range(d.size):
-        d[i] = d[i] * factor if words[i] <= limit else np.float32(0)
+        d[i] = _kept(d[i] * factor, words[i] <= limit)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def rank_rows16(
     d: np.ndarray, keys: np.ndarray, words: np.ndarray, n: int, lasts: np.ndarray, scales: np.ndarray, bins: np.ndarray
 ) -> None:
@@ -113,16 +82,17 @@ def rank_rows16(
                     count = bins[b]
                     bins[b] = 2 * below + count - 1
                     below += count
-        for j in range(start, start + n):
-            rank = bins[keys[j]]
-            d[j] = d[j] * scales[rank] if words[j] <= lasts[rank] else np.float32(0)
+        row, row_keys, row_words = d[start : start + n], keys[start : start + n], words[start : start + n]
+        for j in range(n):
+            rank = bins[row_keys[j]]
+            row[j] = _kept(row[j] * scales[rank], row_words[j] <= lasts[rank])
         for octave in range(256):
             if touched[octave]:
                 touched[octave] = 0
                 bins[octave * 128 : octave * 128 + 128] = 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _radix_order(keys: np.ndarray, order: np.ndarray, spare: np.ndarray, counts: np.ndarray) -> None:
     """Set `order` (int32) to the indices that sort `keys` (31-bit uint32), by three digits of 11 bits."""
     for i in range(keys.size):
@@ -145,7 +115,7 @@ def _radix_order(keys: np.ndarray, order: np.ndarray, spare: np.ndarray, counts:
         order[:] = spare
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def rank_rows32(
     d: np.ndarray, keys: np.ndarray, words: np.ndarray, n: int, lasts: np.ndarray, scales: np.ndarray
 ) -> None:
@@ -163,11 +133,11 @@ def rank_rows32(
             rank = first + after - 1
             for i in range(first, after):
                 j = start + order[i]
-                d[j] = d[j] * scales[rank] if words[j] <= lasts[rank] else np.float32(0)
+                d[j] = _kept(d[j] * scales[rank], words[j] <= lasts[rank])
             first = after
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def layer_keep32(
     d: np.ndarray, keys: np.ndarray, words: np.ndarray, ordered: np.ndarray, low: int, span: int, inverse: bool
 ) -> None:
@@ -176,13 +146,11 @@ def layer_keep32(
     for i in range(d.size):
         rank = np.searchsorted(ordered, keys[i], side="left") + np.searchsorted(ordered, keys[i], side="right") - 1
         limit = low + (span * rank // steps if steps else span // 2)
-        if np.int64(words[i]) < limit:
-            d[i] = d[i] * np.float32(4294967296.0 / np.float64(limit)) if inverse else d[i]
-        else:
-            d[i] = np.float32(0)
+        value = d[i] * np.float32(4294967296.0 / np.float64(limit)) if inverse else d[i]
+        d[i] = _kept(value, np.int64(words[i]) < limit)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def norank_rows(
     d: np.ndarray, magnitudes: np.ndarray, words: np.ndarray, n: int, low: int, span: int, inverse: bool
 ) -> None:
@@ -197,13 +165,11 @@ def norank_rows(
             if most > least:
                 share = 1.0 if np.isinf(magnitudes[j]) else (np.float64(magnitudes[j]) - base) / width
             limit = low + np.int64(np.floor(span * share))
-            if np.int64(words[j]) < limit:
-                d[j] = d[j] * np.float32(4294967296.0 / np.float64(limit)) if inverse else d[j]
-            else:
-                d[j] = np.float32(0)
+            value = d[j] * np.float32(4294967296.0 / np.float64(limit)) if inverse else d[j]
+            d[j] = _kept(value, np.int64(words[j]) < limit)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> None:
     """Count keys by `(key >> shift) mod bins.size`, those whose bits above are `prefix` (any, if negative)."""
     mask = bins.size - 1
@@ -216,7 +182,7 @@ def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> No
             bins[(key >> shift) & mask] += 1
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def count_equal(keys: np.ndarray, cut: int) -> int:
     """Count keys equal to `cut`."""
     count = 0
@@ -225,19 +191,24 @@ def count_equal(keys: np.ndarray, cut: int) -> int:
     return count
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def keep_above(d: np.ndarray, keys: np.ndarray, cut: int, room: int, scale: float) -> None:
     """Keep d where its key is above `cut`, and the first `room` of those equal to it, times `scale`; else 0."""
     factor = np.float32(scale)
+    # Most blocks keep all of the equal ones or none, which needs no count.
+    if room <= 0 or room >= d.size:
+        least = cut if room > 0 else cut + 1
+        for i in range(d.size):
+            d[i] = _kept(d[i] * factor, keys[i] >= least)
+        return
+    left = room
     for i in range(d.size):
-        kept = keys[i] > cut
-        if keys[i] == cut and room > 0:
-            kept = True
-            room -= 1
-        d[i] = d[i] * factor if kept else np.float32(0)
+        equal = (keys[i] == cut) & (left > 0)
+        left -= equal
+        d[i] = _kept(d[i] * factor, equal | (keys[i] > cut))
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def cut_rows(d: np.ndarray, keys: np.ndarray, n: int, count: int, scale: float) -> None:
     """Keep the `count` largest keys of each row of n, the lower index first among equals, times `scale`."""
     bins = np.zeros(65536, np.int64)
@@ -261,14 +232,14 @@ def cut_rows(d: np.ndarray, keys: np.ndarray, n: int, count: int, scale: float) 
         keep_above(d[start : start + n], row, cut, left, scale)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def table_keep(d: np.ndarray, index: np.ndarray, words: np.ndarray, lasts: np.ndarray, scales: np.ndarray) -> None:
     """Keep d where its word is at most lasts[index], times scales[index]; else 0."""
     for i in range(d.size):
-        d[i] = d[i] * scales[index[i]] if words[i] <= lasts[index[i]] else np.float32(0)
+        d[i] = _kept(d[i] * scales[index[i]], words[i] <= lasts[index[i]])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def scale_kept(d: np.ndarray, factor: float) -> None:
     """Multiply by a float32 factor, in place; zeros stay positive zeros."""
     f = np.float32(factor)
@@ -276,7 +247,7 @@ def scale_kept(d: np.ndarray, factor: float) -> None:
         d[i] = d[i] * f if d[i] != np.float32(0) else np.float32(0)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
     """Add the mantissas of float32 bits to sums[exponent] (int64[256]): an exact L1 norm, in any order.
 
@@ -288,7 +259,7 @@ def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
         sums[exponent] += mantissa + (np.int64(0x800000) if exponent else np.int64(0))
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def finite(bits: np.ndarray, exponent: int) -> bool:
     """Whether no float, given by its bits, has an exponent of all ones; `exponent` is the mask of those bits."""
     found = 0

@@ -20,15 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 
 import torch
 import triton
 
 from della_bench.merge import bits
+from della_bench.merge.exact import norm_ratio
+from della_bench.merge.kernels import gpu_counts
 from della_bench.merge.kernels import gpu_kernels as kernels
+from della_bench.merge.kernels.gpu_device import BINS
+from della_bench.merge.kernels.gpu_grid import Grid, rank_tables, tables
 from della_bench.merge.tensor import merge_tensor
 from della_bench.merge.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 from della_bench.spec import MergeSpec
@@ -36,11 +37,11 @@ from della_bench.spec import MergeSpec
 __all__ = ["merge_tensor_gpu", "supports"]
 
 _SCRATCH = 2**26  # int32 elements: 256 MiB of ranks or sorted keys, for all experts together
-_TILE, _SCAN = 1024, 4096  # elements that one program works on; bins that a scan reads at a time
+_SCAN = 4096  # bins that a scan reads at a time
 _EXPERTS = 8  # their deltas all lie in registers
 _LONGEST_RANKED_ROW = 2**20  # the tables by rank are twice as long
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_BINS: int = kernels.BINS.value
+_BINS: int = BINS.value
 _TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
 _INTERPRETED = not isinstance(kernels.merge_tiles, triton.JITFunction)
 _ELECT = {"none": kernels.NONE.value, "sum": kernels.SUM.value, "count": kernels.COUNT.value}
@@ -90,29 +91,6 @@ def merge_tensor_gpu(
         return _TensorMerge(spec, name, base, experts, dtype).run()
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """How a tensor is cut into rows of n elements, and these into the tiles of one program each."""
-
-    n: int
-    rows: int
-
-    @property
-    def block(self) -> int:
-        """Elements of a tile, at least one counter of Philox for each of a few threads."""
-        return int(min(_TILE, max(16, triton.next_power_of_2(self.n))))
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of a row."""
-        return -(-self.n // self.block)
-
-    @property
-    def aligned(self) -> bool:
-        """Whether every tile starts at a whole counter of Philox."""
-        return self.rows == 1 or self.n % 4 == 0
-
-
 class _TensorMerge:
     """One tensor's merge: what is known of it, and the launches over its rows."""
 
@@ -127,8 +105,8 @@ class _TensorMerge:
         self.drop, self.kind = spec.method.drop, _KINDS[spec.method.drop]
         self.inverse = spec.rescale == "inverse_keep"
         by_row = base.dim() > 1 and (self.drop in _ROW_KINDS or spec.method.scaling.startswith("ada_row"))
-        self.whole = _Grid(base.numel(), 1)
-        self.grid = _Grid(base.shape[-1], base.numel() // base.shape[-1]) if by_row else self.whole
+        self.whole = Grid(base.numel(), 1)
+        self.grid = Grid(base.shape[-1], base.numel() // base.shape[-1]) if by_row else self.whole
         self.density = spec.density or (1.0,) * len(experts)
         self.dropped = [k for k, density in enumerate(self.density) if spec.method.drops and density < 1]
         self.numbers = self._numbers()
@@ -185,7 +163,7 @@ class _TensorMerge:
         for first in range(0, self.grid.rows, step):
             rows = min(step, self.grid.rows - first)
             for k in self.dropped:
-                tables = _rank_tables(*self._bounds(k), self.grid.n, self.device)
+                tables = rank_tables(*self._bounds(k), self.grid.n, self.device)
                 self.known[k] = (self._row_ranks(k, first, rows), *tables)
             work(first, rows)
 
@@ -222,7 +200,7 @@ class _TensorMerge:
             return self._cuts(k, self.grid if self.drop == "magnitude_row" else self.whole)
         if self.drop == "magprune_norank":
             extremes = torch.tensor([2**31 - 1, 0], dtype=torch.int32).repeat(self.grid.rows, 1).to(self.device)
-            kernels.key_extremes[(self.grid.rows * self.grid.tiles,)](
+            gpu_counts.key_extremes[(self.grid.rows * self.grid.tiles,)](
                 self.base, self.experts[k], extremes, self.grid.n, block=self.grid.block, enable_fp_fusion=False
             )
             return extremes, extremes, extremes
@@ -232,18 +210,18 @@ class _TensorMerge:
         if self.drop == "magprune_layer":
             counts = self._counts(k, self.whole, 0, 1).to(torch.int64).reshape(-1)
             ranks = torch.where(counts > 0, 2 * counts.cumsum(0) - counts - 1, 0)
-            return (counts, *_tables(ranks, *self._bounds(k), self.whole.n))
+            return (counts, *tables(ranks, *self._bounds(k), self.whole.n))
         return self.known[k]
 
-    def _counts(self, k: int, grid: _Grid, first: int, rows: int) -> torch.Tensor:
+    def _counts(self, k: int, grid: Grid, first: int, rows: int) -> torch.Tensor:
         """Return how often each key occurs in each row, (rows, 2^15) int32."""
         counts = torch.zeros(rows, _BINS, dtype=torch.int32, device=self.device)
-        kernels.count_keys[(rows * grid.tiles,)](
+        gpu_counts.count_keys[(rows * grid.tiles,)](
             self.base, self.experts[k], counts, first, grid.n, block=grid.block, enable_fp_fusion=False
         )
         return counts
 
-    def _sorted_keys(self, k: int, grid: _Grid, first: int, rows: int) -> torch.Tensor:
+    def _sorted_keys(self, k: int, grid: Grid, first: int, rows: int) -> torch.Tensor:
         """Return the 31-bit keys of each row in order, (rows, n) int32."""
         here = slice(first * grid.n, (first + rows) * grid.n)
         magnitudes = (self.experts[k][here].to(torch.float32) - self.base[here]).abs_()
@@ -253,10 +231,10 @@ class _TensorMerge:
         if self.wide_keys:
             return self._sorted_keys(k, self.grid, first, rows)
         counts = self._counts(k, self.grid, first, rows)
-        kernels.rank_counts[(rows,)](counts, block=_SCAN, enable_fp_fusion=False)
+        gpu_counts.rank_counts[(rows,)](counts, block=_SCAN, enable_fp_fusion=False)
         return counts
 
-    def _cuts(self, k: int, cut_grid: _Grid) -> _Known:
+    def _cuts(self, k: int, cut_grid: Grid) -> _Known:
         """Return the cut and the room for its equals, by row of the grid; and the equals before each tile."""
         keep = kept_count(self.density[k], cut_grid.n)
         cuts = torch.empty(cut_grid.rows, 2, dtype=torch.int32, device=self.device)
@@ -271,10 +249,10 @@ class _TensorMerge:
                 here[:, 1:] = keep - (ordered > cut).sum(dim=1, keepdim=True)
             else:
                 counts = self._counts(k, cut_grid, first, rows)
-                kernels.find_cuts[(rows,)](counts, here, cut_grid.n, keep, block=_SCAN, enable_fp_fusion=False)
+                gpu_counts.find_cuts[(rows,)](counts, here, cut_grid.n, keep, block=_SCAN, enable_fp_fusion=False)
         grid, by_row = self.grid, self.drop == "magnitude_row"
         equals = torch.empty(grid.rows, grid.tiles, dtype=torch.int32, device=self.device)
-        kernels.count_equals[(grid.rows * grid.tiles,)](
+        gpu_counts.count_equals[(grid.rows * grid.tiles,)](
             self.base, self.experts[k], cuts, equals, grid.n, by_row=by_row, block=grid.block, enable_fp_fusion=False
         )
         lines = equals if by_row else equals.reshape(1, -1)
@@ -297,7 +275,7 @@ class _TensorMerge:
                 )  # fmt: skip
 
         self._each_chunk(add)
-        return [_l1_factor(*both) if k in self.dropped else 1.0 for k, both in enumerate(sums.tolist())]
+        return [norm_ratio(*both) if k in self.dropped else 1.0 for k, both in enumerate(sums.tolist())]
 
     def _ratios(self) -> torch.Tensor:
         """Return the ratio of elements before and after the election, (experts, rows) float32; see `fuse.ada_ratio`."""
@@ -309,26 +287,3 @@ class _TensorMerge:
         before, after = votes.flip(0) if scaling == "ada_row_inv" else votes
         quotient = before.to(torch.float64) / after.to(torch.float64)
         return torch.where(after == 0, 1.0, quotient).to(torch.float32).contiguous()
-
-
-def _l1_factor(before: Sequence[int], after: Sequence[int]) -> float:
-    if before[255] or after[255]:
-        return 1.0  # a delta that overflowed has no norm to match
-    norms = [
-        sum((total * Fraction(2) ** (max(e, 1) - 150) for e, total in enumerate(row)), Fraction(0))
-        for row in (before, after)
-    ]
-    return torch.tensor(float(norms[0] / norms[1]), dtype=torch.float32).item() if min(norms) >= 1e-7 else 1.0
-
-
-def _tables(ranks: torch.Tensor, low: int, high: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the thresholds less 1 (the bits of uint32, as int32) and 2^32 / threshold of doubled ranks among n."""
-    steps = 2 * (n - 1)
-    limits = low + ((high - low) * ranks // steps if steps else torch.full_like(ranks, (high - low) // 2))
-    last = limits - 1
-    return torch.where(last >= 2**31, last - 2**32, last).to(torch.int32), (ONE / limits.to(torch.float64)).float()
-
-
-@lru_cache(maxsize=8)
-def _rank_tables(low: int, high: int, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    return _tables(torch.arange(2 * n - 1, dtype=torch.int64, device=device), low, high, n)

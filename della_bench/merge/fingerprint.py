@@ -1,0 +1,163 @@
+"""Which model a number belongs to: the digest of a merge's spec together with its input files' contents.
+
+A file of the Hugging Face hub's cache that lies in large-file storage is named by its SHA-256 and is not read. The
+digest of any other file is remembered by path, size and time of change; that memory saves time and is no part of
+anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from della_bench.errors import DataError
+from della_bench.jsonfiles import write_json
+
+if TYPE_CHECKING:
+    from della_bench.merge.stream import Merge
+    from della_bench.spec import MergeSpec
+
+__all__ = ["CACHE_VARIABLE", "InputFile", "Inputs", "digest_files", "file_digest", "fingerprint", "input_files"]
+
+log = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "DELLA_BENCH_CACHE"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 1 << 22
+# A file changed this shortly before may change again within the same tick of the clock: its digest is not remembered.
+_SETTLED_NS = 2_000_000_000
+# What decides, beside the weights, how a model answers.
+_CONFIG_NAMES = ("config.json", "generation_config.json")
+_TOKENIZER_NAMES = (
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "merges.txt", "special_tokens_map.json",
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
+)  # fmt: skip
+
+InputFile = tuple[str, Path]
+"""What a file is to the merge ("base", "expert 0", "tokenizer", ...) and where it lies."""
+
+
+class Inputs:
+    """The input files' digests of one merge, hashed in a thread beside whatever reads the same files."""
+
+    def __init__(self, merge: Merge) -> None:
+        self._spec = merge.spec
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
+        self._digests: Future[list[dict[str, Any]]] = pool.submit(digest_files, input_files(merge))
+        pool.shutdown(wait=False)
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """Role, name, path, bytes and SHA-256 of each file; waits for the hashing. Raises DataError."""
+        return self._digests.result()
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's fingerprint; waits for the hashing. Raises DataError."""
+        return fingerprint(self._spec, self.files)
+
+
+def fingerprint(spec: MergeSpec, digests: Sequence[Mapping[str, Any]]) -> str:
+    """Return SHA-256 (hex) over a spec's digest and its input files' (as `digest_files` gives them).
+
+    Neither the engine nor the place of the files is part of it: the same spec over the same contents is one model.
+    """
+    files = sorted([file["role"], file["name"], file["sha256"]] for file in digests)
+    return hashlib.sha256(json.dumps([spec.digest, files]).encode()).hexdigest()
+
+
+def input_files(merge: Merge) -> list[InputFile]:
+    """Return the files that decide how a merge answers: weights, the base's configuration, tokenizer and template."""
+    from della_bench.checkpoint import resolve
+
+    spec, base = merge.spec, merge.base
+    found: list[InputFile] = [("base", path) for path in sorted(base.files)]
+    found += [("config", base.folder / name) for name in _CONFIG_NAMES]
+    for index, fit in enumerate(merge.fits):
+        found += [(f"expert {index}", path) for path in sorted(fit.expert.files)]
+    for role, source in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
+        if role == "tokenizer" or source is not None:
+            folder = base.folder if source is None or source == spec.base else resolve(source, weights=False)
+            found += [(role, folder / name) for name in _TOKENIZER_NAMES]
+    return [(role, path) for role, path in found if path.is_file()]
+
+
+def digest_files(files: Sequence[InputFile]) -> list[dict[str, Any]]:
+    """Return {role, name, path, bytes, sha256} of each file; a file that is there twice is read once."""
+    digests: dict[Path, str] = {}
+    out = []
+    for role, path in files:
+        if path not in digests:
+            digests[path] = file_digest(path)
+        size = path.stat().st_size
+        out.append({"role": role, "name": path.name, "path": str(path), "bytes": size, "sha256": digests[path]})
+    return out
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's contents.
+
+    Raises DataError where it cannot be read, or where it changes while it is read.
+    """
+    real = Path(os.path.realpath(path))
+    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+        return real.name
+    try:
+        before = real.stat()
+        remembered = _recall(real, before)
+        if remembered:
+            return remembered
+        digest = _hash(real)
+        after = real.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if _state(before) != _state(after):
+        raise DataError(f"{path}: changed while it was read; wait until it is written, then start again")
+    if time.time_ns() - after.st_mtime_ns > _SETTLED_NS:
+        _remember(real, after, digest)
+    return digest
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _state(stat: os.stat_result) -> dict[str, int]:
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _memory(path: Path) -> Path:
+    """Return the file that remembers the digest of `path`: one each, so that processes need no lock."""
+    named = os.environ.get(CACHE_VARIABLE)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "della_bench"
+    key = hashlib.sha256(os.fsencode(path)).hexdigest()
+    return (Path(named).expanduser() if named else cache) / "digests" / f"{key[:32]}.json"
+
+
+def _recall(path: Path, stat: os.stat_result) -> str | None:
+    try:
+        known = json.loads(_memory(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    right = isinstance(known, dict) and {**_state(stat), "path": str(path)}.items() <= known.items()
+    digest = str(known.get("sha256")) if right else ""
+    return digest if _SHA256.fullmatch(digest) else None
+
+
+def _remember(path: Path, stat: os.stat_result, digest: str) -> None:
+    try:
+        write_json(_memory(path), {"path": str(path), **_state(stat), "sha256": digest})
+    except OSError as error:
+        log.warning("the digest of %s is not remembered: %s: %s", path, _memory(path), error.strerror or error)

@@ -1,0 +1,136 @@
+"""Between the stored dtypes and float32 on the CPU, compiled by numba; all by bits, rounded half to even.
+
+A stretch of a tensor is told by its address and its dtype's code, so that one compiled loop serves any number of
+experts of any dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, njit, types, uint16, uint32
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from della_bench.merge.kernels.cpu_loops import OPTIONS
+
+__all__ = ["BF16", "F16", "F32", "delta", "keys", "magnitudes", "store", "widen"]
+
+F32, BF16, F16 = 0, 1, 2  # codes of dtypes
+
+
+@intrinsic
+def _pointer(typing_context: Any, address: Any) -> Any:
+    """Return an address (int64) as a pointer, for numba.carray."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), generate
+
+
+@njit(inline="always")
+def _bf16(bits: int) -> int:
+    """Round float32 bits that are no NaN to bfloat16 bits."""
+    return (bits + uint32(0x7FFF) + ((bits >> uint32(16)) & uint32(1))) >> uint32(16)
+
+
+@njit(inline="always")
+def _from_f16(bits: int) -> float:
+    """Return the float32 of float16 bits."""
+    half = uint32(bits)
+    sign, rest = (half & uint32(0x8000)) << uint32(16), half & uint32(0x7FFF)
+    normal = np.uint32(sign | ((rest << uint32(13)) + uint32(0x38000000))).view(np.float32)
+    special = np.uint32(sign | (rest << uint32(13)) | uint32(0x7F800000)).view(np.float32)
+    small = np.float32(rest) * np.float32(2.0**-24)
+    subnormal = np.uint32(sign | np.float32(small).view(np.uint32)).view(np.float32)
+    return special if rest >= uint32(0x7C00) else (normal if rest >= uint32(0x400) else subnormal)
+
+
+@njit(inline="always")
+def _f16(magnitude: int) -> int:
+    """Round the bits of a non-negative float32 to float16 bits; any NaN becomes the quiet one."""
+    # Adding 0.5 aligns a subnormal's last bit with that of the sum, and the addition rounds.
+    small = np.float32(np.uint32(magnitude).view(np.float32) + np.float32(0.5)).view(np.uint32) - uint32(0x3F000000)
+    normal = (magnitude + uint32(0xC8000FFF) + ((magnitude >> uint32(13)) & uint32(1))) >> uint32(13)
+    nan = magnitude > uint32(0x7F800000)
+    rounded = small if magnitude < uint32(0x38800000) else normal
+    return uint32(0x7E00) if nan else (uint32(0x7C00) if magnitude >= uint32(0x47800000) else rounded)
+
+
+@njit(**OPTIONS)
+def widen(address: int, code: int, start: int, out: np.ndarray) -> None:
+    """Set `out` (float32) to the elements from `start` on of the tensor at `address`."""
+    if code == F32:
+        out[:] = carray(_pointer(address + 4 * start), (out.size,), np.float32)
+    elif code == BF16:
+        stored = carray(_pointer(address + 2 * start), (out.size,), np.uint16)
+        for i in range(out.size):
+            out[i] = np.uint32(uint32(stored[i]) << uint32(16)).view(np.float32)
+    else:
+        stored = carray(_pointer(address + 2 * start), (out.size,), np.uint16)
+        for i in range(out.size):
+            out[i] = _from_f16(stored[i])
+
+
+@njit(**OPTIONS)
+def delta(address: int, code: int, start: int, base: np.ndarray, out: np.ndarray) -> None:
+    """Set out = expert - base, all float32, for the expert's elements from `start` on."""
+    if code == F32:
+        wide = carray(_pointer(address + 4 * start), (out.size,), np.float32)
+        for i in range(out.size):
+            out[i] = wide[i] - base[i]
+    elif code == BF16:
+        stored = carray(_pointer(address + 2 * start), (out.size,), np.uint16)
+        for i in range(out.size):
+            out[i] = np.uint32(uint32(stored[i]) << uint32(16)).view(np.float32) - base[i]
+    else:
+        stored = carray(_pointer(address + 2 * start), (out.size,), np.uint16)
+        for i in range(out.size):
+            out[i] = _from_f16(stored[i]) - base[i]
+
+
+@njit(**OPTIONS)
+def store(values: np.ndarray, address: int, code: int, start: int) -> None:
+    """Round float32 values to the dtype of the tensor at `address` and put them at its elements from `start` on."""
+    bits = values.view(np.uint32)
+    if code == F32:
+        wide = carray(_pointer(address + 4 * start), (values.size,), np.float32)
+        wide[:] = values
+    elif code == BF16:
+        target = carray(_pointer(address + 2 * start), (values.size,), np.uint16)
+        for i in range(bits.size):
+            nan = (bits[i] & uint32(0x7FFFFFFF)) > uint32(0x7F800000)
+            target[i] = uint32(0x7FC0) if nan else _bf16(bits[i])
+    else:
+        target = carray(_pointer(address + 2 * start), (values.size,), np.uint16)
+        for i in range(bits.size):
+            target[i] = uint16(_f16(bits[i] & uint32(0x7FFFFFFF)) | ((bits[i] >> uint32(16)) & uint32(0x8000)))
+
+
+@njit(**OPTIONS)
+def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
+    """Set `out` (uint32 for float32, else uint16) to the rounded magnitudes, as integers that order alike."""
+    bits = d.view(np.uint32)
+    if code == F32:
+        for i in range(bits.size):
+            out[i] = bits[i] & uint32(0x7FFFFFFF)
+    elif code == BF16:
+        for i in range(bits.size):
+            out[i] = _bf16(bits[i] & uint32(0x7FFFFFFF))
+    else:
+        for i in range(bits.size):
+            out[i] = _f16(bits[i] & uint32(0x7FFFFFFF))
+
+
+@njit(**OPTIONS)
+def magnitudes(keys: np.ndarray, code: int, out: np.ndarray) -> None:
+    """Set `out` (float32) to the magnitudes whose keys these are."""
+    for i in range(keys.size):
+        if code == F32:
+            out[i] = np.uint32(keys[i]).view(np.float32)
+        elif code == BF16:
+            out[i] = np.uint32(uint32(keys[i]) << uint32(16)).view(np.float32)
+        else:
+            out[i] = _from_f16(keys[i])

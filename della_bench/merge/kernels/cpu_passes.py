@@ -1,0 +1,272 @@
+"""Whole passes over a tensor on the CPU, compiled by numba: block after block, without a step in Python.
+
+A block is a stretch of the flattened tensor that fits a core's second-level cache with its float32 deltas; it holds
+whole rows where the merge works by rows. A pass takes the blocks from `first` to `last`, so that threads share them; a
+thread holds one float32 block an expert and nothing of the tensor's size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_loops
+from della_bench.merge.kernels.cpu_loops import OPTIONS
+
+__all__ = [
+    "DROPS", "SCALINGS", "Drops", "Fuse", "Tensors", "agreement", "all_keys", "count_equal", "histogram", "merge",
+    "norms",
+]  # fmt: skip
+
+# Codes of the kinds of dropping and scaling, in the names of the methods' table.
+NONE, RANDOM, MAGNITUDE, MAGNITUDE_ROW, MAGPRUNE, MAGPRUNE_LAYER, MAGPRUNE_NORANK = range(7)
+DROPS = {
+    "none": NONE, "random": RANDOM, "magnitude": MAGNITUDE, "magnitude_row": MAGNITUDE_ROW, "magprune": MAGPRUNE,
+    "magprune_layer": MAGPRUNE_LAYER, "magprune_norank": MAGPRUNE_NORANK,
+}  # fmt: skip
+LAMBDA, ADA_LAYER, ADA_ROW, ADA_ROW_INV = range(4)
+SCALINGS = {"lambda": LAMBDA, "ada_layer": ADA_LAYER, "ada_row": ADA_ROW, "ada_row_inv": ADA_ROW_INV}
+
+
+class Tensors(NamedTuple):
+    """Where the flattened tensors lie: the base, the experts, the result; (K + 2,) int64 addresses and dtype codes."""
+
+    addresses: np.ndarray
+    codes: np.ndarray
+    size: int
+    row: int
+    step: int  # elements of a block
+
+
+class Drops(NamedTuple):
+    """What decides the drops of each expert, as far as it is the same for all blocks. Arrays have a row an expert."""
+
+    kind: int
+    active: np.ndarray  # bool: density below 1
+    random_keys: np.ndarray  # uint64, of Philox
+    last: np.ndarray  # int64: the density's threshold less 1
+    scale: np.ndarray  # float64: 1 / density, or 1
+    low: np.ndarray  # int64: the lowest threshold
+    span: np.ndarray  # int64: the highest less the lowest
+    inverse: bool
+    lasts: np.ndarray  # uint32 (K, ranks or keys): thresholds less 1
+    scales: np.ndarray  # float32, likewise
+    ordered: np.ndarray  # uint32 (K, elements): all keys, sorted
+    cut: np.ndarray  # int64: the key at the cut
+    room: np.ndarray  # int64 (K, blocks): how many keys equal to the cut each block may keep
+    count: np.ndarray  # int64: how many elements of a row are kept
+    factor: np.ndarray  # float64, of the L1 norm
+
+
+class Fuse(NamedTuple):
+    """How the pruned deltas become one."""
+
+    elect: int
+    weights: np.ndarray  # float32
+    normalize: bool
+    scaling: int
+    ratios: np.ndarray  # float32 (K, 1): ada_layer's
+    scale: float  # lambda
+
+
+class Room(NamedTuple):
+    """One thread's buffers, for the largest block."""
+
+    base: np.ndarray  # float32
+    deltas: np.ndarray  # float32, K blocks one after the other
+    out: np.ndarray  # float32
+    wide: np.ndarray  # float32
+    keys: np.ndarray  # uint16, or uint32 where the base is float32
+    words: np.ndarray  # uint32
+    negative: np.ndarray  # uint8
+    bins: np.ndarray  # int32, zeros
+
+
+@njit(**OPTIONS)
+def _room(tensors: Tensors, experts: int, keys: np.ndarray) -> Room:
+    """Make the buffers. keys: an empty array of the keys' dtype, here and in all passes."""
+    step = min(tensors.step, tensors.size)
+    return Room(
+        np.empty(step, np.float32),
+        np.empty(experts * step, np.float32),
+        np.empty(step, np.float32),
+        np.empty(step, np.float32),
+        np.empty(step, keys.dtype),
+        np.empty(step + 8, np.uint32),
+        np.empty(step, np.uint8),
+        np.zeros(32_768, np.int32),
+    )
+
+
+@njit(**OPTIONS)
+def _delta(tensors: Tensors, k: int, start: int, base: np.ndarray, d: np.ndarray) -> None:
+    cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
+    cpu_convert.delta(tensors.addresses[1 + k], tensors.codes[1 + k], start, base, d)
+
+
+@njit(**OPTIONS)
+def _deltas(room: Room, experts: int, size: int) -> np.ndarray:
+    """Return the experts' deltas in a block, (K, size) and contiguous, without which loops are not vectorised."""
+    return room.deltas[: experts * size].reshape((experts, size))
+
+
+@njit(**OPTIONS)
+def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, room: Room) -> None:
+    """Drop from expert k's delta and rescale it, in place, but for the factor of the L1 norm."""
+    kind, code, n = drops.kind, tensors.codes[0], tensors.row
+    if kind == NONE or not drops.active[k]:
+        return
+    keys = room.keys[: d.size]
+    if kind != RANDOM:
+        cpu_convert.keys(d, code, keys)
+    if kind == MAGNITUDE:
+        cpu_loops.keep_above(d, keys, drops.cut[k], drops.room[k, block], drops.scale[k])
+        return
+    if kind == MAGNITUDE_ROW:
+        cpu_loops.cut_rows(d, keys, n, drops.count[k], drops.scale[k])
+        return
+    skip = start % 4
+    cpu_loops.philox(room.words[: (skip + d.size + 3) // 4 * 4], start // 4, drops.random_keys[k])
+    words = room.words[skip : skip + d.size]
+    if kind == RANDOM:
+        cpu_loops.random_keep(d, words, drops.last[k], drops.scale[k])
+    elif kind == MAGPRUNE:
+        if code == cpu_convert.F32:
+            cpu_loops.rank_rows32(d, keys, words, n, drops.lasts[k], drops.scales[k])
+        else:
+            cpu_loops.rank_rows16(d, keys, words, n, drops.lasts[k], drops.scales[k], room.bins)
+    elif kind == MAGPRUNE_LAYER:
+        if code == cpu_convert.F32:
+            cpu_loops.layer_keep32(d, keys, words, drops.ordered[k], drops.low[k], drops.span[k], drops.inverse)
+        else:
+            cpu_loops.table_keep(d, keys, words, drops.lasts[k], drops.scales[k])
+    else:
+        wide = room.wide[: d.size]
+        cpu_convert.magnitudes(keys, code, wide)
+        cpu_loops.norank_rows(d, wide, words, n, drops.low[k], drops.span[k], drops.inverse)
+
+
+@njit(**OPTIONS)
+def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int, size: int, room: Room) -> None:
+    """Fill a block's base, its pruned and weighed deltas, and where the elected sign is negative."""
+    base, deltas = room.base[:size], _deltas(room, fuse.weights.size, size)
+    cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
+    for k in range(deltas.shape[0]):
+        d = deltas[k]
+        cpu_convert.delta(tensors.addresses[1 + k], tensors.codes[1 + k], start, base, d)
+        _prune(tensors, drops, k, d, start, block, room)
+        if drops.factor[k] != 1:
+            cpu_loops.scale_kept(d, drops.factor[k])
+        if fuse.weights[k] != 1:
+            cpu_fuse.weigh(d, fuse.weights[k])
+    if fuse.elect != cpu_fuse.NONE:
+        cpu_fuse.elect(deltas, fuse.elect, room.negative[:size])
+
+
+@njit(**OPTIONS)
+def _row_ratios(deltas: np.ndarray, fuse: Fuse, negative: np.ndarray, n: int) -> np.ndarray:
+    """Return each expert's ratio by row: before / after the election, in float64, rounded to float32."""
+    experts, rows = deltas.shape[0], deltas.shape[1] // n
+    ratios = np.ones((experts, rows), np.float32)
+    for k in range(experts):
+        before, after = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        cpu_fuse.agreement_counts(deltas[k], fuse.elect, negative, n, before, after)
+        for r in range(rows):
+            top, bottom = (after[r], before[r]) if fuse.scaling == ADA_ROW_INV else (before[r], after[r])
+            if bottom:
+                ratios[k, r] = np.float32(np.float64(top) / np.float64(bottom))
+    return ratios
+
+
+@njit(**OPTIONS)
+def merge(tensors: Tensors, drops: Drops, fuse: Fuse, keys: np.ndarray, first: int, last: int) -> None:
+    """Merge the blocks from `first` to `last` and store them."""
+    experts = fuse.weights.size
+    room = _room(tensors, experts, keys)
+    for block in range(first, last):
+        start = block * tensors.step
+        size = min(tensors.step, tensors.size - start)
+        _elected(tensors, drops, fuse, block, start, size, room)
+        deltas, negative, out = _deltas(room, experts, size), room.negative[:size], room.out[:size]
+        ratios, n = fuse.ratios, 0
+        if fuse.scaling == ADA_LAYER:
+            n = size
+        elif fuse.scaling != LAMBDA:
+            ratios, n = _row_ratios(deltas, fuse, negative, tensors.row), tensors.row
+        base = room.base[:size]
+        cpu_fuse.finish(base, deltas, fuse.elect, negative, fuse.weights, fuse.normalize, ratios, n, fuse.scale, out)
+        cpu_convert.store(out, tensors.addresses[1 + experts], tensors.codes[1 + experts], start)
+
+
+@njit(**OPTIONS)
+def agreement(
+    tensors: Tensors, drops: Drops, fuse: Fuse, keys: np.ndarray, first: int, last: int, counts: np.ndarray
+) -> None:
+    """Add to counts (2, K) how many elements of each expert are not zero, and how many of them the election keeps."""
+    room = _room(tensors, fuse.weights.size, keys)
+    for block in range(first, last):
+        start = block * tensors.step
+        size = min(tensors.step, tensors.size - start)
+        _elected(tensors, drops, fuse, block, start, size, room)
+        for k in range(fuse.weights.size):
+            d, negative = _deltas(room, fuse.weights.size, size)[k], room.negative[:size]
+            cpu_fuse.agreement_counts(d, fuse.elect, negative, size, counts[0, k : k + 1], counts[1, k : k + 1])
+
+
+@njit(**OPTIONS)
+def norms(tensors: Tensors, drops: Drops, k: int, keys: np.ndarray, first: int, last: int, sums: np.ndarray) -> None:
+    """Add to sums (2, 256) what expert k's delta adds to an exact L1 norm before its drop, and after it."""
+    room = _room(tensors, 1, keys)
+    for block in range(first, last):
+        start = block * tensors.step
+        size = min(tensors.step, tensors.size - start)
+        d = room.deltas[:size]
+        _delta(tensors, k, start, room.base[:size], d)
+        cpu_loops.magnitude_sums(d.view(np.uint32), sums[0])
+        _prune(tensors, drops, k, d, start, block, room)
+        cpu_loops.magnitude_sums(d.view(np.uint32), sums[1])
+
+
+@njit(**OPTIONS)
+def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.ndarray:
+    """Return the keys of a stretch of expert k's delta."""
+    d, keys = room.deltas[:size], room.keys[:size]
+    _delta(tensors, k, start, room.base[:size], d)
+    cpu_convert.keys(d, tensors.codes[0], keys)
+    return keys
+
+
+@njit(**OPTIONS)
+def all_keys(tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, out: np.ndarray) -> None:
+    """Write the keys of expert k's delta into their places in `out`."""
+    room = _room(tensors, 1, keys)
+    for block in range(first, last):
+        start = block * tensors.step
+        size = min(tensors.step, tensors.size - start)
+        out[start : start + size] = _keys(tensors, k, start, size, room)
+
+
+@njit(**OPTIONS)
+def histogram(
+    tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, shift: int, prefix: int, bins: np.ndarray
+) -> None:
+    """Count the keys of expert k's delta; see `cpu_loops.histogram`."""
+    room = _room(tensors, 1, keys)
+    for block in range(first, last):
+        start = block * tensors.step
+        size = min(tensors.step, tensors.size - start)
+        cpu_loops.histogram(_keys(tensors, k, start, size, room), shift, prefix, bins)
+
+
+@njit(**OPTIONS)
+def count_equal(
+    tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, cut: int, counts: np.ndarray
+) -> None:
+    """Set counts[block] to the number of keys of expert k's delta that equal `cut`."""
+    room = _room(tensors, 1, keys)
+    for block in range(first, last):
+        start = block * tensors.step
+        size = min(tensors.step, tensors.size - start)
+        counts[block] = cpu_loops.count_equal(_keys(tensors, k, start, size, room), cut)

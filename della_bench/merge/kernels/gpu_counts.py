@@ -1,0 +1,76 @@
+"""Triton kernels that find out about rows and tensors before anything is dropped: counts, ranks, cuts, extremes."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from della_bench.merge.kernels.gpu_device import BINS, key_of, load, tile_of
+
+__all__ = ["count_equals", "count_keys", "find_cuts", "key_extremes", "rank_counts"]
+
+
+@triton.jit(do_not_specialize=["first_row"])
+def count_keys(base, expert, counts, first_row, n, block: tl.constexpr):
+    """Add to counts (rows, BINS) int32 how often each 15-bit key occurs in each row."""
+    row, start = tile_of(n, block)
+    column = start + tl.arange(0, block)
+    inside = column < n
+    index = (first_row + row) * n + column
+    key = key_of(base, load(expert, index, inside) - load(base, index, inside))
+    # Most deltas of a fine-tune in bfloat16 may be zeros: a tile adds them at once, not one by one to one address.
+    zeros = tl.sum((inside & (key == 0)).to(tl.int32), 0)
+    tl.atomic_add(counts + row * BINS, zeros, sem="relaxed")
+    tl.atomic_add(counts + row * BINS + key, (key != 0).to(tl.int32), mask=inside & (key != 0), sem="relaxed")
+
+
+@triton.jit
+def rank_counts(counts, block: tl.constexpr):
+    """Turn counts (rows, BINS) into doubled ranks, in place; bins that no key fell into keep their 0."""
+    below = 0
+    for start in range(0, BINS, block):
+        at = counts + tl.program_id(0) * BINS + start + tl.arange(0, block)
+        count = tl.load(at)
+        up_to = below + tl.cumsum(count, 0)
+        tl.store(at, 2 * up_to - count - 1, mask=count > 0)
+        below += tl.sum(count, 0)
+
+
+@triton.jit(do_not_specialize=["n", "keep"])
+def find_cuts(counts, cuts, n, keep, block: tl.constexpr):
+    """Write to cuts (rows, 2) int32 the key of the last of the `keep` largest, and how many of its equals are kept."""
+    below, cut, room = 0, 0, 0
+    for start in range(0, BINS, block):
+        key = start + tl.arange(0, block)
+        count = tl.load(counts + tl.program_id(0) * BINS + key)
+        above = n - below - tl.cumsum(count, 0)
+        here = (above < keep) & (above + count >= keep)
+        cut += tl.sum(tl.where(here, key, 0), 0)
+        room += tl.sum(tl.where(here, keep - above, 0), 0)
+        below += tl.sum(count, 0)
+    tl.store(cuts + 2 * tl.program_id(0), cut)
+    tl.store(cuts + 2 * tl.program_id(0) + 1, room)
+
+
+@triton.jit
+def count_equals(base, expert, cuts, equals, n, by_row: tl.constexpr, block: tl.constexpr):
+    """Write to equals (rows * tiles) int32 how many keys of each tile equal the cut, of their row or of the tensor."""
+    row, start = tile_of(n, block)
+    column = start + tl.arange(0, block)
+    inside = column < n
+    key = key_of(base, load(expert, row * n + column, inside) - load(base, row * n + column, inside))
+    if by_row:
+        cuts += 2 * row
+    equal = inside & (key == tl.load(cuts))
+    tl.store(equals + tl.program_id(0), tl.sum(equal.to(tl.int32), 0))
+
+
+@triton.jit
+def key_extremes(base, expert, extremes, n, block: tl.constexpr):
+    """Narrow extremes (rows, 2) int32 to the smallest and the largest key of each row."""
+    row, start = tile_of(n, block)
+    column = start + tl.arange(0, block)
+    inside = column < n
+    key = key_of(base, load(expert, row * n + column, inside) - load(base, row * n + column, inside))
+    tl.atomic_min(extremes + 2 * row, tl.min(tl.where(inside, key, 0x7FFFFFFF), 0), sem="relaxed")
+    tl.atomic_max(extremes + 2 * row + 1, tl.max(tl.where(inside, key, 0), 0), sem="relaxed")

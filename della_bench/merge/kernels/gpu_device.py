@@ -1,0 +1,119 @@
+"""What the Triton kernels share: reading, writing and rounding elements, keys, random words, ranks.
+
+A program works on one tile of one row: `block` elements, a power of two, masked at the row's end. Magnitudes are
+compared as integers ("keys"), which order as the non-negative floats do whose bits they are: of 15 bits with a 16-bit
+base, else of 31.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = ["BINS", "doubled_rank", "key_of", "load", "magnitude_of", "store", "tile_of", "words_of"]
+
+BINS = tl.constexpr(32_768)  # keys of 15 bits
+
+
+@triton.jit
+def load(pointer, index, inside):
+    """Return elements as float32. The bits of bfloat16 are widened by hand: that is exact for denormals everywhere."""
+    value = tl.load(pointer + index, mask=inside, other=0.0)
+    if pointer.dtype.element_ty == tl.bfloat16:
+        wide = (value.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)
+    else:
+        wide = value.to(tl.float32)
+    return wide
+
+
+@triton.jit
+def _to_bfloat16_bits(bits):
+    """Round the bits of a float32 that is no NaN to those of a bfloat16, half to even."""
+    return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+
+
+@triton.jit
+def store(pointer, index, value, inside):
+    """Round float32 elements to the pointer's dtype and write them; any NaN becomes bfloat16's quiet one."""
+    if pointer.dtype.element_ty == tl.bfloat16:
+        bits = value.to(tl.uint32, bitcast=True)
+        nan = (bits & 0x7FFFFFFF) > 0x7F800000
+        rounded = tl.where(nan, 0x7FC0, _to_bfloat16_bits(bits))
+        tl.store(pointer + index, rounded.to(tl.uint16).to(tl.bfloat16, bitcast=True), mask=inside)
+    else:
+        tl.store(pointer + index, value.to(pointer.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def key_of(base, d):
+    """Return the magnitude of a delta, rounded to the base's dtype, as an integer."""
+    bits = d.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
+    if base.dtype.element_ty == tl.bfloat16:
+        key = _to_bfloat16_bits(bits)
+    elif base.dtype.element_ty == tl.float16:
+        key = tl.abs(d).to(tl.float16).to(tl.uint16, bitcast=True).to(tl.uint32)
+    else:
+        key = bits
+    return key.to(tl.int32)
+
+
+@triton.jit
+def magnitude_of(base, key):
+    """Return the float64 that a key stands for."""
+    if base.dtype.element_ty == tl.bfloat16:
+        value = (key << 16).to(tl.float32, bitcast=True)
+    elif base.dtype.element_ty == tl.float16:
+        value = key.to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)
+    else:
+        value = key.to(tl.float32, bitcast=True)
+    return value.to(tl.float64)
+
+
+@triton.jit
+def tile_of(n, block: tl.constexpr):
+    """Return this program's row among those of the launch, and the first column of its tile."""
+    tiles = (n + block - 1) // block
+    return tl.program_id(0) // tiles, (tl.program_id(0) % tiles) * block
+
+
+@triton.jit
+def _philox(key, counter):
+    """Return the four words of 32-bit counters; see della_bench.merge.bits."""
+    c0 = counter.to(tl.uint32)
+    c1, c2, c3 = c0 ^ c0, c0 ^ c0, c0 ^ c0
+    k0, k1 = key.to(tl.uint32), (key >> 32).to(tl.uint32)
+    for _ in tl.static_range(10):
+        high0, low0 = tl.umulhi(c0, 0xD2511F53), c0 * 0xD2511F53
+        high1, low1 = tl.umulhi(c2, 0xCD9E8D57), c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def words_of(key, start, aligned: tl.constexpr, block: tl.constexpr):
+    """Return the random words of the elements from `start` on. aligned: start is a multiple of 4."""
+    if aligned:
+        c0, c1, c2, c3 = _philox(key, start // 4 + tl.arange(0, block // 4))
+        words = tl.join(tl.join(c0, c2), tl.join(c1, c3)).reshape(block)
+    else:
+        index = start + tl.arange(0, block)
+        c0, c1, c2, c3 = _philox(key, index // 4)
+        lane = index % 4
+        words = tl.where(lane < 2, tl.where(lane == 0, c0, c1), tl.where(lane == 2, c2, c3))
+    return words
+
+
+@triton.jit
+def doubled_rank(ordered, n, key, inside, depth: tl.constexpr):
+    """Return twice the mean rank of keys in a sorted row of n < 2^depth: those below, and those not above, less 1."""
+    below, up_to = key * 0, key * 0
+    for bit in range(depth):
+        step = 1 << (depth - 1 - bit)
+        fits = inside & (below + step <= n)
+        there = tl.load(ordered + below + step - 1, mask=fits, other=0)
+        below = tl.where(fits & (there < key), below + step, below)
+        fits = inside & (up_to + step <= n)
+        there = tl.load(ordered + up_to + step - 1, mask=fits, other=0)
+        up_to = tl.where(fits & (there <= key), up_to + step, up_to)
+    return below + up_to - 1

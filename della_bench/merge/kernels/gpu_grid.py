@@ -1,0 +1,52 @@
+"""How a tensor is cut up for the Triton kernels, and the tables of thresholds that they look up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import triton
+
+from della_bench.merge.thresholds import ONE
+
+__all__ = ["Grid", "rank_tables", "tables"]
+
+_TILE = 1024  # elements that one program works on
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a tensor is cut into rows of n elements, and these into the tiles of one program each."""
+
+    n: int
+    rows: int
+
+    @property
+    def block(self) -> int:
+        """Elements of a tile, at least one counter of Philox for each of a few threads."""
+        return int(min(_TILE, max(16, triton.next_power_of_2(self.n))))
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a row."""
+        return -(-self.n // self.block)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether every tile starts at a whole counter of Philox."""
+        return self.rows == 1 or self.n % 4 == 0
+
+
+def tables(ranks: torch.Tensor, low: int, high: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the thresholds less 1 (the bits of uint32, as int32) and 2^32 / threshold of doubled ranks among n."""
+    steps = 2 * (n - 1)
+    limits = low + ((high - low) * ranks // steps if steps else torch.full_like(ranks, (high - low) // 2))
+    last = limits - 1
+    return torch.where(last >= 2**31, last - 2**32, last).to(torch.int32), (ONE / limits.to(torch.float64)).float()
+
+
+@lru_cache(maxsize=8)
+def rank_tables(low: int, high: int, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the tables of every doubled rank of a row of n, (2n - 1,) each; see `tables`."""
+    return tables(torch.arange(2 * n - 1, dtype=torch.int64, device=device), low, high, n)

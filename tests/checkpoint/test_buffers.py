@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import torch
+
+from della_bench.checkpoint.buffers import Buffers
+
+MEGA = 1 << 20
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def test_memory_is_handed_on_when_the_last_tensor_over_it_is_gone():
+    pool = Buffers()
+    other = pool.take(MEGA)  # keeps the pool from letting go
+    tensor = torch.from_numpy(pool.take(4 * MEGA)).view(torch.bfloat16).reshape(2, -1)
+    place, row = tensor.data_ptr(), tensor[1]
+    del tensor
+    assert pool._free == [], "a row still looks at it"
+    del row
+    assert address(pool.take(4 * MEGA)) == place
+    assert other.size == MEGA
+
+
+def test_the_smallest_that_fits_is_taken():
+    pool = Buffers()
+    other = pool.take(MEGA)
+    small, large = pool.take(2 * MEGA), pool.take(8 * MEGA)
+    places = address(small), address(large)
+    del small, large
+    assert address(pool.take(2 * MEGA - 5)) == places[0]
+    taken = pool.take(2 * MEGA + 1)
+    assert address(taken) == places[1]
+    assert taken.size == 2 * MEGA + 1
+    assert other.size == MEGA
+
+
+def test_no_more_buffers_are_held_than_were_in_use_together():
+    pool = Buffers()
+    other = pool.take(MEGA)
+    for size in range(2, 20):
+        pool.take(size * MEGA)
+    assert len(pool._free) == 1
+    assert other.size == MEGA
+
+
+def test_all_is_let_go_when_nothing_is_lent():
+    pool = Buffers()
+    arrays = [pool.take(2 * MEGA) for _ in range(3)]
+    assert len(arrays) == 3
+    del arrays
+    gc.collect()
+    assert pool._free == []
+
+
+def test_two_threads_never_share_memory():
+    pool, faults = Buffers(), []
+
+    def work(mark: int) -> None:
+        for _ in range(200):
+            array = pool.take(MEGA)
+            array[:] = mark
+            if not (array == mark).all():
+                faults.append(mark)
+
+    threads = [threading.Thread(target=work, args=(mark,)) for mark in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_all_is_kept_while_the_pool_is_held_and_let_go_after():
+    pool = Buffers()
+    with pool.hold():
+        place = address(pool.take(2 * MEGA))
+        assert address(pool.take(2 * MEGA)) == place
+    assert pool._free == []
+
+
+def test_an_exact_pool_hands_on_a_buffer_for_its_own_size_only_and_keeps_a_few():
+    pool = Buffers(exact=True)
+    with pool.hold():
+        place = address(pool.take(4 * MEGA))
+        other = pool.take(2 * MEGA)
+        assert address(other) != place
+        assert address(pool.take(4 * MEGA)) == place
+        for size in range(5, 20):
+            pool.take(size * MEGA)
+        assert [buffer.size // MEGA for buffer in pool._free] == [16, 17, 18, 19]

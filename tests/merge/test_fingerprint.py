@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+import pytest
+
+from della_bench.errors import DataError
+from della_bench.merge import fingerprint as module
+from della_bench.merge.fingerprint import CACHE_VARIABLE, digest_files, file_digest, fingerprint, input_files
+from della_bench.merge.stream import Merge
+from della_bench.spec import MergeSpec
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files that were really read."""
+    read: list[str] = []
+    original = module._hash
+
+    def watched(path):
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(module, "_hash", watched)
+    return read
+
+
+def old(path, content, age=60):
+    path.write_bytes(content)
+    then = time.time_ns() - age * 10**9
+    os.utime(path, ns=(then, then))
+    return path
+
+
+def test_a_digest_is_the_sha_256_of_the_contents_and_read_once(tmp_path, hashed):
+    path = old(tmp_path / "x", b"abc")
+    digest = hashlib.sha256(b"abc").hexdigest()
+    assert file_digest(path) == file_digest(path) == digest
+    assert hashed == ["x"]
+
+
+@pytest.mark.parametrize("content", [b"abd", b"abcd"])
+def test_a_changed_file_is_read_again(tmp_path, hashed, content):
+    path = old(tmp_path / "x", b"abc")
+    file_digest(path)
+    old(path, content, age=30)
+    assert file_digest(path) == hashlib.sha256(content).hexdigest()
+    assert len(hashed) == 2
+
+
+def test_a_file_that_was_written_just_now_is_not_remembered(tmp_path, hashed):
+    # Written again within the clock's tick, it would look the same.
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    file_digest(path)
+    path.write_bytes(b"abd")
+    assert file_digest(path) == hashlib.sha256(b"abd").hexdigest()
+
+
+def test_a_blob_of_the_hubs_cache_is_named_by_its_digest_and_not_read(tmp_path, hashed):
+    digest = hashlib.sha256(b"large").hexdigest()
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / digest).write_bytes(b"large")
+    small = old(tmp_path / "blobs" / ("a" * 40), b"git names small files by SHA-1")
+    snapshot = tmp_path / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").symlink_to(tmp_path / "blobs" / digest)
+    (snapshot / "config.json").symlink_to(small)
+    assert file_digest(snapshot / "model.safetensors") == digest
+    assert hashed == []
+    assert file_digest(snapshot / "config.json") == hashlib.sha256(small.read_bytes()).hexdigest()
+
+
+def test_what_is_remembered_wrongly_is_no_digest(tmp_path, cache, hashed):
+    path = old(tmp_path / "x", b"abc")
+    digest = file_digest(path)
+    (memory,) = (cache / "digests").iterdir()
+    for broken in ("", "[]", memory.read_text().replace(digest, "short")):
+        memory.write_text(broken)
+        assert file_digest(path) == digest
+    assert len(hashed) == 4
+
+
+def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    path = old(tmp_path / "x", b"abc")
+    assert file_digest(path) == hashlib.sha256(b"abc").hexdigest()
+    assert "is not remembered" in caplog.text
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    path = old(tmp_path / "x", b"abc")
+    monkeypatch.setattr(module, "_hash", lambda path: (path.write_bytes(b"other"), "0" * 64)[1])
+    with pytest.raises(DataError, match="changed while it was read"):
+        file_digest(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        file_digest(tmp_path / "nowhere")
+
+
+def of(text, **changes):
+    spec = MergeSpec.parse(text)
+    digests = digest_files(input_files(Merge(spec)))
+    for file in digests:
+        file.update(changes.get(file["role"].replace(" ", "_"), {}))
+    return fingerprint(spec, digests)
+
+
+ZOO = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5"
+
+
+def test_a_fingerprint_depends_on_the_spec_and_on_every_input_files_contents():
+    assert of(ZOO) == of(f"{ZOO},name=other")
+    others = [of(ZOO.replace("=ties", "=dare_ties")), of(f"{ZOO},lambda=0.5")]
+    others += [of(ZOO, **{role: {"sha256": "0"}}) for role in ("base", "expert_0", "expert_1", "config", "tokenizer")]
+    assert len({of(ZOO), *others}) == 8
+
+
+def test_a_fingerprint_does_not_depend_on_where_the_files_lie():
+    assert of(ZOO, base={"path": "/elsewhere"}) == of(ZOO)
+
+
+def test_the_inputs_are_weights_configuration_and_tokenizer():
+    files = {(role, path.name) for role, path in input_files(Merge(MergeSpec.parse(ZOO)))}
+    wanted = {("base", "model.safetensors"), ("expert 1", "model.safetensors"), ("config", "config.json")}
+    assert wanted | {("tokenizer", "tokenizer.json")} <= files
