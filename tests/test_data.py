@@ -48,16 +48,14 @@ def test_blank_lines_are_no_rows_and_a_line_separator_in_a_text_ends_no_line(fol
     ("line", "fault"),
     [
         ('{"question": "1 + 1?"}', "no field 'answer' (it has: 'question')"),
-        ('{"question": "1 + 1?", "answer": 2}', "field 'answer' is no text but int"),
-        ('["1 + 1?", "2"]', "expected an object with the fields question, answer, got list"),
-        ('{"question": ', "not JSON (Expecting value"),
+        ('{"question": "1 + 1?", "answer": 2}', "field 'answer' must be str, got int"),
     ],
 )
 def test_a_malformed_line_is_named_by_file_number_and_fault(folder, line, fault):
     write(folder, json.dumps(ROWS[0]), line)
     with pytest.raises(DataError) as caught:
         load("gsm8k")
-    assert str(caught.value).startswith(f"{folder / 'gsm8k_test.jsonl'}, line 2: {fault}")
+    assert str(caught.value).startswith(f"{folder / 'gsm8k_test.jsonl'}, row 2: {fault}")
     assert caught.value.exit_code == 2
 
 
@@ -73,8 +71,7 @@ def test_a_missing_file_says_what_was_tried_why_it_failed_and_both_ways(folder, 
         load(benchmark)
     source, message = SOURCES[benchmark], str(caught.value)
     first, *ways = message.splitlines()
-    assert f"DELLA_BENCH_DATA is set, and reading {folder / source.file} failed: " in first
-    assert "No such file" in first
+    assert f"DELLA_BENCH_DATA is set, but there is no file {folder / source.file}" in first
     assert f"set DELLA_BENCH_DATA to a folder that holds {source.file}" in ways[0]
     assert source.hub in ways[1]
     assert "HF_HUB_OFFLINE" in ways[1]
@@ -128,5 +125,8 @@ def test_a_hub_data_set_without_a_field_is_an_error(monkeypatch):
 
 
 @pytest.mark.real_data
-def test_the_real_file_has_all_problems():
-    assert len(load("gsm8k")) == 1319
+@pytest.mark.parametrize(
+    ("benchmark", "rows"), [("gsm8k", 1319), ("mbpp", 500), ("humaneval", 164), ("alpaca_eval", 805)]
+)
+def test_the_real_file_has_all_problems(benchmark, rows):
+    assert len(load(benchmark)) == rows
