@@ -21,7 +21,10 @@ from della_bench.resources import folder
 __all__ = ["MODEL_TYPES", "register", "register_models", "register_tasks", "render_error", "show_errors_plainly"]
 
 # What `lm_eval --model` takes, and the class behind it, imported when it is first asked for.
-MODEL_TYPES = {"della_merged": "della_bench.models.hf:DellaMergedLM"}
+MODEL_TYPES = {
+    "della_merged": "della_bench.models.hf:DellaMergedLM",
+    "della_merged_vllm": "della_bench.models.vllm:DellaMergedVLLM",
+}
 
 
 def register() -> None:

@@ -27,22 +27,24 @@ _REFUSED = {
 
 
 def split_arguments(
-    arguments: Mapping[str, Any], known: Collection[str], *, engine: str
+    arguments: Mapping[str, Any], known: Collection[str], *, engine: str, refused: Mapping[str, str] | None = None
 ) -> tuple[MergeSpec, dict[str, Any]]:
     """Return the spec and the engine's arguments.
 
-    known: names that the engine takes. A name that is both (tokenizer, dtype) is the spec's.
+    known: names that the engine takes. A name that is both (tokenizer, dtype) is the spec's. refused: names that it
+    takes too but that make no sense on a merge, beside those that no engine takes, with what to write instead.
 
     Raises SpecError with all faults of the spec, all arguments that are refused on a merge, and all unknown ones.
     """
     ours = {name: value for name, value in arguments.items() if name in SPEC_NAMES}
     rest = {name: value for name, value in arguments.items() if name not in SPEC_NAMES}
+    refused = {**_REFUSED, **(refused or {})}
     faults = [
         f"{name}={rest.pop(name)!r}: not on a merge: {why}"
-        for name, why in _REFUSED.items()
+        for name, why in refused.items()
         if rest.get(name) not in (None, False)
     ]
-    rest = {name: value for name, value in rest.items() if name not in _REFUSED}
+    rest = {name: value for name, value in rest.items() if name not in refused}
     if (wanted := rest.pop("engine", engine)) != engine:
         faults.append(f"engine={wanted!r}: not available; this model type runs engine={engine}")
     valid = sorted({*SPEC_NAMES, *known, "engine"})

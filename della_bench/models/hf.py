@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import logging
-from functools import cached_property
-from importlib.metadata import version
+from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import torch
-from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
 
-import della_bench
 from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import load_chat_template
-from della_bench.errors import CheckpointError, SpecError
+from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEC_NAMES, doubled_names, split_arguments
 from della_bench.models.build import build_model
+from della_bench.models.merged import MergedModel
+from della_bench.models.overwrite import check_writable, overwrite
+from della_bench.models.residency import Residency
+from della_bench.spec import MergeSpec
 
 __all__ = ["DellaMergedLM"]
 
@@ -29,31 +28,43 @@ log = logging.getLogger(__name__)
 # Arguments of transformers' from_pretrained that lm-eval hands on and that make sense on a merge.
 _LOADING = frozenset({"attn_implementation", "experts_implementation", "device_map", "use_kernels"})
 _HFLM = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs", "pretrained"}
+_OURS = frozenset({"resident"})
 # They change how fast an answer comes, not which.
 _SPEED_ONLY = frozenset({"batch_size", "max_batch_size", "logits_cache", "device", "device_map", "parallelize",
-                         "max_memory_per_gpu", "max_cpu_memory", "offload_folder", "tp_plan"})  # fmt: skip
+                         "max_memory_per_gpu", "max_cpu_memory", "offload_folder", "tp_plan", "resident"})  # fmt: skip
 
 
-class DellaMergedLM(HFLM):  # type: ignore[misc]
+class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
     """A merge as a model of lm-evaluation-harness, run by transformers.
 
     Takes the keys of a merge's spec beside HFLM's own arguments (device, batch_size, max_length, parallelize, ...).
-    `tokenizer` and `dtype` belong to the spec. The merge streams to the device; nothing is written to disk.
+    `tokenizer` and `dtype` belong to the spec. `resident` (disk, cpu or gpu) says where the sources stay between one
+    merge and the next; by default free memory decides. The merge streams to the device; nothing is written to disk.
+    With `engine=vllm` what is made is a `della_bench.models.vllm.DellaMergedVLLM`.
     """
+
+    engine = "hf"
+
+    def __new__(cls, **arguments: Any) -> Any:
+        """Return the model type of the engine that the arguments name."""
+        if cls is DellaMergedLM and arguments.get("engine") == "vllm":
+            from della_bench.models.vllm import DellaMergedVLLM
+
+            return DellaMergedVLLM(**arguments)
+        return super().__new__(cls)
 
     def __init__(self, **arguments: Any) -> None:
         """Check the spec and the sources, then merge and load.
 
         Raises SpecError or CheckpointError with every fault, before any weight is read.
         """
-        self.spec, options = split_arguments(arguments, (_HFLM | _LOADING) - SPEC_NAMES, engine="hf")
-        remote = bool(options.get("trust_remote_code"))
-        self.merge = Merge(self.spec, trust_remote_code=remote)
-        self._answer_options = {key: value for key, value in sorted(options.items()) if key not in _SPEED_ONLY}
+        spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=self.engine)
+        self._resident = options.pop("resident", None)
         options.setdefault("device", _default_device())
+        self._begin(spec, options, _SPEED_ONLY)
         super().__init__(
             pretrained=str(self.merge.base.folder),
-            tokenizer=str(resolve(self.spec.tokenizer or self.spec.base, weights=False, trust_remote_code=remote)),
+            tokenizer=str(resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=self._remote)),
             **options,
         )
         accelerator = getattr(self, "accelerator", None)
@@ -70,18 +81,17 @@ class DellaMergedLM(HFLM):  # type: ignore[misc]
         made: DellaMergedLM = super().create_from_arg_string(arg_string, additional_config)
         return made
 
+    def remerge(self, spec: str | PathLike[str] | Mapping[str, Any] | MergeSpec, /, **keys: Any) -> None:
+        """Do as `MergedModel.remerge` says, into the storage that the model's parameters have.
+
+        Raises SpecError where they are offloaded, or split by `tp_plan`.
+        """
+        check_writable(self.model)
+        super().remerge(spec, **keys)
+
     def _create_tokenizer(self, *args: Any, **kwargs: Any) -> None:
         super()._create_tokenizer(*args, **kwargs)
-        if self.spec.chat_template is not None:
-            remote = bool(kwargs.get("trust_remote_code"))
-            self.tokenizer.chat_template = load_chat_template(self.spec.chat_template, trust_remote_code=remote)
-        vocabulary = getattr(self.config.get_text_config(), "vocab_size", None)
-        highest = max(self.tokenizer.get_vocab().values(), default=-1)
-        if vocabulary is not None and highest >= vocabulary:
-            raise CheckpointError(
-                f"{self.spec.tokenizer or self.spec.base}: its tokenizer has ids up to {highest}, but the merged "
-                f"vocabulary has {vocabulary} rows; take the base's tokenizer or one that fits"
-            )
+        self._finish_tokenizer(getattr(self.config.get_text_config(), "vocab_size", None))
 
     def _create_model(
         self,
@@ -111,64 +121,25 @@ class DellaMergedLM(HFLM):  # type: ignore[misc]
         # A model that is spread over devices is merged on the CPU, tensor by tensor, and placed by transformers.
         spread = parallelize or tp_plan is not None or not isinstance(loading.get("device_map"), dict)
         main = getattr(getattr(self, "accelerator", None), "is_main_process", True)
+        self._merge_device = "cpu" if spread else self.device
+        self._residency = Residency(self._resident, self._merge_device)
         log.info("merging %s", self.spec)
+        merge = self._residency.attach(self.merge)
         self._model = build_model(
-            self.merge, self.config, self.AUTO_MODEL_CLASS, "cpu" if spread else self.device, progress=main, **loading
+            merge, self.config, self.AUTO_MODEL_CLASS, self._merge_device, progress=main, **loading
         )
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) over the merge (spec and input files) and every argument that can change an answer."""
-        facts = {
-            "merge": self.merge.identity,
-            "engine": "hf",
-            "dtype": str(self.model.dtype),
-            "device": self.device.type,
-            "tokenizer": [self.tokenizer_name, self._tokenizer_digest],
-            "arguments": self._answer_options,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-
-    @cached_property
-    def _tokenizer_digest(self) -> str:
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        text = backend.to_str() if backend is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+    def _load_merge(self, merge: Merge) -> None:
+        overwrite(self.model, self._residency.attach(merge), self._merge_device)
+        self.model.config.name_or_path = merge.spec.display_name
 
     @property
-    def tokenizer_name(self) -> str:
-        """The tokenizer's source and, by its digest, its chat template: lm-eval's caches are keyed by it."""
-        template = json.dumps(self.tokenizer.chat_template, sort_keys=True)
-        digest = hashlib.sha256(template.encode()).hexdigest()[:12]
-        source = str(self.spec.tokenizer or self.spec.base)
-        return f"{source}#{digest}".replace("/", "__")
-
-    def set_cache_hook(self, cache_hook: CacheHook) -> None:
-        """Make lm-eval's response cache safe across merges: it keys a response by the request alone."""
-        super().set_cache_hook(cache_hook)
-        if cache_hook.dbdict is not None:
-            cache_hook.dbdict.encode_key = lambda key: f"{self.fingerprint}:{key}"
+    def _facts(self) -> dict[str, Any]:
+        return {"dtype": str(self.model.dtype), "device": self.device.type}
 
     def get_model_info(self) -> dict[str, Any]:
         """Return what lm-eval writes into its results: the spec, its digest, the sources and library versions."""
-        packages = ("lm_eval", "torch", "transformers", "safetensors")
-        return {
-            "model_num_parameters": self.model.num_parameters(),
-            "model_dtype": str(self.model.dtype),
-            "model_revision": self.spec.digest[:12],
-            "model_sha": self.spec.digest,
-            "della_bench": {
-                "version": della_bench.__version__,
-                "name": self.spec.display_name,
-                "spec": str(self.spec),
-                "digest": self.spec.digest,
-                "keys": self.spec.as_keys(effective=True),
-                "sources": {c.label: str(c.folder) for c in (self.merge.base, *(f.expert for f in self.merge.fits))},
-                "fingerprint": self.fingerprint,
-                "engine": "hf",
-                "versions": {package: version(package) for package in packages},
-            },
-        }
+        return {"model_num_parameters": self.model.num_parameters(), **super().get_model_info()}
 
 
 def _default_device() -> str:

@@ -22,18 +22,7 @@ from della_bench.models import build
 from della_bench.models.hf import DellaMergedLM
 from della_bench.spec import MergeSpec
 from tests import tiny
-
-DELLA = {"merge_method": "della", "drop_rate": 0.3, "window_size": 0.14, "lambda_factor": 1.1}
-
-
-def keys(family: dict[str, Path], *experts: str, **others: Any) -> dict[str, Any]:
-    return {"base": str(family["base"]), "experts": [str(family[name]) for name in experts], **DELLA, **others}
-
-
-def ask(lm: Any, *prompts: str, tokens: int = 8) -> list[str]:
-    options = {"until": ["</s>"], "max_gen_toks": tokens, "do_sample": False}
-    requests = [Instance("generate_until", {}, (prompt, dict(options)), i) for i, prompt in enumerate(prompts)]
-    return lm.generate_until(requests)
+from tests.models.lm import ask, keys
 
 
 def test_the_model_holds_the_streamed_tensors_without_a_copy(family, monkeypatch):

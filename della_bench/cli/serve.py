@@ -1,0 +1,98 @@
+"""`della-bench serve`: vLLM's own server on a merge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from della_bench.cli.spec import SpecArgument
+
+if TYPE_CHECKING:
+    from della_bench.merge.stream import Merge
+
+__all__ = ["PASS_ON", "serve", "server_command"]
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+# Options of vLLM that the spec decides.
+_DECIDED = ("--model", "--tokenizer", "--dtype", "--load-format", "--model-loader-extra-config", "--revision",
+            "--tokenizer-revision", "--chat-template")  # fmt: skip
+
+
+def serve(
+    context: typer.Context,
+    text: SpecArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on; this machine alone by default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    resident: Annotated[str, typer.Option(help="Where the sources stay: disk, cpu or gpu.")] = "disk",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run a repository's own Python code.")
+    ] = False,
+) -> None:
+    """Start vLLM's OpenAI-compatible server on a merge made in its memory.
+
+    Further options are vLLM's own (see: vllm serve --help): della-bench serve SPEC --max-model-len 4096
+    """
+    import os
+    import sys
+
+    from della_bench.cli.console import show_warnings
+    from della_bench.merge.stream import Merge
+    from della_bench.models.vllm_engine.requirements import require_vllm
+    from della_bench.spec import MergeSpec
+
+    show_warnings()
+    spec = MergeSpec.parse(text)
+    require_vllm()
+    command = server_command(
+        Merge(spec, trust_remote_code=trust_remote_code),
+        [*context.args, "--host", host, "--port", str(port)],
+        resident=resident,
+        trust_remote_code=trust_remote_code,
+    )
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def server_command(merge: Merge, options: list[str], *, resident: str, trust_remote_code: bool) -> list[str]:
+    """Return the command that serves a merge; `options` are vLLM's own.
+
+    Raises SpecError where an option contradicts the spec, or vLLM cannot run the model.
+    """
+    import json
+    import sys
+
+    from della_bench.checkpoint import resolve
+    from della_bench.checkpoint.tokenizers import load_chat_template
+    from della_bench.errors import SpecError
+    from della_bench.models.build import merged_dtype
+    from della_bench.models.vllm_engine.plugin import LOAD_FORMAT
+    from della_bench.models.vllm_engine.requirements import plugin_fault, require_architecture
+    from della_bench.models.vllm_engine.settings import Settings
+
+    spec = merge.spec
+    given = {option.partition("=")[0].replace("_", "-") for option in options if option.startswith("--")}
+    faults = [f"{option}: the spec decides it" for option in _DECIDED if option in given]
+    if fault := plugin_fault():
+        faults.append(fault)
+    if faults:
+        raise SpecError(faults)
+    require_architecture(merge)
+    settings = Settings.read({"spec": spec, "resident": resident}).as_config()
+    tokenizer = resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=trust_remote_code)
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(merge.base.folder)]
+    command += ["--load-format", LOAD_FORMAT, "--model-loader-extra-config", json.dumps(settings)]
+    command += ["--dtype", str(merged_dtype(merge)).removeprefix("torch."), "--tokenizer", str(tokenizer)]
+    if spec.chat_template is not None:
+        template = load_chat_template(spec.chat_template, trust_remote_code=trust_remote_code)
+        if not isinstance(template, str):
+            raise SpecError(
+                f"chat_template={spec.chat_template}: it has several templates, and vLLM's server takes one"
+            )
+        command += ["--chat-template", template]
+    if "--served-model-name" not in given:
+        command += ["--served-model-name", spec.display_name]
+    if trust_remote_code:
+        command.append("--trust-remote-code")
+    return [*command, *options]

@@ -1,0 +1,224 @@
+"""What the model types of all engines share: a merge that can be exchanged, and what the merge tells lm-eval."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib.metadata import version
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import della_bench
+from della_bench.checkpoint import resolve
+from della_bench.checkpoint.tokenizers import load_chat_template
+from della_bench.errors import CheckpointError, MergeError, SpecError
+from della_bench.merge.fingerprint import Inputs
+from della_bench.merge.stream import Merge
+from della_bench.models.build import merged_dtype
+from della_bench.scoring.guard import check_before_merging
+from della_bench.spec import MergeSpec
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import CacheHook
+
+__all__ = ["MergedModel", "check_same_model", "check_vocabulary"]
+
+log = logging.getLogger(__name__)
+
+
+class MergedModel:
+    """Goes before one of lm-eval's model types among a class's bases.
+
+    The class calls `_begin` before lm-eval's own `__init__`, and implements `_load_merge`, which takes a merge into the
+    running engine.
+    """
+
+    engine: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ("lm_eval", "torch", "transformers", "safetensors")
+    spec: MergeSpec
+    merge: Merge
+    tokenizer: Any
+    _answer_options: Mapping[str, Any]
+    _remote: bool
+    _unusable = ""
+
+    def _begin(self, spec: MergeSpec, options: Mapping[str, Any], speed_only: frozenset[str]) -> None:
+        """Open the sources. `speed_only` names options that change how fast an answer comes, not which.
+
+        Raises SpecError where lm-eval is about to run generated programs and nobody has allowed it.
+        """
+        check_before_merging()
+        self.spec = spec
+        self._remote = bool(options.get("trust_remote_code"))
+        self.merge = Merge(spec, trust_remote_code=self._remote)
+        self._inputs = Inputs(self.merge)
+        self._answer_options = {key: value for key, value in sorted(options.items()) if key not in speed_only}
+
+    def remerge(self, spec: str | PathLike[str] | Mapping[str, Any] | MergeSpec, /, **keys: Any) -> None:
+        """Take another merge of the same base into the running engine; arguments as of `MergeSpec.parse`.
+
+        Afterwards name, info, fingerprint and the response cache's key are those of the new spec.
+
+        Raises SpecError or CheckpointError where the new merge does not fit this engine: the old one stays in place
+        and can be used. Any error after that, while weights are exchanged, leaves the model unusable until a remerge
+        succeeds: whatever asks it raises MergeError with the reason.
+        """
+        new = MergeSpec.parse(spec, **keys)
+        merge = Merge(new, trust_remote_code=self._remote)
+        check_same_model(self.merge, merge)
+        template = self._chat_template_of(new) if new.chat_template != self.spec.chat_template else None
+        log.info("merging %s", new)
+        self._unusable = f"the merge {new} was not loaded to its end"
+        try:
+            self._load_merge(merge)
+        except BaseException as error:
+            self._unusable = f"loading the merge {new} failed: {error or type(error).__name__}"
+            raise
+        if new.chat_template != self.spec.chat_template:
+            self._set_chat_template(template)
+        self.spec, self.merge, self._inputs, self._unusable = new, merge, Inputs(merge), ""
+
+    @abstractmethod
+    def _load_merge(self, merge: Merge) -> None:
+        """Overwrite the engine's weights with a merge that `check_same_model` has let through."""
+
+    def _require_usable(self) -> None:
+        if self._unusable:
+            raise MergeError(f"no merge is loaded: {self._unusable}; remerge with another spec, or start anew")
+
+    def loglikelihood(self, *args: Any, **options: Any) -> Any:
+        """Do what lm-eval's model type does; raises MergeError after a remerge that failed."""
+        self._require_usable()
+        return super().loglikelihood(*args, **options)  # type: ignore[misc]
+
+    def loglikelihood_rolling(self, *args: Any, **options: Any) -> Any:
+        """Do what lm-eval's model type does; raises MergeError after a remerge that failed."""
+        self._require_usable()
+        return super().loglikelihood_rolling(*args, **options)  # type: ignore[misc]
+
+    def generate_until(self, *args: Any, **options: Any) -> Any:
+        """Do what lm-eval's model type does; raises MergeError after a remerge that failed."""
+        self._require_usable()
+        return super().generate_until(*args, **options)  # type: ignore[misc]
+
+    def _chat_template_of(self, spec: MergeSpec) -> Any:
+        """Return the chat template that a spec names, or the one of its tokenizer where it names none."""
+        if spec.chat_template is not None:
+            return load_chat_template(spec.chat_template, trust_remote_code=self._remote)
+        return self._own_chat_template
+
+    def _set_chat_template(self, template: Any) -> None:
+        self.tokenizer.chat_template = template
+
+    def _finish_tokenizer(self, vocabulary: int | None) -> None:
+        """Check the tokenizer that lm-eval has loaded, and give it the spec's chat template."""
+        self._own_chat_template = self.tokenizer.chat_template
+        if self.spec.chat_template is not None:
+            self._set_chat_template(self._chat_template_of(self.spec))
+        check_vocabulary(self.spec, self.tokenizer, vocabulary)
+
+    @property
+    @abstractmethod
+    def _facts(self) -> Mapping[str, Any]:
+        """What beside the merge, the tokenizer and the arguments decides the answers: dtype, device."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the merge (spec and input files) and every argument that can change an answer.
+
+        Raises MergeError after a remerge that failed: then nobody knows what the model is.
+        """
+        self._require_usable()
+        facts = {
+            "merge": self.merge.identity,
+            "engine": self.engine,
+            **self._facts,
+            "tokenizer": [self.tokenizer_name, self._tokenizer_digest],
+            "arguments": self._answer_options,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    @cached_property
+    def _tokenizer_digest(self) -> str:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        text = backend.to_str() if backend is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer's source and, by its digest, its chat template: lm-eval's caches are keyed by it."""
+        template = json.dumps(self.tokenizer.chat_template, sort_keys=True)
+        digest = hashlib.sha256(template.encode()).hexdigest()[:12]
+        source = str(self.spec.tokenizer or self.spec.base)
+        return f"{source}#{digest}".replace("/", "__")
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Make lm-eval's response cache safe across merges: it keys a response by the request alone."""
+        super().set_cache_hook(cache_hook)  # type: ignore[misc]
+        if cache_hook.dbdict is not None:
+            encode: Callable[[str], str] = lambda key: f"{self.fingerprint}:{key}"  # noqa: E731
+            cache_hook.dbdict.encode_key = encode
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return what lm-eval writes into its results: the spec, its digest, the sources and library versions.
+
+        `model_fingerprint` is that of the spec and the contents of its input files, on any machine; `fingerprint` keys
+        the response cache on this one. Raises DataError where an input file has changed while it was read.
+        """
+        return {
+            "model_dtype": str(self._facts["dtype"]),
+            "model_revision": self.spec.digest[:12],
+            "model_sha": self.spec.digest,
+            "della_bench": {
+                "version": della_bench.__version__,
+                "name": self.spec.display_name,
+                "spec": str(self.spec),
+                "digest": self.spec.digest,
+                "keys": self.spec.as_keys(effective=True),
+                "sources": {c.label: str(c.folder) for c in (self.merge.base, *(f.expert for f in self.merge.fits))},
+                "fingerprint": self.fingerprint,
+                "model_fingerprint": self._inputs.fingerprint,
+                "engine": self.engine,
+                "versions": {package: version(package) for package in self.packages},
+            },
+        }
+
+
+def check_same_model(old: Merge, new: Merge) -> None:
+    """Raise SpecError with all reasons for which `new` cannot take the place of `old` in a running engine.
+
+    Config, tokenizer and dtype are settled when the engine starts.
+    """
+    faults = []
+    if old.base.folder.resolve() != new.base.folder.resolve():
+        faults.append(f"base={new.spec.base}: the engine runs base={old.spec.base}; another base needs a new engine")
+    elif (had := merged_dtype(old)) != (asked := merged_dtype(new)):
+        short = str(had).removeprefix("torch."), str(asked).removeprefix("torch.")
+        faults.append(f"dtype={short[1]}: the engine runs in {short[0]}; another dtype needs a new engine")
+    if not faults and [(n, old.info(n).shape) for n in old.names] != [(n, new.info(n).shape) for n in new.names]:
+        faults.append(f"base={new.spec.base}: its tensors have other names or shapes than when the engine started")
+    if _tokenizer_folder(old.spec) != _tokenizer_folder(new.spec):
+        faults.append(
+            f"tokenizer={new.spec.tokenizer or new.spec.base}: the engine has the tokenizer of "
+            f"{old.spec.tokenizer or old.spec.base}; another one needs a new engine"
+        )
+    if faults:
+        raise SpecError(faults)
+
+
+def _tokenizer_folder(spec: MergeSpec) -> str:
+    return str(resolve(spec.tokenizer or spec.base, weights=False).resolve())
+
+
+def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:
+    """Raise CheckpointError where the tokenizer has an id beyond the merged vocabulary of `rows` rows."""
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if rows is not None and highest >= rows:
+        raise CheckpointError(
+            f"{spec.tokenizer or spec.base}: its tokenizer has ids up to {highest}, but the merged "
+            f"vocabulary has {rows} rows; take the base's tokenizer or one that fits"
+        )

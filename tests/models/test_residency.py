@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from della_bench.checkpoint.reader import Checkpoint
+from della_bench.errors import SpecError
+from della_bench.merge.stream import Merge
+from della_bench.models import residency
+from della_bench.models.hf import DellaMergedLM
+from della_bench.models.residency import Residency, choose_place
+from della_bench.spec import MergeSpec
+from tests import tiny
+from tests.models.lm import keys
+
+
+def merge(family: dict, *names: str, **others: Any) -> Merge:
+    return Merge(MergeSpec.parse(keys(family, *names, **others)))
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """The tensors that are read from files, in order."""
+    seen: list[str] = []
+    original = Checkpoint.load
+
+    def load(self: Checkpoint, name: str) -> torch.Tensor:
+        seen.append(name)
+        return original(self, name)
+
+    monkeypatch.setattr(Checkpoint, "load", load)
+    return seen
+
+
+def test_sources_in_memory_are_read_once_however_often_they_are_merged(family, reads):
+    kept = Residency("cpu", "cpu")
+    first = dict(kept.attach(merge(family, "a", "b")).stream())
+    assert len(reads) == 3 * len(first)
+    reads.clear()
+    again = dict(kept.attach(merge(family, "a", "b", lambda_factor=0.5)).stream())
+    assert reads == []
+    wanted = dict(merge(family, "a", "b", lambda_factor=0.5).stream())
+    assert all(torch.equal(again[name], tensor) for name, tensor in wanted.items())
+
+
+def test_another_expert_is_read_and_one_that_is_no_longer_used_is_forgotten(family, reads):
+    kept = Residency("cpu", "cpu")
+    count = len(dict(kept.attach(merge(family, "a", "b")).stream()))
+    full = kept.bytes_kept
+    reads.clear()
+    dict(kept.attach(merge(family, "a", "c")).stream())
+    assert len(reads) == count
+    assert kept.bytes_kept == full
+    dict(kept.attach(merge(family, "a")).stream())
+    assert kept.bytes_kept == full * 2 // 3
+
+
+def test_an_expert_trained_again_in_the_same_folder_is_read_again(family, tmp_path):
+    def retrained(seed: int) -> Merge:
+        expert = tiny.save(tiny.perturbed(tiny.llama(0, dtype=torch.bfloat16), seed), tmp_path / "expert")
+        return merge({**family, "expert": expert}, "expert")
+
+    kept = Residency("cpu", "cpu")
+    first = dict(kept.attach(retrained(1)).stream())
+    second = dict(kept.attach(retrained(2)).stream())
+    assert not torch.equal(first["lm_head.weight"], second["lm_head.weight"])
+    assert torch.equal(second["lm_head.weight"], retrained(2).tensor("lm_head.weight"))
+
+
+def test_on_disk_nothing_is_kept(family):
+    kept = Residency("disk", "cpu")
+    dict(kept.attach(merge(family, "a")).stream())
+    assert kept.bytes_kept == 0
+
+
+def test_identity_and_labels_are_those_of_the_sources(family):
+    plain, attached = merge(family, "a", "b"), Residency("cpu", "cpu").attach(merge(family, "a", "b"))
+    assert attached.identity == plain.identity
+    assert attached.base.label == plain.base.label
+    assert attached.names == plain.names
+
+
+def test_a_place_that_is_none_and_a_gpu_that_is_not_there_are_refused(family):
+    with pytest.raises(SpecError, match=r"resident='ram': not a place.*disk, cpu, gpu"):
+        DellaMergedLM(**keys(family, "a"), resident="ram")
+    with pytest.raises(SpecError, match="the merge is made on the CPU"):
+        DellaMergedLM(**keys(family, "a"), resident="gpu", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("free_device", "free_host", "device", "place"),
+    [(40, 1, "cuda", "gpu"), (39, 20, "cuda", "cpu"), (39, 19, "cuda", "disk"), (0, 100, "cpu", "disk")],
+)
+def test_free_memory_decides_and_one_line_of_the_log_says_so(
+    monkeypatch, caplog, free_device, free_host, device, place
+):
+    monkeypatch.setattr(residency, "_free_host_memory", lambda: free_host * 10**9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_device * 10**9, 80 * 10**9))
+    with caplog.at_level("INFO", "della_bench"):
+        assert choose_place(10 * 10**9, device) == place
+    (line,) = caplog.messages
+    assert line.startswith(f"resident={place}: the sources take 10.0 GB")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("place", ["cpu", "gpu"])
+def test_where_the_sources_lie_changes_no_bit_on_a_gpu(family, place):
+    kept = Residency(place, "cuda")
+    wanted = dict(merge(family, "a", "b").stream("cuda"))
+    for _ in range(2):
+        found = dict(kept.attach(merge(family, "a", "b")).stream("cuda"))
+        assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from della_bench.cli.serve import server_command
+from della_bench.errors import SpecError
+from della_bench.merge.stream import Merge
+from della_bench.models.vllm_engine.settings import Settings
+from della_bench.spec import MergeSpec
+from tests import tiny
+
+pytestmark = pytest.mark.vllm
+
+SPEC = {"base": "zoo:base", "experts": "zoo:math+zoo:code", "merge_method": "task_arithmetic"}
+
+
+def command(*options: str, **keys: Any) -> list[str]:
+    merge = Merge(MergeSpec.parse({**SPEC, **keys}))
+    return server_command(merge, list(options), resident="disk", trust_remote_code=False)
+
+
+def after(command: list[str], option: str) -> str:
+    return command[command.index(option) + 1]
+
+
+def test_the_command_is_vllms_own_server_told_the_spec_its_dtype_and_its_name():
+    made = command("--max-model-len", "64", name="mine")
+    assert made[:4] == [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+    assert made[-2:] == ["--max-model-len", "64"]
+    assert (after(made, "--dtype"), after(made, "--served-model-name")) == ("bfloat16", "mine")
+    told = Settings.read(json.loads(after(made, "--model-loader-extra-config")))
+    assert (told.spec, told.resident) == (MergeSpec.parse({**SPEC, "name": "mine"}), "disk")
+
+
+def test_tokenizer_and_chat_template_are_those_the_spec_names(tmp_path):
+    other = tiny.save(tiny.llama(), tmp_path / "other", tiny.tokenizer(chat_template="{{ messages[0].content }}!"))
+    made = command(tokenizer="zoo:chat", chat_template=str(other))
+    assert after(made, "--tokenizer").endswith("chat")
+    assert after(made, "--chat-template") == "{{ messages[0].content }}!"
+
+
+def test_a_name_that_is_given_is_not_given_twice():
+    assert command("--served-model-name", "x").count("--served-model-name") == 1
+
+
+@pytest.mark.parametrize("option", ["--dtype", "--load_format", "--tokenizer=x", "--chat-template"])
+def test_an_option_that_the_spec_decides_is_refused(option):
+    with pytest.raises(SpecError, match=f"{option.partition('=')[0].replace('_', '-')}: the spec decides it"):
+        command(option, "x")
