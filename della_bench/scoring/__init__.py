@@ -1,0 +1,1 @@
+"""Scoring answers: programs are run in a sandbox, and what they did becomes a number."""

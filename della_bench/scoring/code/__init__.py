@@ -1,0 +1,1 @@
+"""MBPP and HumanEval: prompts, programs in replies, verdicts, scores."""

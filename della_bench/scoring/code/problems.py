@@ -1,0 +1,70 @@
+"""The problems of MBPP and HumanEval as the sandbox needs them: what runs before, with and after a candidate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from della_bench.scoring.sandbox import Program
+
+__all__ = ["BENCHMARKS", "Problem", "load_problems", "problem_of"]
+
+BENCHMARKS = ("mbpp", "humaneval")
+
+# The fields that decide about an answer: those of a logged document must be the data set's.
+DECISIVE = {"mbpp": ("test_list",), "humaneval": ("prompt", "test", "entry_point")}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem: where it stands in the data set, what a program continues, and what decides about it.
+
+    key: its task_id as text ("11", "HumanEval/0"). doc_hash: what lm-eval would log for `doc`.
+    prompt: source that an answer goes on from (HumanEval), or "".
+    setup: trusted source that MBPP wants to run before the tests.
+    """
+
+    key: str
+    doc_id: int
+    doc: Mapping[str, Any]
+    doc_hash: str
+    prompt: str
+    tests: tuple[str, ...]
+    setup: str
+
+    def continued(self, text: str) -> str:
+        """Return the program that `text` makes behind the prompt.
+
+        A program that begins with a __future__ import stands for itself: nothing may go before that.
+        """
+        if "from __future__" in text:
+            return text
+        return self.prompt + ("" if self.prompt.endswith("\n") or not self.prompt else "\n") + text
+
+    def sandboxed(self, code: str, *, with_setup: bool = True) -> Program:
+        """Return what the sandbox runs to judge `code`."""
+        return Program(key=self.key, code=code, tests=self.tests, setup=self.setup if with_setup else "")
+
+
+def load_problems(benchmark: str) -> list[Problem]:
+    """Return all problems of `benchmark` in the data set's order. Raises DataError where the data are not to be had."""
+    from della_bench import data
+
+    return [problem_of(benchmark, doc_id, doc) for doc_id, doc in enumerate(data.load(benchmark))]
+
+
+def problem_of(benchmark: str, doc_id: int, doc: Mapping[str, Any]) -> Problem:
+    """Return the problem that a row of the data set states."""
+    mbpp = benchmark == "mbpp"
+    return Problem(
+        key=str(doc["task_id"]),
+        doc_id=doc_id,
+        doc=doc,
+        doc_hash=hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode()).hexdigest(),
+        prompt="" if mbpp else doc["prompt"],
+        tests=tuple(doc["test_list"]) if mbpp else (doc["test"], f"check({doc['entry_point']})"),
+        setup=doc["test_setup_code"] if mbpp else "",
+    )

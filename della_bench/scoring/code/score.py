@@ -1,0 +1,197 @@
+"""`della-bench score mbpp|humaneval`: a file of answers becomes verdicts, items and one score."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from della_bench import __version__
+from della_bench.jsonfiles import RowLog
+from della_bench.results.logged import score_of_items
+from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
+from della_bench.scoring.code import bigcode
+from della_bench.scoring.code.answers import Answers, read_answers
+from della_bench.scoring.code.passk import ks_up_to, pass_at_k
+from della_bench.scoring.code.problems import Problem, load_problems
+from della_bench.scoring.code.verdicts import Judged, Settings, find_program, judge
+from della_bench.scoring.sandbox import VERDICTS, Level, find_level
+
+__all__ = ["export_programs", "score_code"]
+
+log = logging.getLogger(__name__)
+
+
+def score_code(
+    benchmark: str,
+    path: Path,
+    out: Path,
+    *,
+    filter_name: str | None = None,
+    settings: Settings | None = None,
+    partial: bool = False,
+) -> Score:
+    """Run the answers in `path` to `benchmark` (mbpp or humaneval), write items and score below `out`, return it.
+
+    filter_name: of an lm-eval log whose filters differ, the one to read. partial: score a file that has no answers to
+    some of the problems. The items grow as programs end; the score is written when all have ended.
+
+    The scorer is called `sandbox`, or `bigcode` with that harness's semantics, and has `-authors` behind its name with
+    the authors' post-processing, so that none overwrites another. The value is pass@1 in percent: the mean over
+    problems of the share of a problem's answers that pass. What the sandbox could not run counts neither as right nor
+    as wrong; a problem of which no answer could be run is unscored. A problem with an empty list of candidates is
+    wrong; with bigcode's semantics it is left out, and `detail` also has the metric file of that harness.
+
+    Raises DataError for the file or the data set, and SandboxError where no level of isolation holds, before anything
+    is written.
+    """
+    settings = settings or Settings()
+    problems = load_problems(benchmark)
+    answers = read_answers(path, benchmark, problems, filter_name=filter_name, partial=partial)
+    level = find_level(allow_unsafe=settings.allow_unsafe)
+    log.info("running programs in sandbox level %s", level.name)
+    if level.name == "none":
+        log.warning("no sandbox works here: programs run with limits only, as was allowed")
+    scorer = Scorer(name=_scorer_name(settings), version=__version__, model=None)
+    chosen = [
+        (problem, group)
+        for problem, group in zip(problems, answers.of_problem, strict=True)
+        if group or (group is not None and not settings.compat)
+    ]
+    # From here on the old number is no longer that of the items beside it.
+    score_path(out, benchmark, scorer["name"]).unlink(missing_ok=True)
+    items: list[Item] = []
+    with RowLog(items_path(out, benchmark, scorer["name"]), fresh=True) as rows:
+
+        def done(position: int, judged: list[Judged]) -> None:
+            items.append(_item(chosen[position][0], answers.filter, judged))
+            rows.append(items[-1])
+
+        verdicts = judge([p for p, _ in chosen], [group for _, group in chosen], settings, level, done)
+    score = score_of_items(benchmark, "pass@1", scorer, items)
+    left_out = [p.key for p, group in zip(problems, answers.of_problem, strict=True) if group == []]
+    if settings.compat and left_out:
+        log.warning("%d of %d problems have no candidates and are left out of the mean", len(left_out), len(problems))
+    score["detail"] = _detail(path, answers, verdicts, settings, level) | {
+        "problems": len(problems),
+        "left_out": left_out if settings.compat else [],
+    }
+    if settings.compat:
+        counts = [_counts(group) for group in verdicts]
+        score["detail"]["bigcode"] = bigcode.metrics(
+            benchmark, counts, _bigcode_config(benchmark, path, counts, settings)
+        )
+    write_score(out, score)
+    return score
+
+
+def export_programs(
+    benchmark: str,
+    path: Path,
+    to: Path,
+    *,
+    filter_name: str | None = None,
+    settings: Settings | None = None,
+    partial: bool = False,
+) -> int:
+    """Write the programs that would be run as bigcode-evaluation-harness's generations; return how many.
+
+    Nothing is run. A problem that the file has no answer to gets an empty list, which that harness leaves out of its
+    mean. Raises DataError as `score_code` does.
+    """
+    problems = load_problems(benchmark)
+    answers = read_answers(path, benchmark, problems, filter_name=filter_name, partial=partial)
+    extraction = (settings or Settings()).extraction
+    programs = [
+        [find_program(problem, answer, extraction).program for answer in group or ()]
+        for problem, group in zip(problems, answers.of_problem, strict=True)
+    ]
+    bigcode.write_generations(to, programs)
+    return sum(map(len, programs))
+
+
+def _scorer_name(settings: Settings) -> str:
+    name = "bigcode" if settings.compat else "sandbox"
+    return f"{name}-authors" if settings.extraction == "authors" else name
+
+
+def _item(problem: Problem, filter_name: str, judged: Sequence[Judged]) -> Item:
+    n, passed = _counts(judged)
+    first = judged[0] if judged else Judged("", "none", "empty", "no candidate")
+    item: dict[str, Any] = {
+        "schema": SCHEMA,
+        "doc_id": problem.doc_id,
+        "doc_hash": problem.doc_hash,
+        "filter": filter_name,
+        "value": passed / n if n else None if judged else 0.0,
+        "verdict": first.verdict,
+        "answer": first.program,
+        "explanation": first.explanation,
+        "task_id": problem.key,
+        "rule": first.rule,
+    }
+    if len(judged) > 1:
+        item["verdict"] = "unscored" if not n else "passed" if passed == n else "mixed" if passed else "failed"
+        item["explanation"] = f"{passed} of {n} answers passed"
+        item["answers"] = [asdict(one) for one in judged]
+    return item  # type: ignore[return-value]
+
+
+def _counts(judged: Sequence[Judged]) -> tuple[int, int]:
+    """Return (answers that were run, those that passed)."""
+    return sum(one.passed is not None for one in judged), sum(one.passed is True for one in judged)
+
+
+def _detail(
+    path: Path, answers: Answers, verdicts: Sequence[Sequence[Judged]], settings: Settings, level: Level
+) -> dict[str, Any]:
+    every = [one for group in verdicts for one in group]
+    counts = [_counts(group) for group in verdicts]
+    counted = Counter(one.verdict for one in every)
+    counted["empty"] += sum(not group for group in verdicts)
+    least = min((n for n, _ in counts if n), default=0)
+    return {
+        "samples": path.name,
+        "samples_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "format": answers.format,
+        "filter": answers.filter,
+        "answers": len(every),
+        "verdicts": {verdict: counted[verdict] for verdict in VERDICTS if counted[verdict]},
+        **{
+            f"pass@{k}": 100
+            * sum(pass_at_k(n, passed, k) for n, passed in counts if n)
+            / sum(1 for n, _ in counts if n)
+            for k in ks_up_to(least)
+            if k > 1
+        },
+        "extraction": {
+            "mode": settings.extraction,
+            "rules": dict(sorted(Counter(one.rule for one in every).items())),
+        },
+        "sandbox": {
+            "level": level.name,
+            "refused": dict(level.refused),
+            "isolate": settings.isolate,
+            "limits": {**asdict(settings.limits), "wall_seconds": settings.limits.wall},
+        },
+        "compat": "bigcode" if settings.compat else None,
+        "python": platform.python_version(),
+    }
+
+
+def _bigcode_config(
+    benchmark: str, path: Path, counts: Sequence[tuple[int, int]], settings: Settings
+) -> dict[str, Any]:
+    return {
+        "tasks": benchmark,
+        "n_samples": max((n for n, _ in counts), default=0),
+        "load_generations_path": str(path),
+        "allow_code_execution": True,
+        "timeout": settings.limits.cpu_seconds,
+        "scorer": f"della-bench {__version__}",
+    }

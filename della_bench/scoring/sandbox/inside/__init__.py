@@ -1,0 +1,1 @@
+"""What runs inside the sandbox: standard library only, sent there as source by `della_bench.scoring.sandbox.porter`."""

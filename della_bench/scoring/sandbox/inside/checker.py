@@ -1,0 +1,164 @@
+"""The tests' process: it holds no line of the candidate's, runs the tests against handles, and says the verdict."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import socket
+import types
+from typing import Any
+
+from della_bench.scoring.sandbox.inside.remote import (
+    CandidateEndedError,
+    CandidateLeftError,
+    CheatError,
+    ProtocolError,
+    Remote,
+    UnsendableError,
+    raised_in,
+)
+
+__all__ = ["check"]
+
+TESTS, SETUP = "<tests>", "<setup>"
+LONGEST_TEXT = 300
+# A module that the candidate imported and its tests use is imported anew here, if it is one of these.
+MODULES = frozenset(
+    {
+        *(
+            "sys",
+            "os",
+            "time",
+            "collections.abc",
+            "math",
+            "cmath",
+            "collections",
+            "itertools",
+            "functools",
+            "operator",
+            "re",
+            "string",
+            "copy",
+            "decimal",
+        ),
+        *("fractions", "statistics", "datetime", "bisect", "heapq", "random", "json", "typing", "numbers", "array"),
+    }
+)
+
+Verdict = tuple[str, str]
+
+
+def check(connection: socket.socket, job: dict[str, Any]) -> Verdict:
+    """Return (verdict, explanation) of the tests in `job`; the verdict `gone` is for whoever saw the candidate end."""
+    remote = Remote(connection)
+    try:
+        verdict = _check(remote, job)
+    except CandidateEndedError:
+        return "gone", ""
+    except ProtocolError as error:
+        return "error", f"the candidate broke the protocol between it and its tests: {_cut(str(error))}"
+    except MemoryError:
+        return "memory", "the candidate's answer does not fit the tests' memory"
+    notes = "; ".join(remote.notes)
+    return verdict if verdict[1] or not notes else (verdict[0], f"note: {notes}")
+
+
+def _check(remote: Remote, job: dict[str, Any]) -> Verdict:
+    first = remote.receive()
+    if first[0] in ("syntax", "empty"):
+        return str(first[0]), _cut(str(first[1])) if len(first) > 1 else "no statement"
+    if first[0] == "raised":
+        return _of_candidate(raised_in(first), "")
+    if first != ["ready"]:
+        raise ProtocolError("no first message")
+    sources = [(TESTS, job["tests"])] if job["one_namespace"] else [(SETUP, job["setup"]), (TESTS, job["tests"])]
+    if job["one_namespace"]:
+        try:
+            compile(job["code"] + "\n" + job["tests"], "<program>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            return "syntax", f"with its tests: {_cut(str(error))}"
+    try:
+        compiled = [compile(text, name, "exec", dont_inherit=True) for name, text in sources]
+    except (SyntaxError, ValueError) as error:
+        return "sandbox", f"the tests are no Python: {_cut(str(error))}"
+    namespace = _namespace(remote, compiled, everything=job["one_namespace"])
+    for code, (name, text) in zip(compiled, sources, strict=True):
+        try:
+            exec(code, namespace)
+        except (CandidateEndedError, ProtocolError):
+            raise
+        except UnsendableError as error:
+            return "sandbox", str(error)
+        except CheatError as error:
+            return "failed", f"{_place(error, name, text)}: {error}"
+        except BaseException as error:  # the tests' verdict, whatever it is
+            return _of_tests(error, _place(error, name, text))
+    return "passed", ""
+
+
+def _namespace(remote: Remote, compiled: list[types.CodeType], everything: bool) -> dict[str, Any]:
+    """Return the tests' globals: the candidate's names that they use.
+
+    A name of the candidate's that hides a builtin is taken where the tests use no other name of the candidate's (the
+    function under test is called `sum`), or where `everything` is.
+    """
+    used = sorted({name for code in compiled for name in _names(code)})
+    found = remote.bind(used)
+    if not everything and any(not hasattr(builtins, name) for name in found):
+        found = {name: value for name, value in found.items() if not hasattr(builtins, name)}
+    namespace: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
+    for name, (kind, value) in found.items():
+        if kind == "value":
+            namespace[name] = value
+        elif value in MODULES:
+            namespace[name] = importlib.import_module(value)
+    return namespace
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _of_tests(error: BaseException, place: str) -> Verdict:
+    if hasattr(error, "from_candidate"):
+        return _of_candidate(error, place)
+    if isinstance(error, MemoryError):
+        return "memory", f"{place}: MemoryError"
+    if isinstance(error, AssertionError):
+        text = _cut(str(error))
+        return "failed", f"{place}: {text}" if text else place
+    return "error", f"{place}: {type(error).__name__}: {_cut(str(error))}"
+
+
+def _of_candidate(error: BaseException, place: str) -> Verdict:
+    name, text, line = error.from_candidate  # type: ignore[attr-defined]
+    where = f" (the candidate's line {line})" if line else ""
+    message = f"{name}: {_cut(text)}{where}" if text else f"{name}{where}"
+    kind = "memory" if isinstance(error, MemoryError) else "error"
+    return kind, f"{place}: {message}" if place and not isinstance(error, CandidateLeftError) else message
+
+
+def _place(error: BaseException, name: str, text: str) -> str:
+    """Return the line of the tests that raised `error`, with its statement."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    label = "line" if name == TESTS else "setup line"
+    return f"{label} {line}: {_cut(_statement(text, line))}"
+
+
+def _statement(text: str, line: int) -> str:
+    """Return the source of the innermost statement at `line`, on one line."""
+    found = ""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
+            found = ast.get_source_segment(text, node) or found  # the walk goes from the outside in
+    return " ".join(found.split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + "..."

@@ -1,0 +1,5 @@
+# Tries to keep the encoder busy with a list that contains itself. Expect: error
+def f(x):
+    value = []
+    value.append(value)
+    return value

@@ -1,0 +1,3 @@
+# Tries to compute for ever. Expect: timeout
+while True:
+    pass

@@ -1,0 +1,2 @@
+# Tries to wait for input. Expect: error
+input()

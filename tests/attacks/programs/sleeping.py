@@ -1,0 +1,4 @@
+# Tries to wait for ever. Expect: timeout
+import time
+
+time.sleep(1000)

@@ -1,0 +1,130 @@
+"""What each kind of program is told, and that tests see the candidate's objects as they are."""
+
+from __future__ import annotations
+
+import pytest
+
+INCREMENT = "def f(x):\n    return x + 1\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "tests", "verdict", "explanation"),
+    [
+        (INCREMENT, ["assert f(1) == 2"], "passed", ""),
+        (INCREMENT, ["assert f(1) == 2", "assert f(2) == 2"], "failed", "line 2: assert f(2) == 2"),
+        (INCREMENT, ["assert f(1) == 3, 'off by one'"], "failed", "line 1: assert f(1) == 3, 'off by one': off by one"),
+        (
+            "def f(x):\n    return x / 0",
+            ["assert f(1)"],
+            "error",
+            "ZeroDivisionError: division by zero (the candidate's line 2)",
+        ),
+        ("g = 1", ["assert f(1)"], "error", "NameError: name 'f' is not defined"),
+        ("1 / 0", ["assert True"], "error", "ZeroDivisionError: division by zero (the candidate's line 1)"),
+        ("def f(x):\n    assert x > 9", ["assert f(1)"], "error", "AssertionError (the candidate's line 2)"),
+        ("while True: pass", ["assert True"], "timeout", "more than 0.5 s of CPU time"),
+        ("import time; time.sleep(99)", ["assert True"], "timeout", "no end after 2 s"),
+        ("x = 'x' * 10**9", ["assert True"], "memory", "MemoryError (the candidate's line 1)"),
+        ("def f(x:\n", ["assert True"], "syntax", "line 1: '(' was never closed"),
+        ("x = '\0'", ["assert True"], "syntax", ""),
+        ("", ["assert True"], "empty", "no code"),
+        ("# only a comment", ["assert True"], "empty", "no statement"),
+        ("import os; os._exit(3)", ["assert True"], "error", "(exit code 3)"),
+        (INCREMENT, ["assert f(1) =="], "sandbox", "the tests are no Python"),
+    ],
+)
+def test_a_program_gets_its_verdict_and_the_reason(judge, code, tests, verdict, explanation):
+    outcome = judge(code, *tests, cpu_seconds=0.5, wall_seconds=2 if "sleep" in code else 20)
+    assert outcome.verdict == verdict
+    assert explanation in outcome.explanation
+
+
+@pytest.mark.parametrize(
+    ("code", "tests"),
+    [
+        ("def f(v):\n    v.sort()\n    v.append([9])", "a = [3, 1]\nf(a)\nassert a == [1, 3, [9]]"),
+        (
+            "def f(d):\n    d['a'].append(2)",
+            "d = {'a': [1]}\ninner = d['a']\nf(d)\nassert inner == [1, 2] and inner is d['a']",
+        ),
+        ("def f(n):\n    yield from range(n)", "assert list(f(3)) == [0, 1, 2]\nassert sum(f(4)) == 6"),
+        ("def f(g, v):\n    return [g(x) for x in v]", "assert f(lambda x: x * 2, iter([1, 2])) == [2, 4]"),
+        ("def f(g):\n    return g(g)", "def g(h):\n    return callable(h)\nassert f(g)"),
+        (
+            "def f(x):\n    raise ValueError('no')",
+            "try:\n    f(1)\nexcept ValueError as e:\n    assert str(e) == 'no'\nelse:\n    assert 0",
+        ),
+        (
+            "class Node:\n    def __init__(self, v):\n        self.v, self.next = v, None",
+            "n = Node(1)\nn.next = Node(2)\nassert n.next.v == 2",
+        ),
+        (
+            "from collections import namedtuple\nP = namedtuple('P', 'x y')\nf = P",
+            "assert f(1, 2) == (1, 2) and f(1, 2).x == 1",
+        ),
+        ("import math\ndef f(x):\n    return math.pi", "assert math.isclose(f(0), 3.14159265, rel_tol=1e-6)"),
+        ("def f(*a, **k):\n    return a, k", "assert f(1, b={2}) == ((1,), {'b': {2}})"),
+        ("def sum(a, b):\n    return a + b + 1", "assert sum(1, 2) == 4"),
+        ("def f(d):\n    return d.keys()", "assert f({1: 2}) == {1}"),
+        ("def f():\n    return float('nan')", "x = f()\nassert x != x"),
+        (
+            "import re\ndef f(s):\n    return re.match('a', s)",
+            "assert f('ab')\nassert not f('b')\nassert f('ab').group() == 'a'",
+        ),
+        ("X = [1, 2]\nclass A:\n    pass\na = A()", "assert X == [1, 2] and isinstance(a, A)"),
+    ],
+)
+def test_tests_see_what_they_would_see_in_one_process(judge, code, tests):
+    for in_one_namespace in (False, True):
+        outcome = judge(code, tests, in_one_namespace=in_one_namespace)
+        assert outcome.verdict == "passed", outcome
+
+
+def test_setup_runs_after_the_candidate_and_before_the_tests(judge):
+    code = "class Node:\n    def __init__(self, v):\n        self.v = v\ndef f(n):\n    return n.v"
+    assert judge(code, "assert f(root) == 7", setup="root = Node(7)").verdict == "passed"
+    assert (
+        "name 'root'" in judge(code, "assert f(root) == 7", setup="root = Node(7)", in_one_namespace=True).explanation
+    )
+
+
+def test_an_honest_object_that_equals_a_plain_value_passes_with_a_note(judge):
+    code = "class V:\n    def __init__(s, v): s.v = v\n    def __eq__(s, o): return s.v == o\ndef f(x): return V(x + 1)"
+    outcome = judge(code, "assert f(1) == 2")
+    assert outcome.verdict == "passed"
+    assert "the word of the candidate's V object, told apart from 7 decoys" in outcome.explanation
+
+
+def test_a_builtin_that_the_candidate_redefines_is_the_tests_own_only_in_one_namespace(judge):
+    code = "def f(x):\n    return 0\ndef abs(x):\n    return 0"
+    assert judge(code, "assert abs(f(1) - 5) == 0").verdict == "failed"
+    assert judge(code, "assert abs(f(1) - 5) == 0", in_one_namespace=True).verdict == "passed"
+
+
+def test_in_one_namespace_the_tests_must_parse_after_the_candidate(judge):
+    code = "from __future__ import annotations\ndef f(x):\n    return 1"
+    assert judge(code, "assert f(1) == 1", in_one_namespace=True).verdict == "passed"
+    assert judge("x = 1", "from __future__ import annotations", in_one_namespace=True).verdict == "syntax"
+
+
+def test_the_module_is_not_main_and_has_no_environment_and_no_input(judge):
+    code = (
+        "import os, sys\nmain = __name__ == '__main__'\ndef f():\n    return main, dict(os.environ), sys.stdin.read()"
+    )
+    assert judge(code, "assert f() == (False, {}, '')").verdict == "passed"
+    assert judge("import os\ndef f():\n    return os.listdir('.')", "assert f() == []").verdict == "passed"
+
+
+def test_what_a_test_cannot_pass_on_is_no_fault_of_the_candidates(judge):
+    assert judge(INCREMENT, "class A: pass\nassert f(A())").verdict == "sandbox"
+
+
+def test_files_can_be_written_in_the_working_folder(judge):
+    code = "def f():\n    open('a', 'w').write('b')\n    return open('a').read()"
+    assert judge(code, "assert f() == 'b'").verdict == "passed"
+
+
+def test_the_order_of_a_set_of_texts_is_the_same_in_every_process(judge):
+    code = "def f():\n    return list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'})"
+    order = {judge(code, "raise ValueError(f())").explanation for _ in range(3)}
+    assert len(order) == 1
