@@ -1,0 +1,174 @@
+"""`della-bench judge alpaca_eval`: win rates against a baseline, by the annotators of the alpaca_eval package."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from della_bench.cli.judge import options
+
+if TYPE_CHECKING:
+    from della_bench.judging.client import Tally
+    from della_bench.judging.cost import Price
+    from della_bench.judging.gsm8k.estimate import Estimate
+    from della_bench.results.schema import Score
+
+__all__ = ["alpaca_eval"]
+
+
+class Metric(str, Enum):
+    """Which number of alpaca_eval is the score."""
+
+    win_rate = "win_rate"
+    length_controlled_winrate = "length_controlled_winrate"
+
+
+def alpaca_eval(
+    samples: options.SamplesArgument,
+    annotator: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="One that alpaca_eval ships (weighted_alpaca_eval_gpt4_turbo is AlpacaEval 2), or a folder or file of "
+            "its format.",
+        ),
+    ] = "alpaca_eval_gpt4",
+    out: options.OutOption = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Another baseline: rows of instruction, output, generator."),
+    ] = None,
+    metric: Annotated[
+        Metric | None, typer.Option(help="Default: what AlpacaEval takes with the annotator.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What the leaderboard calls the model.")] = None,
+    wanted_filter: Annotated[
+        str | None, typer.Option("--filter", metavar="NAME", help="Which filter's rows, where their answers differ.")
+    ] = None,
+    limit: options.LimitOption = None,
+    retry_unscored: options.RetryUnscoredOption = False,
+    base_url: options.BaseUrlOption = None,
+    azure: options.AzureOption = False,
+    model: options.ModelOption = None,
+    concurrency: options.ConcurrencyOption = 32,
+    requests_per_minute: options.RequestsOption = None,
+    tokens_per_minute: options.TokensOption = None,
+    cache: options.CacheOption = None,
+    batch: options.BatchOption = False,
+    max_cost: options.MaxCostOption = None,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IN,OUT",
+            help="Dollars per million tokens, of a model whose price is not known.",
+            rich_help_panel="Money",
+        ),
+    ] = None,
+    dry_run: options.DryRunOption = False,
+) -> None:
+    """Compare answers with a baseline's, instruction by instruction.
+
+    SAMPLES: samples_*.jsonl of lm-eval's task alpaca_eval, or a file in alpaca_eval's own format (instruction, output,
+    generator).
+    """
+    from della_bench.cli.console import show_warnings
+
+    show_warnings()
+    asking = options.make_asking(
+        base_url=base_url,
+        azure=azure,
+        model=model,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_cost=max_cost,
+        cache=cache,
+        retry_unscored=retry_unscored,
+        batch=batch,
+    )
+    choices = {
+        "reference": reference,
+        "metric": None if metric is None else metric.value,
+        "name": name,
+        "wanted_filter": wanted_filter,
+        "limit": limit,
+    }
+    if dry_run:
+        from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
+
+        _show_estimate(estimate_alpaca_eval(samples, annotator, asking=asking, price=_price(price), **choices))
+        return
+    from della_bench.judging.alpaca.judge import judge_alpaca_eval
+
+    last: list[Tally] = []
+    with options.progress_bar("alpaca_eval") as show:
+
+        def progress(done: int, total: int, tally: Tally) -> None:
+            last[:] = [tally]
+            if show is not None:
+                show(done, total, tally)
+
+        score = judge_alpaca_eval(
+            samples, out, annotator, asking=asking, price=_price(price), progress=progress, **choices
+        )
+    _show_score(score, out or samples.parent, last[0] if last else None)
+
+
+def _price(text: str | None) -> Price | None:
+    if text is None:
+        return None
+    from decimal import Decimal, InvalidOperation
+
+    from della_bench.judging.cost import Price
+
+    try:
+        prompt, completion = map(Decimal, text.split(","))
+    except (ValueError, InvalidOperation):
+        prompt = completion = Decimal(-1)
+    if not (prompt.is_finite() and completion.is_finite() and min(prompt, completion) >= 0):
+        raise typer.BadParameter(f"{text!r}: two amounts of dollars, such as 2.5,10", param_hint="--price")
+    return Price(prompt, completion)
+
+
+def _show_estimate(estimate: Estimate) -> None:
+    typer.echo(f"annotator {estimate.judge} ({estimate.model})")
+    typer.echo(f"answers   {estimate.answers}")
+    typer.echo(f"requests  {estimate.requests} ({estimate.known} more are known already)")
+    typer.echo(f"tokens    about {estimate.prompt_tokens} in, {estimate.completion_tokens} out")
+    cost, worst = options.dollars(estimate.cost), options.dollars(estimate.worst_cost)
+    typer.echo(f"cost      about {cost}; at most {worst} if every reply can be read")
+
+
+def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
+    from della_bench.results.schema import score_path
+
+    detail, scorer, interval = score["detail"], score["scorer"], score["interval"]
+    value = "unknown" if score["value"] is None else f"{score['value']:.2f} %"
+    if interval is not None:
+        value += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
+    typer.echo(f"{detail['generator']}: {score['metric'].replace('_', ' ')} {value} against {detail['baseline']}")
+    typer.echo(f"by {scorer['name']} ({scorer['model'] or 'nobody was asked'}), alpaca_eval {scorer['version']}")
+    row = detail["alpaca_eval"]
+    if score["value"] is not None and score["metric"] != "win_rate":
+        typer.echo(f"plain win rate {row['win_rate']:.2f} %, standard error {row['standard_error']:.2f}")
+    counts = f"n {detail['n_total']} of {detail['n_expected']}"
+    if detail["n_expected"] != detail["instructions"]:
+        counts += f" (AlpacaEval has {detail['instructions']})"
+    if score["value"] is not None:
+        counts += f": {row['n_wins']} won, {row['n_wins_base']} lost, {row['n_draws']} draws"
+    if score["unscored"]:
+        low, high = detail["win_rate_bounds"]
+        counts += f"; {score['unscored']} unscored ({detail['missing']} without an answer): "
+        counts += f"win rate {low:.2f} to {high:.2f} % with them counted lost or won"
+    typer.echo(counts)
+    tokens = f"{detail['prompt_tokens']} tokens in and {detail['completion_tokens']} out"
+    typer.echo(f"{detail['replies']} replies, {tokens}, {options.dollars(detail['cost'])} in all")
+    if tally is not None:
+        line = f"this run: {tally.requests} requests, {options.dollars(tally.cost)}"
+        if tally.lost:
+            line += f", and up to {options.dollars(tally.lost)} for answers that got lost"
+        typer.echo(line)
+    typer.echo(score_path(out, score["benchmark"], scorer["name"]))

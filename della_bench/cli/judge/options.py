@@ -1,0 +1,174 @@
+"""What the judges' commands share: options for asking a model, a progress bar, and how an estimate is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from della_bench.judging.asking import Asking
+    from della_bench.judging.client import Tally
+
+__all__ = [
+    "AzureOption",
+    "BaseUrlOption",
+    "BatchOption",
+    "CacheOption",
+    "ConcurrencyOption",
+    "DryRunOption",
+    "LimitOption",
+    "MaxCostOption",
+    "ModelOption",
+    "OutOption",
+    "RequestsOption",
+    "ResumeOption",
+    "RetryUnscoredOption",
+    "SamplesArgument",
+    "TokensOption",
+    "dollars",
+    "make_asking",
+    "progress_bar",
+]
+
+_ASKING = "Asking the model"
+_MONEY = "Money"
+
+SamplesArgument = Annotated[
+    Path, typer.Argument(metavar="SAMPLES", help="samples_*.jsonl of lm-eval, or another file the judge can read.")
+]
+OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write below this folder, not the samples'.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only so many answers, the first ones.")]
+RetryUnscoredOption = Annotated[
+    bool, typer.Option("--retry-unscored", help="Ask again where an earlier run found no verdict.")
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume/--no-resume", help="Keep what an earlier run settled, or settle it anew out of the cache."),
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1.",
+                 rich_help_panel=_ASKING),
+]  # fmt: skip
+AzureOption = Annotated[
+    bool,
+    typer.Option("--azure", help="Ask the Azure endpoint that AZURE_OPENAI_ENDPOINT names.", rich_help_panel=_ASKING),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Ask for this model; on Azure, this deployment.", rich_help_panel=_ASKING),
+]
+ConcurrencyOption = Annotated[
+    int, typer.Option(min=1, max=1024, help="Most requests under way at once.", rich_help_panel=_ASKING)
+]
+RequestsOption = Annotated[
+    float | None,
+    typer.Option("--requests-per-minute", min=0.01, help="Most requests a minute.", rich_help_panel=_ASKING),
+]
+TokensOption = Annotated[
+    float | None,
+    typer.Option(
+        "--tokens-per-minute",
+        min=1,
+        help="Most tokens a minute; an answer counts at its bound.",
+        rich_help_panel=_ASKING,
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where answers are kept (default: the user's cache folder).",
+                 rich_help_panel=_ASKING),
+]  # fmt: skip
+BatchOption = Annotated[
+    bool, typer.Option("--batch", help="By the batch interface: half the price, within a day.", rich_help_panel=_MONEY)
+]
+MaxCostOption = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0, metavar="DOLLARS", help="Most that this run may spend.", rich_help_panel=_MONEY),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print requests, tokens and cost; ask nobody.", rich_help_panel=_MONEY)
+]
+
+
+def make_asking(
+    *,
+    base_url: str | None,
+    azure: bool,
+    model: str | None,
+    concurrency: int,
+    requests_per_minute: float | None,
+    tokens_per_minute: float | None,
+    max_cost: float | None,
+    cache: Path | None,
+    retry_unscored: bool = False,
+    batch: bool = False,
+    resume: bool = True,
+) -> Asking:
+    """Return what the options say. Raises JudgeError where they contradict each other."""
+    from decimal import Decimal
+
+    from della_bench.judging.asking import Asking
+    from della_bench.judging.limiter import Limits
+    from della_bench.judging.server import Server
+
+    return Asking(
+        server=Server(base_url, azure),
+        model=model,
+        limits=Limits(concurrency, requests_per_minute, tokens_per_minute),
+        max_cost=None if max_cost is None else Decimal(str(max_cost)),
+        cache=cache,
+        retry_unscored=retry_unscored,
+        batch=batch,
+        resume=resume,
+    )
+
+
+def dollars(value: Any) -> str:
+    """Return an amount for people; small ones with the digits they need."""
+    if value is None:
+        return "unknown"
+    return f"${value:.2f}" if value >= 1 or not value else f"${value:.4f}"
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int, Tally], None] | None]:
+    """Yield a function that shows what is done, how fast, at what cost and how long it will take; None where nobody
+    watches.
+    """
+    import sys
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[cost]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None, rate="", cost="")
+
+        def show(done: int, total: int, tally: Tally) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                completed=done,
+                total=total,
+                rate=f"{speed:.1f}/s" if speed else "",
+                cost=dollars(tally.cost),
+            )
+
+        yield show

@@ -1,0 +1,1 @@
+"""Judges: models, or rules, that say how good an answer is; asked once, cached, priced."""

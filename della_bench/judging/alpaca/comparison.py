@@ -1,0 +1,119 @@
+"""What is to be judged by AlpacaEval: read and checked before anything is asked or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from della_bench.errors import DataError
+from della_bench.jsonfiles import USERS_FILE, write_json
+from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, WIN_RATE, Annotator, load_annotator, write_annotator
+from della_bench.judging.alpaca.outputs import Answers, read_answers
+from della_bench.judging.alpaca.process import Ask, Job, Judged, run_alpaca_eval
+from della_bench.judging.alpaca.reference import Reference, load_reference, published_annotations, read_reference
+from della_bench.judging.alpaca.score import BENCHMARK
+from della_bench.judging.asking import Asking
+
+__all__ = ["Comparison", "compare", "prepare"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is to be judged: the answers in `path`, held against the first `n` rows of `reference`, by `annotator`.
+
+    `gamed` is the file that a length-controlled win rate is fitted with, None for a plain one.
+    """
+
+    path: Path
+    out: Path
+    annotator: Annotator
+    metric: str
+    reference: Reference
+    answers: Answers
+    n: int
+    gamed: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """Where alpaca_eval's own files go: its leaderboard, annotations and inputs."""
+        return self.out / "scores" / f"{BENCHMARK}.{self.annotator.name}"
+
+    @property
+    def missing(self) -> list[int]:
+        """Positions of the baseline's rows that have no answer."""
+        have = {answer.position for answer in self.answers.rows}
+        return [position for position in range(self.n) if position not in have]
+
+
+def prepare(
+    path: Path,
+    out: Path | None = None,
+    annotator: str = "alpaca_eval_gpt4",
+    *,
+    asking: Asking | None = None,
+    reference: Path | None = None,
+    metric: str | None = None,
+    name: str | None = None,
+    wanted_filter: str | None = None,
+    limit: int | None = None,
+) -> Comparison:
+    """Return what `judge_alpaca_eval` would judge; all inputs are read and checked, and nothing is asked or written.
+
+    reference: a file in the place of the annotator's baseline. metric: win_rate or length_controlled_winrate, by
+    default the annotator's. name: of the model, by default what the file says, or its folder. wanted_filter: lm-eval's.
+    limit: the baseline's first so many instructions. Raises as `judge_alpaca_eval` does.
+    """
+    asking = Asking() if asking is None else asking
+    judge = load_annotator(annotator, model=asking.model, same=asking.server.azure)
+    metric = metric or judge.metric
+    if metric not in (WIN_RATE, LENGTH_CONTROLLED):
+        raise DataError(f"no metric {metric!r}: {WIN_RATE} or {LENGTH_CONTROLLED}", exit_code=USERS_FILE)
+    baseline = load_reference(judge.baseline) if reference is None else read_reference(reference)
+    if limit is not None and limit < 1:
+        raise DataError(f"--limit is {limit}, and at least one comparison is judged", exit_code=USERS_FILE)
+    n = min(limit or len(baseline.rows), len(baseline.rows))
+    answers = read_answers(path, baseline, name=name, filter_name=wanted_filter)
+    kept = tuple(answer for answer in answers.rows if answer.position < n)
+    if not kept:
+        raise DataError(f"{path}: no answer to any of the first {n} instructions", exit_code=USERS_FILE)
+    found = Comparison(
+        path=path,
+        out=path.parent if out is None else out,
+        annotator=judge,
+        metric=metric,
+        reference=baseline,
+        answers=Answers(answers.generator, answers.filter, kept),
+        n=n,
+        gamed=published_annotations() if metric == LENGTH_CONTROLLED else None,
+    )
+    if found.missing and metric == LENGTH_CONTROLLED:
+        rows = ", ".join(str(each + 1) for each in found.missing[:5]) + (", ..." if len(found.missing) > 5 else "")
+        raise DataError(
+            f"{path}: {len(found.missing)} of {n} instructions have no answer (rows {rows} of the baseline), and a "
+            "length-controlled win rate matches rows by position: answer all, or take --metric win_rate or --limit",
+            exit_code=USERS_FILE,
+        )
+    return found
+
+
+def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, attempts: int) -> Judged:
+    """Run alpaca_eval on the comparisons that have an answer, with its files in `folder`."""
+    folder = folder.resolve()
+    rows = [comparison.reference.rows[answer.position] for answer in comparison.answers.rows]
+    generator = comparison.answers.generator
+    outputs = [
+        {**row, "output": answer.output, "generator": generator}
+        for row, answer in zip(rows, comparison.answers.rows, strict=True)
+    ]
+    write_json(folder / "model_outputs.json", outputs)
+    job = Job(
+        annotator=str(write_annotator(comparison.annotator, folder / "annotator")),
+        name=generator,
+        model_outputs=outputs,
+        reference=list(rows),
+        out=str(folder),
+        metric=metric,
+        gamed=None if comparison.gamed is None else str(comparison.gamed.resolve()),
+        attempts=attempts,
+    )
+    return run_alpaca_eval(job, ask, folder / "alpaca_eval.log")

@@ -1,0 +1,138 @@
+"""Judging a model's answers by AlpacaEval: from a file of answers to a score, with alpaca_eval in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from della_bench.errors import JudgeError
+from della_bench.jsonfiles import write_whole
+from della_bench.judging.alpaca.asker import Asker, Progress
+from della_bench.judging.alpaca.comparison import Comparison, compare, prepare
+from della_bench.judging.alpaca.models import price_of, warning_of_end
+from della_bench.judging.alpaca.process import Judged
+from della_bench.judging.alpaca.score import BENCHMARK, make_items, make_score
+from della_bench.judging.asking import Asking
+from della_bench.judging.cost import Price
+from della_bench.judging.reply import Reply
+from della_bench.results.schema import Item, Score, Scorer, items_path, score_path, write_score
+from della_bench.run.lock import folder_lock
+
+__all__ = ["ATTEMPTS", "judge_alpaca_eval"]
+
+_log = logging.getLogger("della_bench.judging")
+
+ATTEMPTS = 3  # how often a comparison is asked for whose reply cannot be read
+_ENDLESS = 1_000_000  # the asker says when it is enough
+
+
+def judge_alpaca_eval(
+    samples: Path,
+    out: Path | None = None,
+    annotator: str = "alpaca_eval_gpt4",
+    *,
+    asking: Asking | None = None,
+    price: Price | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> Score:
+    """Judge the answers in `samples`, write the score and what it was made from below `out`, and return the score.
+
+    samples: lm-eval's log of the task alpaca_eval, or a file in alpaca_eval's own format. out: a folder, the samples'
+    own by default. annotator: a name that alpaca_eval ships, or a path. asking: how it is asked, by default OpenAI with
+    the key in the environment. price: of the model, by default what is known of it. `choices` are those of `prepare`:
+    `reference`, `metric`, `name`, `wanted_filter`, `limit`.
+
+    A comparison without an answer, a refused one, and one whose reply cannot be read in ATTEMPTS tries are unscored.
+    Run again after any end, it goes on where it was, and what was paid for comes from the cache.
+
+    Raises JudgeError where alpaca_eval is not installed or fails, for a faulty annotator, and (StopRun, OutOfBudget)
+    where the server or the budget lets no request through; DataError for faulty answers or baselines.
+    """
+    asking = Asking() if asking is None else asking
+    comparison = prepare(samples, out, annotator, asking=asking, **choices)
+    if warning := warning_of_end(comparison.annotator.model, date.today()):
+        _log.warning("%s", warning)
+    if comparison.missing:
+        _log.warning(
+            "%s: %d of %d instructions have no answer and count as unscored",
+            samples,
+            len(comparison.missing),
+            comparison.n,
+        )
+    price = price_of(comparison.annotator.model, price)
+    if price is None and asking.max_cost is not None:
+        message = (
+            f"--max-cost: the price of {comparison.annotator.model} is not known here: give it with --price IN,OUT"
+        )
+        raise JudgeError(message, exit_code=2)
+    with (
+        _only_one(comparison.folder),
+        Asker(asking, price, comparison.folder, ATTEMPTS, progress) as asker,
+    ):
+        tries = _ENDLESS if asking.retry_unscored else ATTEMPTS
+        judged = compare(comparison, comparison.folder, asker, metric=comparison.metric, attempts=tries)
+        items = make_items(comparison.answers, judged, comparison.reference, comparison.n)
+        score = _score(comparison, judged, items, list(asker.replies.values()), price)
+        _write(comparison, items, score)
+    return score
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the annotator's folder, so that no two processes write the same files; raises JudgeError.
+
+    What cannot be written below it is one too.
+    """
+    with folder_lock(folder, wait=False) as held:
+        if not held:
+            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another --out")
+        try:
+            yield
+        except OSError as error:
+            raise JudgeError(
+                f"{error.filename or folder}: cannot be written ({error.strerror or error}); what was answered is kept "
+                "in the cache: mend this and run the same command again"
+            ) from error
+
+
+def _write(comparison: Comparison, items: Sequence[Item], score: Score) -> None:
+    """Write items and score; the old score goes first, so that no score ever stands beside another's items."""
+    name = comparison.annotator.name
+    score_path(comparison.out, BENCHMARK, name).unlink(missing_ok=True)
+    rows = (json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n" for item in items)
+    write_whole(items_path(comparison.out, BENCHMARK, name), "".join(rows))
+    write_score(comparison.out, score)
+
+
+def _score(
+    comparison: Comparison, judged: Judged, items: list[Item], replies: Sequence[Reply], price: Price | None
+) -> Score:
+    models = sorted({reply.model for reply in replies if reply.model})
+    prompt, completion = sum(r.prompt_tokens for r in replies), sum(r.completion_tokens for r in replies)
+    costs = [price.of(r.prompt_tokens, r.completion_tokens, r.price_share) for r in replies] if price else []
+    scorer = Scorer(
+        name=comparison.annotator.name,
+        version=version("alpaca_eval"),
+        model=", ".join(models) or None,
+    )
+    detail = {
+        "samples": comparison.path.name,
+        "filter": comparison.answers.filter or None,
+        "generator": comparison.answers.generator,
+        "baseline": comparison.reference.generator,
+        "reference": comparison.reference.name,
+        "instructions": len(comparison.reference.rows),
+        "model_asked": comparison.annotator.model,
+        "replies": len(replies),
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "cost": float(sum(costs)) if price else None,
+    }
+    return make_score(comparison.annotator, comparison.metric, items, judged, scorer, detail)

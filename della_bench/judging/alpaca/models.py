@@ -1,0 +1,60 @@
+"""What is known of the models that alpaca_eval's annotators ask: OpenAI's prices, and when each was announced to end.
+
+An annotator's configuration has neither. A model that is not here has no price until one is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from della_bench.judging.cost import Price
+
+__all__ = ["Known", "known", "price_of", "warning_of_end"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model's price, and the day from which OpenAI no longer serves it (None where none was announced)."""
+
+    price: Price
+    ends: date | None = None
+
+
+def _known(prompt: str, completion: str, ends: str | None = None) -> Known:
+    return Known(Price(Decimal(prompt), Decimal(completion)), None if ends is None else date.fromisoformat(ends))
+
+
+_MODELS = {
+    "gpt-4": _known("30", "60", "2026-10-23"),
+    "gpt-4-0613": _known("30", "60", "2026-10-23"),
+    "gpt-4-0314": _known("30", "60", "2026-03-26"),
+    "gpt-4-1106-preview": _known("10", "30", "2026-03-26"),
+    "gpt-4-turbo": _known("10", "30"),
+    "gpt-4o-mini-2024-07-18": _known("0.15", "0.60"),
+    "gpt-4.1-2025-04-14": _known("2", "8", "2027-01-14"),
+    "gpt-4.1": _known("2", "8", "2027-01-14"),
+}
+
+
+def known(model: str) -> Known | None:
+    """Return what is known of `model`, None for nothing."""
+    return _MODELS.get(model)
+
+
+def price_of(model: str, given: Price | None = None) -> Price | None:
+    """Return the price that was given, or else the known one of `model`; None where there is neither."""
+    facts = known(model)
+    return given if given is not None or facts is None else facts.price
+
+
+def warning_of_end(model: str, today: date) -> str | None:
+    """Return a warning where `model` was announced to have ended by `today`, else None."""
+    found = known(model)
+    if found is None or found.ends is None or today < found.ends:
+        return None
+    return (
+        f"OpenAI announced that it would end {model} on {found.ends.isoformat()}: published win rates cannot be made "
+        "anew there; --model asks another model, whose numbers are another judge's"
+    )

@@ -1,0 +1,276 @@
+"""The batch interface of OpenAI and Azure: many requests in one file, answered within a day, at a share of the price.
+
+A batch is written down before it is made, under a tag that travels with it, and its id as soon as it is known: a run
+that is killed at any moment finds its batch again, by the id or by the tag, and pays for none twice. Results are told
+apart by `custom_id` alone; they come in any order, and some may be missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from della_bench.errors import DataError, JudgeError
+from della_bench.jsonfiles import read_json, write_json
+from della_bench.judging.client import Client
+from della_bench.judging.cost import Hold
+from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
+
+__all__ = ["Batches"]
+
+_MOST_REQUESTS, _MOST_BYTES = 50_000, 100_000_000  # the interface takes 200 MB
+_ID_DIGITS = 40  # of a key: as many as tell all requests apart
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+_PATIENCE = 3600.0  # seconds that a single call is tried again for; a batch may take a day
+_LONGEST_WAIT = 60.0
+_MOST_LISTED = 1000  # recent batches that are looked through for one of ours
+
+_T = TypeVar("_T")
+Wanted = tuple[str, dict[str, Any]]  # (name of the answer, request)
+
+
+class Batches:
+    """The batches of one judging; `path` is where they are written down.
+
+    share: of the full price that they cost. poll: seconds between two looks. `unanswered` has, by the answer's name,
+    what the batches so far could not answer.
+    """
+
+    def __init__(self, client: Client, path: Path, *, share: float, poll: float = 30.0) -> None:
+        self.unanswered: dict[str, Unanswered] = {}
+        self._client, self._path, self._share, self._poll = client, path, share, poll
+        self._endpoint: Any = "/chat/completions" if client.server.azure else "/v1/chat/completions"
+        self._log: list[dict[str, Any]] = self._read()
+        self._holds: dict[str, Hold] = {}
+        self._requests: dict[str, dict[str, Any]] = {}
+
+    async def answer(self, wanted: Sequence[Wanted]) -> bool:
+        """Have `wanted` answered into the cache, batches of earlier runs first; returns whether anything was asked.
+
+        Raises StopRun where a batch failed as a whole, and OutOfBudget where not all of them can be paid for: those
+        that can are answered before that.
+        """
+        open_batches = [batch for batch in self._log if not batch["done"]]
+        for batch in open_batches:
+            await self._adopt(batch)
+        await self._finish([batch for batch in open_batches if not batch["done"]])
+        self._requests.update(wanted)
+        left = [each for each in wanted if not self._is_known(each[0]) and not self._is_refused(each[0])]
+        affordable, too_much = await self._affordable(left)
+        made = [await self._make(chunk) for chunk in _chunks(affordable, self._endpoint)]
+        await self._finish(made)
+        if too_much is not None:
+            raise too_much
+        return bool(open_batches or made)
+
+    def _is_known(self, key: str) -> bool:
+        return self._client.cached(key)
+
+    def _is_refused(self, key: str) -> bool:
+        known = self.unanswered.get(key)
+        return known is not None and known.reason == "refused"
+
+    async def _affordable(self, wanted: Sequence[Wanted]) -> tuple[list[Wanted], OutOfBudget | None]:
+        """Set money aside for as many of `wanted` as it suffices for, in order."""
+        budget = self._client.budget
+        for position, (key, request) in enumerate(wanted):
+            worst, left = budget.worst_case(request, self._share), budget.left()
+            if left is not None and worst > left:
+                message = (
+                    f"--max-cost {budget.limit}: it suffices for {position} of {len(wanted)} requests; what is judged "
+                    "is kept, and the same command with a higher limit goes on there"
+                )
+                return list(wanted[:position]), OutOfBudget(message)
+            self._holds[key] = await budget.hold(request, self._share)
+        return list(wanted), None
+
+    async def _make(self, chunk: Sequence[Wanted]) -> dict[str, Any]:
+        """Upload the requests and make their batch; both its tag and its id are on the disk before anything follows."""
+        batch = {
+            "tag": uuid.uuid4().hex,
+            "id": None,
+            "server": self._client.server.shown,
+            "keys": [key for key, _ in chunk],
+            "share": self._share,
+            "made": time.time(),
+            "done": False,
+        }
+        self._log.append(batch)
+        self._write()
+        text = "".join(_line(key, request, self._endpoint) for key, request in chunk)
+        files = self._client.openai.files
+        file = await self._call(lambda: files.create(file=("requests.jsonl", text.encode()), purpose="batch"))
+        while batch["id"] is None:
+            found = await self._by_tag(str(batch["tag"])) if batch.get("tried") else None
+            batch["tried"] = True
+            batch["id"] = found or await self._create(file.id, str(batch["tag"]))
+        self._write()
+        return batch
+
+    async def _create(self, file_id: str, tag: str) -> str | None:
+        """Make the batch; None where the connection broke, so that it may or may not be there."""
+        import openai
+
+        try:
+            made = await self._client.openai.batches.create(
+                input_file_id=file_id,
+                endpoint=self._endpoint,
+                completion_window="24h",
+                metadata={"della_bench": tag},
+            )
+        except openai.APIError as error:
+            fault = fault_of(error, self._client.server, {})
+            if not isinstance(fault, Retry):
+                raise StopRun(str(fault)) from error
+            await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
+            return None
+        return made.id
+
+    async def _adopt(self, batch: dict[str, Any]) -> None:
+        """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
+        if batch["server"] != self._client.server.shown:
+            batch["done"] = True  # its answers would be another server's
+        elif batch["id"] is None:
+            batch["id"] = await self._by_tag(batch["tag"])
+            batch["done"] = batch["id"] is None
+        self._write()
+
+    async def _by_tag(self, tag: str) -> str | None:
+        after: str | None = None
+        for _ in range(_MOST_LISTED // 100):
+            page = await self._call(partial(self._list, after))
+            for batch in page.data:
+                if (batch.metadata or {}).get("della_bench") == tag:
+                    return str(batch.id)
+            if not page.data or not page.has_more:
+                return None
+            after = page.data[-1].id
+        return None
+
+    def _list(self, after: str | None) -> Awaitable[Any]:
+        batches = self._client.openai.batches
+        return batches.list(limit=100) if after is None else batches.list(limit=100, after=after)
+
+    async def _finish(self, batches: Sequence[dict[str, Any]]) -> None:
+        """Wait until all have ended, and take their results as they come."""
+        faults = [fault for fault in await asyncio.gather(*map(self._wait_for, batches)) if fault]
+        if faults:
+            raise StopRun("\n".join(faults))
+
+    async def _wait_for(self, batch: dict[str, Any]) -> str | None:
+        client = self._client.openai
+        while True:
+            state = await self._call(lambda: client.batches.retrieve(batch["id"]))
+            if state.status in _ENDED:
+                break
+            await asyncio.sleep(self._poll)
+        for file_id in (state.output_file_id, state.error_file_id):
+            if file_id is not None:
+                content = await self._call(partial(client.files.content, file_id))
+                self._take(batch, content.text)
+        for key in batch["keys"]:
+            if (hold := self._holds.pop(key, None)) is not None:
+                hold.release()  # no answer, no charge
+            if not self._is_known(key):
+                self.unanswered.setdefault(key, Unanswered("failed", f"batch {batch['id']} {state.status} without it"))
+        batch["done"], batch["status"] = True, state.status
+        self._write()
+        return _fault(batch["id"], state)
+
+    def _take(self, batch: dict[str, Any], text: str) -> None:
+        """Put a result file's answers into the cache, and note its errors."""
+        keys = {key[:_ID_DIGITS]: key for key in batch["keys"]}
+        for line in text.split("\n"):
+            try:
+                row = json.loads(line) if line.strip() else None
+            except ValueError:
+                continue  # a file cut short: its requests count as unanswered
+            key = keys.get(str(row.get("custom_id"))) if isinstance(row, dict) else None
+            if key is None or row is None:
+                continue
+            response = row.get("response") or {}
+            body = response.get("body")
+            if response.get("status_code") == 200 and isinstance(body, dict) and body.get("choices"):
+                reply = Reply(key, body, latency=0.0, at=time.time(), price_share=batch["share"])
+                self._client.keep(self._requests.get(key, {}), reply, self._holds.pop(key, None))
+                self.unanswered.pop(key, None)
+            else:
+                self.unanswered[key] = _unanswered(row)
+
+    async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Make one call of the interface, again where a fault may pass."""
+        import openai
+
+        began = time.monotonic()
+        while True:
+            try:
+                return await call()
+            except openai.APIError as error:
+                fault = fault_of(error, self._client.server, {})
+                if not isinstance(fault, Retry):
+                    raise StopRun(str(fault)) from error
+                if time.monotonic() - began > _PATIENCE or (fault.unreachable and not self._log[-1]["id"]):
+                    raise StopRun(f"{self._client.server.shown}: {fault.reason}") from error
+                await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self._path.is_file():
+            return []
+        try:
+            value = read_json(self._path)
+        except DataError as error:
+            raise JudgeError(f"{error}: it names batches that may be paid for; mend it or move it away") from error
+        if not isinstance(value, list):
+            raise JudgeError(f"{self._path}: expected a list of batches; mend it or move it away", exit_code=2)
+        return value
+
+    def _write(self) -> None:
+        try:
+            write_json(self._path, self._log)
+        except OSError as error:
+            raise JudgeError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+
+
+def _line(key: str, request: dict[str, Any], endpoint: str) -> str:
+    row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": request}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _chunks(wanted: Sequence[Wanted], endpoint: str) -> Iterator[list[Wanted]]:
+    """Cut into as few batches as the interface allows."""
+    chunk: list[Wanted] = []
+    size = 0
+    for key, request in wanted:
+        length = len(_line(key, request, endpoint).encode())
+        if chunk and (len(chunk) == _MOST_REQUESTS or size + length > _MOST_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append((key, request))
+        size += length
+    if chunk:
+        yield chunk
+
+
+def _unanswered(row: dict[str, Any]) -> Unanswered:
+    body = (row.get("response") or {}).get("body")
+    error = row.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
+    words = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
+    policy = any(sign in words.lower() for sign in ("content_policy", "content_filter", "policy"))
+    return Unanswered("refused" if policy else "failed", words[:300])
+
+
+def _fault(batch_id: str, state: Any) -> str | None:
+    """Return why a batch ended the run, None where it did not."""
+    if state.status == "failed":
+        errors = state.errors.data if state.errors is not None and state.errors.data else []
+        return f"batch {batch_id} failed: " + ("; ".join(str(each.message) for each in errors) or "no reason given")
+    if state.status == "cancelled":
+        return f"batch {batch_id} was cancelled; what it had answered is kept: run the same command to have the rest"
+    return None

@@ -1,0 +1,114 @@
+"""Every answer that was paid for, kept: one SQLite file that all runs share.
+
+An answer's name is the SHA-256 of everything it depends on: the server, the whole request, and the numbers that tell
+apart requests that are alike (votes, and further tries after an answer that could not be read). Only completions are
+kept, never errors. Each is committed before it is used, so that a killed process loses none that it has used; a power
+cut can take the last ones with it (SQLite's WAL with synchronous=NORMAL).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from della_bench.errors import JudgeError
+from della_bench.judging.reply import Reply
+
+__all__ = ["CACHE_VARIABLE", "Cache", "default_cache_path", "request_key"]
+
+CACHE_VARIABLE = "DELLA_BENCH_CACHE"
+_VERSION = 1
+_BUSY_SECONDS = 60  # how long another process may hold the file
+
+
+def default_cache_path() -> Path:
+    """Return where answers are kept: below the folder that DELLA_BENCH_CACHE names, else in the user's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser() / "judge.sqlite"
+    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(users).expanduser() / "della_bench" / "judge.sqlite"
+
+
+def request_key(server: str, request: Mapping[str, Any], vote: int = 0, attempt: int = 0) -> str:
+    """Return the name of the answer to `request`: 64 hexadecimal digits."""
+    whole = {"server": server, "request": request, "vote": vote, "attempt": attempt}
+    text = json.dumps(whole, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+class Cache:
+    """The file of answers; a context manager. Several processes may use it at once, and one thread of each."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it. Raises JudgeError where it is none of ours, or of a newer version."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise JudgeError(f"{path}: the cache of judgements cannot be opened: {error}") from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise JudgeError(
+                f"{path}: not a cache of judgements ({error}); move it away, or name another folder in "
+                f"{CACHE_VARIABLE}",
+                exit_code=2,
+            ) from error
+        except JudgeError:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found > _VERSION:
+            raise JudgeError(
+                f"{self.path}: this cache of judgements has version {found}, and this release knows {_VERSION}: "
+                f"upgrade della-bench, or name another folder in {CACHE_VARIABLE}",
+                exit_code=2,
+            )
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, body TEXT NOT NULL, latency REAL NOT NULL, "
+            "at REAL NOT NULL, price_share REAL NOT NULL) WITHOUT ROWID"
+        )
+        self._db.execute(f"PRAGMA user_version={_VERSION}")
+
+    def get(self, key: str) -> Reply | None:
+        """Return the answer of that name, None where there is none."""
+        try:
+            row = self._db.execute("SELECT body, latency, at, price_share FROM replies WHERE key=?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise JudgeError(f"{self.path}: the cache of judgements cannot be read: {error}") from error
+        if row is None:
+            return None
+        return Reply(key, json.loads(row[0]), latency=row[1], at=row[2], price_share=row[3], cached=True)
+
+    def put(self, reply: Reply) -> None:
+        """Keep an answer. Raises JudgeError where the disk takes no more."""
+        row = (reply.key, json.dumps(reply.body), reply.latency, reply.at, reply.price_share)
+        try:
+            self._db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise JudgeError(
+                f"{self.path}: an answer cannot be kept ({error}), so no more are asked for; what was kept is safe: "
+                f"make room (or name another folder in {CACHE_VARIABLE}) and run the same command again"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> Cache:  # noqa: D105
+        return self
+
+    def __exit__(self, *_: object) -> None:  # noqa: D105
+        self.close()

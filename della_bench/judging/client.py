@@ -1,0 +1,253 @@
+"""Asking a model: each request once, its answer kept, its cost held against a budget, its failures retried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from della_bench.errors import JudgeError
+from della_bench.judging.cache import Cache, request_key
+from della_bench.judging.cost import Budget, Hold, completion_bound, typical_prompt_tokens
+from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.limiter import Limiter, Limits
+from della_bench.judging.reply import Reply, StopRun, Unanswered
+from della_bench.judging.server import Server
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+__all__ = ["Client", "Limits", "Patience", "Tally"]
+
+_log = logging.getLogger("della_bench.judging")
+_FAILURES_THAT_STOP = 20  # requests in a row that all failed for good
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a failing request is tried again: at most so many tries (refusals for want of capacity do not count),
+    and no new one after so many seconds. Waits double from `first` to `longest` seconds, with jitter.
+    """
+
+    tries: int = 8
+    seconds: float = 900.0
+    first: float = 0.5
+    longest: float = 30.0
+    unreachable_tries: int = 3  # while nothing has been answered yet: probably the wrong address
+    timeout: float = 300.0  # of one request
+
+
+@dataclass
+class Tally:
+    """What this run has done so far: requests sent, answers from the cache, and tokens and dollars of the others.
+
+    `cost` is None where the price is unknown; `lost` is what may have been charged for answers that got lost.
+    """
+
+    requests: int = 0
+    answered: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Decimal | None = None
+    lost: Decimal = field(default_factory=Decimal)
+
+
+class Client:
+    """openai's async client with a cache in front; an async context manager, for one event loop."""
+
+    def __init__(
+        self,
+        server: Server,
+        cache: Cache,
+        budget: Budget | None = None,
+        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        patience: Patience = Patience(),
+    ) -> None:
+        self.server, self.budget = server, budget or Budget()
+        self.tally = Tally(cost=Decimal(0) if self.budget.price else None)
+        self._cache, self._patience = cache, patience
+        self._limiter = Limiter(limits)
+        self._pending: dict[str, asyncio.Future[Reply]] = {}
+        self._failed_in_a_row = 0
+        self._stopped: JudgeError | None = None
+        self._halt = asyncio.Event()
+        self._openai: AsyncOpenAI | None = None
+
+    async def __aenter__(self) -> Client:  # noqa: D105
+        return self
+
+    async def __aexit__(self, *_: object) -> None:  # noqa: D105
+        if self._openai is not None:
+            await self._openai.close()
+
+    @property
+    def openai(self) -> AsyncOpenAI:
+        """openai's own client, connected when it is first needed: what is cached needs no key."""
+        if self._openai is None:
+            self._openai = self.server.connect(self._limiter.limits.concurrency, self._patience.timeout)
+        return self._openai
+
+    def key(self, request: Mapping[str, Any], *, vote: int = 0, attempt: int = 0) -> str:
+        """Return the name of the answer to `request`."""
+        return request_key(self.server.url, request, vote, attempt)
+
+    def find(self, request: Mapping[str, Any], *, vote: int = 0, attempt: int = 0) -> Reply | None:
+        """Return the answer from the cache, None where there is none; nobody is asked."""
+        return self._cache.get(self.key(request, vote=vote, attempt=attempt))
+
+    def cached(self, key: str) -> bool:
+        """Return whether the answer of that name is in the cache."""
+        return self._cache.get(key) is not None
+
+    async def ask(self, request: dict[str, Any], *, vote: int = 0, attempt: int = 0) -> Reply:
+        """Return the answer to `request`, the whole body of a chat completion request.
+
+        Answers are kept: the same request with the same `vote` and `attempt` is sent once, however often it is asked.
+        Any number of requests may be asked at once. Raises Unanswered where this one has no answer, StopRun where
+        none will have one (OutOfBudget: no money for it).
+        """
+        key = self.key(request, vote=vote, attempt=attempt)
+        if (known := self._cache.get(key)) is not None:
+            self.tally.cached += 1
+            return known
+        if (pending := self._pending.get(key)) is not None:
+            return await asyncio.shield(pending)
+        self._raise_if_stopped()
+        task = asyncio.ensure_future(self._fetch(key, request))
+        self._pending[key] = task
+        try:
+            return await task
+        finally:
+            del self._pending[key]
+
+    async def _fetch(self, key: str, request: dict[str, Any]) -> Reply:
+        try:
+            reply = await self._persist(key, request)
+        except Unanswered as error:
+            if error.reason == "failed":
+                self._failed_in_a_row += 1
+                if self._failed_in_a_row >= _FAILURES_THAT_STOP:
+                    message = (
+                        f"{self.server.shown}: {self._failed_in_a_row} requests in a row had no answer, the last one: "
+                        f"{error}; what is judged is kept: run the same command again"
+                    )
+                    raise self.stop(StopRun(message)) from error
+            raise
+        except JudgeError as error:  # the disk, the key, the budget: none of them gets better by itself
+            raise self.stop(error) from error
+        self._failed_in_a_row = 0
+        return reply
+
+    def stop(self, error: JudgeError) -> JudgeError:
+        """Send nothing any more, and wake those who wait for another try; return the first reason of all."""
+        if self._stopped is None:
+            self._stopped = error
+            self._halt.set()
+        return self._stopped
+
+    async def _persist(self, key: str, request: dict[str, Any]) -> Reply:
+        """Ask until there is an answer or patience ends."""
+        began, sent, tries = time.monotonic(), 0, 0
+        while True:
+            found = await self._once(key, request)
+            if isinstance(found, Reply):
+                return found
+            sent += 1
+            tries += not found.refused
+            _log.debug("try %d failed: %s", sent, found.reason)
+            if found.unreachable and not self.tally.answered and tries >= self._patience.unreachable_tries:
+                raise StopRun(
+                    f"{self.server.shown} cannot be reached ({found.reason}): is the address right, does it run?"
+                )
+            wait = self._wait(sent, found)
+            if tries >= self._patience.tries or time.monotonic() - began + wait > self._patience.seconds:
+                raise Unanswered("failed", f"no answer after {sent} tries, the last: {found.reason}")
+            if found.wait is not None and found.refused:
+                self._limiter.pause(found.wait)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._halt.wait(), wait)
+
+    def _wait(self, sent: int, fault: Retry) -> float:
+        """Return the seconds before the next try: never less than the server asks for, and not the same for all."""
+        doubled = min(self._patience.longest, self._patience.first * 2.0 ** min(sent - 1, 16))
+        if fault.wait is not None:
+            return fault.wait + random.uniform(0, min(doubled, 0.25 * fault.wait))
+        return random.uniform(0.5, 1.0) * doubled
+
+    async def _once(self, key: str, request: dict[str, Any]) -> Reply | Retry:
+        """Send the request once. Raises Unanswered and StopRun."""
+        hold = await self.budget.hold(request)
+        try:
+            await self._limiter.acquire(typical_prompt_tokens(request) + (completion_bound(request) or 0))
+            refused = False
+            try:
+                self._raise_if_stopped()
+                client = self.openai
+                try:
+                    found = await self._send(client, key, request)
+                except BaseException:
+                    hold.lose()  # ended under way: it may be answered and charged all the same
+                    raise
+                refused = isinstance(found, Retry) and found.refused
+            finally:
+                self._limiter.release(refused=refused)
+            return self._settle(request, found, hold)
+        finally:
+            hold.release()
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+    async def _send(
+        self, client: AsyncOpenAI, key: str, request: dict[str, Any]
+    ) -> Reply | Retry | Unanswered | StopRun:
+        import openai
+
+        self.tally.requests += 1
+        began = time.perf_counter()
+        try:
+            # The plain body is sent and the answer read here: openai's types would cost more time than all the rest.
+            response = await client.post("/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request)
+            body = json.loads(response.content)
+        except openai.APIError as error:
+            return fault_of(error, self.server, request)
+        except ValueError:
+            return Retry("the server's answer is not JSON", charged=True)
+        if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
+            return Retry("the server's answer is no chat completion", charged=True)
+        return Reply(key, body, latency=time.perf_counter() - began, at=time.time())
+
+    def _settle(
+        self, request: dict[str, Any], found: Reply | Retry | Unanswered | StopRun, hold: Hold
+    ) -> Reply | Retry:
+        """Book what a request has cost, and keep its answer. Raises Unanswered and StopRun."""
+        if isinstance(found, (Unanswered, StopRun)):
+            raise found
+        if isinstance(found, Retry):
+            if found.charged:
+                hold.lose()
+                self.tally.lost = self.budget.lost
+            return found
+        self.keep(request, found, hold)
+        return found
+
+    def keep(self, request: Mapping[str, Any], reply: Reply, hold: Hold | None) -> None:
+        """Put an answer that came into the cache, and book what it has cost."""
+        cost = self.budget.cost_of(request, reply)
+        if hold is not None:
+            hold.spend(cost)
+        self._cache.put(reply)
+        self.tally.answered += 1
+        self.tally.prompt_tokens += reply.prompt_tokens
+        self.tally.completion_tokens += reply.completion_tokens
+        if self.tally.cost is not None:
+            self.tally.cost += cost

@@ -1,0 +1,1 @@
+"""GSM8K: each answer correct or wrong, by a model that sees the reference solution, or by its final number."""

@@ -1,0 +1,114 @@
+"""Which server is asked: OpenAI, Azure, or any that speaks the same protocol; and keeping its key out of sight."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from della_bench.errors import JudgeError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+__all__ = ["Server", "redacted"]
+
+_OPENAI = "https://api.openai.com/v1"
+_KEY_VARIABLES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_ADMIN_KEY")
+_NO_KEY = "none"  # what a local server is sent, which asks for no key
+_LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.-]{4,}|(?i:(?<=bearer )\S+)")
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where requests go. Keys, organisation and project are read from openai's own environment variables.
+
+    base_url: of an OpenAI-compatible server; None for OPENAI_BASE_URL or OpenAI's own. azure: the endpoint that
+    AZURE_OPENAI_ENDPOINT names, with AZURE_OPENAI_API_KEY (or AZURE_OPENAI_AD_TOKEN) and OPENAI_API_VERSION; a
+    request's model is then the deployment's name.
+    """
+
+    base_url: str | None = None
+    azure: bool = False
+
+    def __post_init__(self) -> None:  # noqa: D105
+        if self.azure and self.base_url is not None:
+            raise JudgeError("--azure and --base-url exclude each other: AZURE_OPENAI_ENDPOINT names it", exit_code=2)
+        if self.azure and not self.url:
+            return  # `require_key` names all that is missing
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise JudgeError(
+                f"{redacted(self.url)!r} is no address of a server; expected such as http://127.0.0.1:8000/v1",
+                exit_code=2,
+            )
+        if parts.username or parts.password:
+            raise JudgeError("the server's address holds a name or password; give a key in OPENAI_API_KEY", exit_code=2)
+
+    @property
+    def url(self) -> str:
+        """The address, which is part of a cached answer's name."""
+        if self.azure:
+            return (os.environ.get("AZURE_OPENAI_ENDPOINT") or "").rstrip("/")
+        return (self.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI).rstrip("/")
+
+    @property
+    def shown(self) -> str:
+        """The address for messages: without what follows a question mark."""
+        parts = urlsplit(self.url)
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+
+    def require_key(self) -> None:
+        """Raise JudgeError where a key is needed and none is set."""
+        if self.azure:
+            names = ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION")
+            missing = [name for name in names if not os.environ.get(name)]
+            if not (os.environ.get("AZURE_OPENAI_API_KEY") or os.environ.get("AZURE_OPENAI_AD_TOKEN")):
+                missing.append("AZURE_OPENAI_API_KEY")
+            if missing:
+                raise JudgeError(f"--azure: set {', '.join(missing)} in the environment", exit_code=2)
+        elif self.url == _OPENAI and not os.environ.get("OPENAI_API_KEY"):
+            raise JudgeError(
+                "no key: set OPENAI_API_KEY in the environment, or name another server with --base-url "
+                "(GSM8K can also be judged without any: --judge exact)",
+                exit_code=2,
+            )
+
+    def connect(self, connections: int, timeout: float) -> AsyncOpenAI:
+        """Return openai's client for up to so many connections, which retries nothing by itself (seconds a request).
+
+        Raises JudgeError where the key is missing.
+        """
+        import openai
+
+        self.require_key()
+        common: dict[str, Any] = {"max_retries": 0, "http_client": _http_client(connections, timeout)}
+        if self.azure:
+            return openai.AsyncAzureOpenAI(azure_endpoint=self.url, timeout=timeout, **common)
+        key = os.environ.get("OPENAI_API_KEY") or _NO_KEY
+        return openai.AsyncOpenAI(base_url=self.url, api_key=key, timeout=timeout, **common)
+
+
+def _http_client(connections: int, timeout: float) -> Any:
+    """Return openai's client on aiohttp, which takes half the processor time of its default, or else the default."""
+    import openai
+
+    try:
+        from httpx2 import Limits
+    except ImportError:  # openai 2 is built on httpx
+        from httpx import Limits  # type: ignore[assignment]
+    limits = Limits(max_connections=connections, max_keepalive_connections=connections)
+    try:
+        return openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
+    except RuntimeError:  # aiohttp is not installed
+        return openai.DefaultAsyncHttpxClient(timeout=timeout, limits=limits)
+
+
+def redacted(text: str) -> str:
+    """Return `text` without any key that is set in the environment or looks like one."""
+    for name in _KEY_VARIABLES:
+        if value := os.environ.get(name):
+            text = text.replace(value, f"<{name}>")
+    return _LOOKS_LIKE_A_KEY.sub("<key>", text)

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from della_bench.errors import JudgeError
+from della_bench.judging import batch as module
+from della_bench.judging.asking import Asking
+from della_bench.judging.client import Patience
+from della_bench.judging.gsm8k.estimate import estimate_gsm8k
+from della_bench.judging.gsm8k.judge import judge_gsm8k
+from della_bench.judging.reply import OutOfBudget, StopRun
+from della_bench.judging.server import Server
+from della_bench.results.schema import Score
+
+from . import stub
+from .batch_stub import BatchServer
+from .problems import verdict_of, write_plain
+
+N = 9
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = module.Batches.__init__
+    monkeypatch.setattr(module.Batches, "__init__", lambda *a, **k: real(*a, **{**k, "poll": 0.01}))
+
+
+@pytest.fixture
+def server() -> Iterator[stub.Stub]:
+    with stub.serving(lambda *_: (500, stub.error("a single request, and a batch was wanted"))) as serving:
+        yield serving
+
+
+def asking(url: str, **more: Any) -> Asking:
+    return Asking(server=Server(url), batch=True, patience=Patience(tries=1), **more)
+
+
+def judged(tmp_path: Path, url: str, votes: int = 1, **more: Any) -> Score:
+    samples = write_plain(tmp_path / "plain.jsonl", N)
+    return judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", asking=asking(url, **more), votes=votes)
+
+
+def noted(tmp_path: Path) -> list[dict[str, Any]]:
+    path = tmp_path / "out/scores/gsm8k.gsm8k_gpt4/batches.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return found
+
+
+def is_number_four(request: dict[str, Any]) -> bool:
+    return "What is 4 " in request["messages"][-1]["content"]
+
+
+def test_a_batch_judges_like_single_requests_at_half_the_price(tmp_path: Path, server: stub.Stub) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    score = judged(tmp_path, server.url)
+    assert (score["n"], score["detail"]["correct"]) == (9, 6)
+    assert score["detail"]["cost"] == pytest.approx(9 * (100 * 2 + 10 * 8) / 1e6 / 2)
+    assert len(batches.batches) == 1
+    assert server.requests == []
+    assert judged(tmp_path, server.url) == score
+    assert len(batches.asked) == 9
+
+
+def test_what_cannot_be_read_goes_into_the_next_batch(tmp_path: Path, server: stub.Stub) -> None:
+    times: Counter[bool] = Counter()
+
+    def answer(request: dict[str, Any]) -> str:
+        times[is_number_four(request)] += 1
+        return "hm" if is_number_four(request) else verdict_of(request)
+
+    batches = server.other = BatchServer(answer)
+    score = judged(tmp_path, server.url)
+    assert score["detail"]["unscored"] == {"unreadable": 1}
+    assert (times[True], times[False]) == (3, 8)
+    assert len(batches.batches) == 3
+
+
+def test_what_stayed_unread_can_be_asked_again_by_a_batch(tmp_path: Path, server: stub.Stub) -> None:
+    server.other = BatchServer(lambda r: "hm" if is_number_four(r) else verdict_of(r))
+    assert judged(tmp_path, server.url)["detail"]["unscored"] == {"unreadable": 1}
+    still = server.other = BatchServer(lambda _: "hm")
+    assert judged(tmp_path, server.url, retry_unscored=True)["detail"]["unscored"] == {"unreadable": 1}
+    assert len(still.asked) == 3
+    mended = server.other = BatchServer(verdict_of)
+    assert judged(tmp_path, server.url, retry_unscored=True)["unscored"] == 0
+    assert len(mended.asked) == 1
+
+
+def test_an_expired_batch_gives_what_it_has_and_the_rest_is_asked_again(tmp_path: Path, server: stub.Stub) -> None:
+    def answer(request: dict[str, Any]) -> str | None:
+        return verdict_of(request) if len(batches.batches) > 1 or is_number_four(request) else None
+
+    batches = server.other = BatchServer(answer, status="expired")
+    score = judged(tmp_path, server.url)
+    assert (score["n"], score["detail"]["correct"]) == (9, 6)
+    assert Counter(Counter(batches.asked).values()) == {2: 8, 1: 1}
+
+
+def test_what_never_comes_is_unscored_and_asked_again_by_the_next_run(tmp_path: Path, server: stub.Stub) -> None:
+    server.other = BatchServer(lambda r: None if is_number_four(r) else verdict_of(r), status="expired")
+    assert judged(tmp_path, server.url)["detail"]["unscored"] == {"failed": 1}
+    server.other = BatchServer(verdict_of)
+    assert judged(tmp_path, server.url)["unscored"] == 0
+
+
+def test_a_refused_row_of_the_error_file_is_unscored_and_not_asked_again(tmp_path: Path, server: stub.Stub) -> None:
+    refusal = (400, stub.error("no", "content_policy_violation"))
+    batches = server.other = BatchServer(lambda r: refusal if is_number_four(r) else verdict_of(r))
+    assert judged(tmp_path, server.url)["detail"]["unscored"] == {"refused": 1}
+    assert len(batches.asked) == 9
+
+
+@pytest.mark.parametrize(("status", "expected"), [("failed", "does not do batches"), ("cancelled", "was cancelled")])
+def test_a_batch_that_fails_as_a_whole_stops_the_run_with_the_reason(
+    tmp_path: Path, server: stub.Stub, status: str, expected: str
+) -> None:
+    server.other = BatchServer(verdict_of, status=status)
+    with pytest.raises(StopRun, match=expected):
+        judged(tmp_path, server.url)
+
+
+def test_results_of_a_cancelled_batch_are_kept(tmp_path: Path, server: stub.Stub) -> None:
+    server.other = BatchServer(lambda r: verdict_of(r) if is_number_four(r) else None, status="cancelled")
+    with pytest.raises(StopRun):
+        judged(tmp_path, server.url)
+    again = server.other = BatchServer(verdict_of)
+    assert judged(tmp_path, server.url)["n"] == 9
+    assert len(again.asked) == 8
+
+
+class _KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["upload", "create", "created", "look", "results"])
+def test_killed_at_any_moment_no_batch_is_made_twice(
+    tmp_path: Path, server: stub.Stub, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    signs = {"upload": ("POST", "/files"), "create": ("POST", "/batches"), "look": ("GET", "/batches/batch0"),
+             "results": ("GET", "/files/file1/content")}  # fmt: skip
+    killed: list[bool] = []
+    real = module.Batches._call
+    real_create = module.Batches._create
+
+    async def call(self: Any, wanted: Any) -> Any:
+        before = dict(calls)
+        out = await real(self, wanted)
+        if not killed and any(calls[key] > before.get(key, 0) for key in [signs.get(moment)] if key):
+            killed.append(True)
+            raise _KilledError
+        return out
+
+    async def create(self: Any, *arguments: str) -> Any:
+        if moment == "create" and not killed:
+            killed.append(True)
+            raise _KilledError
+        out = await real_create(self, *arguments)
+        if moment == "created" and not killed:
+            killed.append(True)
+            raise _KilledError  # before the id was written down
+        return out
+
+    calls: Counter[tuple[str, str]] = Counter()
+    batches.before_answer = lambda method, path: calls.update([(method, path)])
+    monkeypatch.setattr(module.Batches, "_call", call)
+    monkeypatch.setattr(module.Batches, "_create", create)
+    with pytest.raises(_KilledError):
+        judged(tmp_path, server.url)
+    assert killed
+    score = judged(tmp_path, server.url)
+    assert (score["n"], score["detail"]["correct"]) == (9, 6)
+    assert max(Counter(batches.asked).values()) == 1
+    assert len(batches.batches) == 1
+
+
+def test_a_batch_whose_making_was_not_confirmed_is_found_by_its_tag(tmp_path: Path, server: stub.Stub) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    broken: list[bool] = []
+
+    def after_create() -> Any:
+        if not broken:
+            broken.append(True)
+            return stub.DROP
+        return None
+
+    batches.after_create = after_create
+    assert judged(tmp_path, server.url)["n"] == 9
+    assert len(batches.batches) == 1
+
+
+def test_the_id_is_on_the_disk_before_the_first_look(tmp_path: Path, server: stub.Stub) -> None:
+    ids: list[Any] = []
+    batches = server.other = BatchServer(verdict_of)
+    batches.before_answer = lambda _, path: ids.append(noted(tmp_path)[0]["id"]) if "/batches/" in path else None
+    judged(tmp_path, server.url)
+    assert set(ids) == {"batch0"}
+    assert [each["done"] for each in noted(tmp_path)] == [True]
+
+
+def test_a_budget_buys_as_many_requests_as_it_suffices_for(tmp_path: Path, server: stub.Stub) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    samples = write_plain(tmp_path / "plain.jsonl", N)
+    whole = estimate_gsm8k(samples, "gsm8k_gpt4", asking=asking(server.url)).worst_cost
+    assert whole is not None
+    with pytest.raises(OutOfBudget, match="suffices for 4 of 9"):
+        judged(tmp_path, server.url, max_cost=whole / 9 * 4 + whole / 30)
+    assert len(batches.asked) == 4
+    assert judged(tmp_path, server.url, max_cost=whole)["n"] == 9
+    assert len(batches.asked) == 9
+
+
+def test_votes_go_into_the_same_batch(tmp_path: Path, server: stub.Stub) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    assert judged(tmp_path, server.url, votes=3)["detail"]["correct"] == 6
+    assert len(set(batches.asked)) == len(batches.asked) == 27
+
+
+def test_an_unreadable_note_of_batches_is_never_overwritten(tmp_path: Path, server: stub.Stub) -> None:
+    path = tmp_path / "out/scores/gsm8k.gsm8k_gpt4/batches.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('[{"id": "batch_that_is_pa')
+    with pytest.raises(JudgeError, match="may be paid for"):
+        judged(tmp_path, server.url)
+    assert path.read_text() == '[{"id": "batch_that_is_pa'
+
+
+def test_a_large_file_is_cut_into_several_batches(
+    tmp_path: Path, server: stub.Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_REQUESTS", 4)
+    batches = server.other = BatchServer(verdict_of)
+    assert judged(tmp_path, server.url)["n"] == 9
+    assert len(batches.batches) == 3
