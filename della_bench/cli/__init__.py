@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import della_bench
-from della_bench.cli import demo, merge, methods, spec
+from della_bench.cli import compare, demo, judge, leaderboard, merge, methods, run, score, serve, show, spec
 from della_bench.errors import DellaBenchError
 
 __all__ = ["app", "main"]
@@ -45,6 +45,13 @@ app.command("spec")(spec.spec)
 app.command("methods")(methods.methods)
 app.command("merge")(merge.merge)
 app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("score")(score.score)
+app.add_typer(judge.app, name="judge")
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("show")(show.show)
+app.command("compare")(compare.compare)
+app.command("serve", context_settings=serve.PASS_ON)(serve.serve)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["plain_table", "show_warnings"]
+__all__ = ["one_of", "plain_table", "show_warnings"]
 
 
 def show_warnings() -> None:
@@ -30,3 +31,14 @@ def plain_table(*columns: str) -> Table:
     for index, column in enumerate(columns):
         table.add_column(column, style="bold" if index == 0 else "", overflow="fold")
     return table
+
+
+def one_of(option: str, wanted: str, valid: Iterable[str]) -> str:
+    """Return `wanted`. Raises DataError that names the nearest of `valid` where it is none of them."""
+    valid = list(valid)
+    if wanted in valid:
+        return wanted
+    from della_bench.errors import DataError
+    from della_bench.spec.suggest import nearest
+
+    raise DataError(f"{option} {wanted}: not there{nearest(wanted, valid)}", exit_code=2)

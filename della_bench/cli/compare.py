@@ -1,0 +1,106 @@
+"""`della-bench compare`: two runs over the same items, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from della_bench.results.table import Comparison, Row
+
+__all__ = ["compare"]
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, or a results file of lm-eval.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The run to compare with.")],
+    items: Annotated[
+        str | None, typer.Option(metavar="BENCHMARK", help="Show the items that only one of the two has right, too.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most items to show.")] = 20,
+) -> None:
+    """Compare A with B on every benchmark that both have: difference, interval, paired test, and whether it is noise.
+
+    p values are corrected by Holm over the rows shown.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from della_bench.cli.console import plain_table, show_warnings
+    from della_bench.results.columns import verdict
+    from della_bench.results.formats import number_text
+    from della_bench.results.leaderboard import build_table
+
+    show_warnings()
+    baseline = _only(second)
+    table = build_table([first, second], baseline=baseline)
+    rows = {row.fingerprint: row for row in table.rows}
+    ours, theirs = rows[_only(first)], rows[baseline]
+    console = Console()
+    for label, row in (("A", ours), ("B", theirs)):
+        console.print(Text(f"{label}  {row.name}  {row.spec}"), soft_wrap=True)
+    shown = plain_table("benchmark", "A", "B", "A - B [95 %]", "better : worse", "p", "p (Holm)", "")
+    compared: list[tuple[str, tuple[str, str], Comparison | None]] = []
+    for name in table.benchmarks:
+        cells = [row.cells.get(name) for row in (ours, theirs)]
+        values = [number_text(cell.value, cell.interval) if cell else "–" for cell in cells]
+        own = ours.cells.get(name)
+        compared.append((name, (values[0], values[1]), own.versus if own else None))
+    if len(table.averaged) > 1:
+        averages = [number_text(row.average, row.average_interval) for row in (ours, theirs)]
+        compared.append(("average", (averages[0], averages[1]), ours.versus))
+    for name, (a, b), versus in compared:
+        numbers = _numbers(versus)
+        shown.add_row(*map(Text, (name, a, b, *numbers, verdict(versus) or "")))
+    console.print(shown)
+    if items is not None:
+        _items(console, ours, theirs, items, limit)
+    for note in table.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _only(run: Path) -> str:
+    """Return the fingerprint of the one model in a folder. Raises DataError where there is none, or several."""
+    from della_bench.errors import DataError
+    from della_bench.results.store import find_evaluations
+
+    faults: list[str] = []
+    names = {evaluation.who.fingerprint: evaluation.who.name for evaluation in find_evaluations([run], faults)}
+    if len(names) != 1:
+        what = f"holds {len(names)} models ({', '.join(sorted(names.values()))})" if names else "holds no evaluation"
+        raise DataError("\n".join([f"{run}: {what}; name the folder of one run", *faults]), exit_code=2)
+    return next(iter(names))
+
+
+def _numbers(versus: Comparison | None) -> tuple[str, str, str, str]:
+    from della_bench.results.formats import p_text
+
+    if versus is None or versus.difference is None:
+        return "", "", "", ""
+    ends = "" if versus.interval is None else f" [{versus.interval[0]:+.1f}, {versus.interval[1]:+.1f}]"
+    counts = f"{versus.wins} : {versus.losses}"
+    return f"{versus.difference:+.1f}{ends}", counts, p_text(versus.p), p_text(versus.p_holm)
+
+
+def _items(console: Console, ours: Row, theirs: Row, benchmark: str, limit: int) -> None:
+    from rich.text import Text
+
+    from della_bench.cli.console import one_of
+    from della_bench.results.items import joined_items
+
+    both = ours.cells.keys() & theirs.cells.keys()
+    name = one_of("--items", benchmark, sorted(both))
+    others = {(item.doc_id, item.doc_hash): item for item in joined_items(theirs.cells[name])}
+    own = joined_items(ours.cells[name])
+    pairs = [(item, others[key]) for item in own if (key := (item.doc_id, item.doc_hash)) in others]
+    differing = [(a, b) for a, b in pairs if a.value != b.value]
+    for a, b in differing[:limit]:
+        console.rule(f"{name} {a.doc_id}", align="left")
+        parts = {"prompt": a.prompt, "target": a.target, f"A, {a.verdict}": a.response, f"B, {b.verdict}": b.response}
+        for label, text in parts.items():
+            console.print(Text.assemble((f"{label}: ", "bold"), text))
+    console.print(f"{len(differing)} of {len(pairs)} items differ", highlight=False)

@@ -1,0 +1,152 @@
+"""`della-bench run`: from specs to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from della_bench.run.runner import Planned
+
+__all__ = ["run"]
+
+
+def run(
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC...", help="key=value,key=value..., a JSON object, a YAML file, or a YAML list."),
+    ],
+    benchmarks: Annotated[
+        str,
+        typer.Option(metavar="A,B...", help="gsm8k, mbpp, humaneval, alpaca_eval, or any task of lm-eval."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of all runs.")] = Path("runs"),
+    with_base: Annotated[bool, typer.Option("--with-base", help="Evaluate the base, too.")] = False,
+    with_experts: Annotated[bool, typer.Option("--with-experts", help="Evaluate each expert alone, too.")] = False,
+    engine: Annotated[str, typer.Option(help="hf (transformers) or vllm.")] = "hf",
+    device: Annotated[str | None, typer.Option(help="Device, such as cuda:0 or cpu.")] = None,
+    batch_size: Annotated[str, typer.Option(help="Prompts at a time; a number or auto.")] = "8",
+    model_args: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,...", help="More arguments of lm-eval's model type.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents of each benchmark.")] = None,
+    judge: Annotated[str, typer.Option(metavar="NAME", help="Judge of gsm8k; exact asks no model.")] = "exact",
+    annotator: Annotated[str, typer.Option(metavar="NAME", help="Judge of alpaca_eval.")] = "alpaca_eval_gpt4",
+    max_cost: Annotated[
+        str | None, typer.Option(metavar="DOLLARS", help="Most that judging one benchmark of one model may cost.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--confirm-run-unsafe-code", help="Let benchmarks run the model's programs.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and the expected cost; do nothing.")
+    ] = False,
+) -> None:
+    """Evaluate, score and judge models, and print a row for each; started again, it goes on where it was.
+
+    Each model has a folder below DIR; `della-bench leaderboard DIR` makes them a table.
+    """
+    import sys
+
+    watched = sys.stderr.isatty()
+    _settle_output(watched)
+    from della_bench.cli.console import one_of, show_warnings
+    from della_bench.errors import DellaBenchError
+    from della_bench.run.runner import Runner
+    from della_bench.run.specs import read_specs, with_references
+    from della_bench.run.work import Options
+
+    show_warnings()
+    models = with_references(read_specs(specs), base=with_base, experts=with_experts)
+    options = Options(
+        out=out,
+        benchmarks=tuple(name.strip() for name in benchmarks.split(",") if name.strip()),
+        engine=one_of("--engine", engine, ("hf", "vllm")),
+        arguments=_arguments(model_args, device, batch_size),
+        limit=limit,
+        force=force,
+        unsafe=unsafe,
+        judge=judge,
+        annotator=annotator,
+        max_cost=_dollars(max_cost),
+    )
+    runner = Runner(options, lambda line: typer.echo(line), watched=watched)
+    if dry_run:
+        _show_plan(runner.plan(models))
+        return
+    if faults := runner.run(models):
+        raise DellaBenchError("\n".join(faults))
+
+
+def _settle_output(watched: bool) -> None:
+    """Leave bars to people who watch, and lm-eval's remarks out of the rows."""
+    import logging
+    import os
+
+    if not watched:
+        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+
+def _arguments(text: str | None, device: str | None, batch_size: str) -> dict[str, Any]:
+    """Return the model type's arguments, read as lm-eval reads them."""
+    from della_bench.errors import SpecError
+    from della_bench.models.arguments import SPEC_NAMES, doubled_names
+
+    out: dict[str, Any] = {"batch_size": int(batch_size) if batch_size.isdecimal() else batch_size}
+    if device is not None:
+        out["device"] = device
+    if text:
+        from lm_eval.utils import simple_parse_args_string
+
+        faults = doubled_names(text)
+        given = simple_parse_args_string(text)
+        faults += [f"--model-args {name}=...: belongs to the spec" for name in given if name in SPEC_NAMES]
+        if faults:
+            raise SpecError(faults)
+        out |= given
+    return out
+
+
+def _dollars(text: str | None) -> Decimal | None:
+    from decimal import Decimal, InvalidOperation
+
+    if text is None:
+        return None
+    try:
+        number = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        number = Decimal(-1)
+    if not number.is_finite() or number < 0:
+        raise typer.BadParameter(f"--max-cost {text}: US dollars, such as 2.50")
+    return number
+
+
+def _show_plan(plan: Iterable[Planned]) -> None:
+    from decimal import Decimal
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from della_bench.cli.console import plain_table
+
+    shown = plain_table("model", "benchmark", "step", "", "about $")
+    steps = list(plan)
+    for step in steps:
+        state = "done" if step.done else "to do"
+        cost = "unknown" if step.cost is None else f"{step.cost:.2f}" if step.cost else ""
+        shown.add_row(*map(Text, (step.spec.display_name, step.benchmark.name, step.what, state, cost)))
+    console = Console()
+    console.print(shown)
+    open_steps = sum(not step.done for step in steps)
+    total = sum((step.cost for step in steps if step.cost is not None), Decimal(0))
+    unknown = sum(step.cost is None for step in steps)
+    more = f", and {unknown} of unknown price" if unknown else ""
+    console.print(f"{open_steps} of {len(steps)} steps to do, about ${total:.2f} for judges{more}", highlight=False)

@@ -1,0 +1,112 @@
+"""From a number on disk to a cell: its value and interval, and its items' values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from della_bench.errors import DataError
+from della_bench.jsonfiles import USERS_FILE
+from della_bench.results.logged import logged_items, score_of_items
+from della_bench.results.schema import SCHEMA, Item, Score, read_items
+from della_bench.results.store import Candidate
+from della_bench.results.table import Cell
+
+__all__ = ["make_cell"]
+
+
+def make_cell(candidate: Candidate) -> Cell:
+    """Return the cell of a candidate, with its items' keys and values where they are on disk.
+
+    Raises DataError where its files cannot be read or contradict one another.
+    """
+    score, items = candidate.score, None
+    if score is None and candidate.source.samples is not None:
+        items = logged_items(candidate.source.samples, candidate.metric, candidate.source.filter or "none")
+        score = score_of_items(candidate.benchmark, candidate.metric, candidate.scorer, items)
+    elif score is not None and candidate.source.items is not None:
+        items = _items_of(candidate.source.items, score)
+    if score is None:
+        score = _unlogged(candidate)
+    found = _arrays(items) if items else {}
+    interval = score["interval"]
+    return Cell(
+        benchmark=candidate.benchmark,
+        metric=candidate.metric,
+        value=score["value"],
+        interval=None if interval is None else (interval[0], interval[1]),
+        n=score["n"],
+        unscored=score["unscored"],
+        scorer=candidate.scorer,
+        source=candidate.source,
+        standard_error=_standard_error(candidate, found.get("values")),
+        task=candidate.task,
+        date=candidate.date,
+        detail=score["detail"],
+        **found,
+    )
+
+
+def _items_of(path: Path, score: Score) -> list[Item]:
+    """Return the last row of each item, by document, checked against the score's counts.
+
+    An unscored item that a scorer tried again has several rows: the last one counts.
+    """
+    last = {(item["doc_id"], item["filter"]): item for item in read_items(path)}
+    items = [last[key] for key in sorted(last)]
+    scored = sum(item["value"] is not None for item in items)
+    if (scored, len(items) - scored) != (score["n"], score["unscored"]):
+        message = (
+            f"{path}: {scored} scored and {len(items) - scored} unscored items, but its score counts {score['n']} and "
+            f"{score['unscored']}: half written, or the score of other items"
+        )
+        raise DataError(message, exit_code=USERS_FILE)
+    if len({item["doc_id"] for item in items}) != len(items):
+        raise DataError(f"{path}: documents stand under several filters", exit_code=USERS_FILE)
+    return items
+
+
+def _arrays(items: list[Item]) -> dict[str, Any]:
+    import numpy as np
+
+    keys = tuple((item["doc_id"], item["doc_hash"]) for item in items)
+    values = np.array([np.nan if item["value"] is None else item["value"] for item in items], dtype=float)
+    item_set = hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+    return {"keys": keys, "values": values, "item_set": item_set}
+
+
+def _unlogged(candidate: Candidate) -> Score:
+    """Return the score of lm-eval's summary alone, with a normal interval: no samples were logged."""
+    from scipy.stats import norm
+
+    value, error = candidate.logged or (None, None)
+    if value is not None and not 0 <= value <= 1:
+        message = f"{candidate.source.folder}: {candidate.task}: {candidate.metric} is {value}, not a share from 0 to 1"
+        raise DataError(message, exit_code=USERS_FILE)
+    interval = None
+    if value is not None and error:
+        low, high = norm.interval(0.95, loc=value, scale=error)
+        interval = [100 * max(0.0, float(low)), 100 * min(1.0, float(high))]
+    return Score(
+        schema=SCHEMA,
+        benchmark=candidate.benchmark,
+        metric=candidate.metric,
+        value=None if value is None else 100 * value,
+        interval=interval,
+        n=0 if value is None else candidate.n,
+        unscored=candidate.n if value is None else 0,
+        scorer=candidate.scorer,
+        detail={},
+    )
+
+
+def _standard_error(candidate: Candidate, values: Any) -> float | None:
+    from della_bench.results.stats import standard_error
+
+    if values is not None:
+        error = standard_error(values[values == values])
+        return None if error is None else 100 * error
+    logged = candidate.logged[1] if candidate.logged else None
+    return None if logged is None else 100 * logged

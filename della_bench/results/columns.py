@@ -1,0 +1,119 @@
+"""The leaderboard as plain columns of one type each, which every file format is written from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from della_bench.results.table import Cell, Comparison, Row, Table, scorer_label
+
+__all__ = ["Column", "alpaca_eval_columns", "columns"]
+
+Kind = Literal["text", "float", "int", "bool", "date"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its header, the type of its values (None where a row has none) and how a row's value is had."""
+
+    header: str
+    kind: Kind
+    of: Callable[[Row], Any]
+
+
+def columns(table: Table) -> list[Column]:
+    """Return the columns of the whole table; values are percent, differences points, dates in UTC."""
+    out = [
+        Column("name", "text", lambda row: row.name),
+        Column("method", "text", lambda row: row.method),
+        Column("spec", "text", lambda row: row.spec),
+        Column("fingerprint", "text", lambda row: row.fingerprint),
+        Column("engine", "text", lambda row: row.engine),
+        Column("reference", "text", lambda row: row.note),
+        Column("average", "float", lambda row: row.average),
+        Column("average_low", "float", lambda row: _end(row.average_interval, 0)),
+        Column("average_high", "float", lambda row: _end(row.average_interval, 1)),
+    ]
+    if table.baseline is not None:
+        out += _comparison("", table.baseline, lambda row: row.versus)
+    for benchmark in table.benchmarks:
+        out += _benchmark(benchmark, table.baseline)
+    return [*out, Column("date", "date", _date)]
+
+
+def _benchmark(name: str, baseline: str | None) -> list[Column]:
+    def of(get: Callable[[Cell], Any]) -> Callable[[Row], Any]:
+        return lambda row: get(row.cells[name]) if name in row.cells else None
+
+    out = [
+        Column(name, "float", of(lambda cell: cell.value)),
+        Column(f"{name}_low", "float", of(lambda cell: _end(cell.interval, 0))),
+        Column(f"{name}_high", "float", of(lambda cell: _end(cell.interval, 1))),
+        Column(f"{name}_n", "int", of(lambda cell: cell.n or None)),
+        Column(f"{name}_unscored", "int", of(lambda cell: cell.unscored if cell.n + cell.unscored else None)),
+        Column(f"{name}_judge", "text", of(lambda cell: scorer_label(cell.scorer))),
+        Column(f"{name}_not_compared", "text", of(lambda cell: cell.excluded)),
+    ]
+    if baseline is not None:
+        out += _comparison(f"{name} ", baseline, lambda row: row.cells[name].versus if name in row.cells else None)
+    return out
+
+
+def _comparison(prefix: str, baseline: str, get: Callable[[Row], Comparison | None]) -> list[Column]:
+    def of(name: str) -> Callable[[Row], Any]:
+        return lambda row: getattr(get(row), name, None)
+
+    head = f"{prefix}vs {baseline}"
+    out = [
+        Column(head, "float", of("difference")),
+        Column(f"{head} low", "float", lambda row: _end(of("interval")(row), 0)),
+        Column(f"{head} high", "float", lambda row: _end(of("interval")(row), 1)),
+        Column(f"{head} p", "float", of("p")),
+        Column(f"{head} p (Holm)", "float", of("p_holm")),
+        Column(f"{head} verdict", "text", lambda row: verdict(get(row))),
+    ]
+    return [*out, Column(f"{head} p (mid)", "float", of("p_mid"))] if prefix else out
+
+
+def verdict(comparison: Comparison | None) -> str | None:
+    """Return what a comparison comes to, in a word: better, worse, noise, or why there is none."""
+    if comparison is None:
+        return None
+    if comparison.reason is not None:
+        return f"not compared: {comparison.reason}"
+    if comparison.in_noise or not comparison.difference:
+        return "noise"
+    return "better" if comparison.difference > 0 else "worse"
+
+
+def alpaca_eval_columns(table: Table) -> list[Column]:
+    """Return the columns of alpaca_eval's own leaderboards, whose first one has no name; lengths in characters."""
+
+    def of(name: str, own: Callable[[Cell], Any]) -> Callable[[Row], Any]:
+        """Prefer what alpaca_eval itself has counted, which the score's detail holds."""
+
+        def value(row: Row) -> Any:
+            cell = row.cells.get("alpaca_eval")
+            theirs = {} if cell is None else cell.detail.get("alpaca_eval") or {}
+            return None if cell is None else theirs.get(name, own(cell))
+
+        return value
+
+    return [
+        Column("", "text", lambda row: row.name),
+        Column("win_rate", "float", of("win_rate", lambda cell: cell.value)),
+        Column("standard_error", "float", of("standard_error", lambda cell: cell.standard_error)),
+        Column("n_total", "int", of("n_total", lambda cell: cell.n or None)),
+        Column("avg_length", "int", of("avg_length", lambda cell: None)),
+        Column("mode", "text", lambda row: "community"),
+    ]
+
+
+def _end(interval: tuple[float, float] | None, index: int) -> float | None:
+    return None if interval is None else interval[index]
+
+
+def _date(row: Row) -> datetime | None:
+    return None if row.date is None else datetime.fromtimestamp(int(row.date), tz=timezone.utc)

@@ -1,0 +1,164 @@
+"""All numbers of each model, and whose number each column shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from della_bench.errors import DataError
+from della_bench.jsonfiles import USERS_FILE
+from della_bench.results.benchmarks import TASKS
+from della_bench.results.cells import make_cell
+from della_bench.results.store import Candidate, Evaluation
+from della_bench.results.table import Cell, Row
+from della_bench.spec.suggest import nearest
+
+__all__ = ["Gathered", "gather"]
+
+
+@dataclass
+class _Model:
+    """All evaluations of one model: who it is (as its latest evaluation says) and the numbers that there are."""
+
+    latest: Evaluation
+    names: set[str] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
+    candidates: dict[str, list[Candidate]] = field(default_factory=dict)
+
+
+class Gathered:
+    """Models by fingerprint, the columns, and by column the scorers from the preferred to the last choice."""
+
+    def __init__(self, models: dict[str, _Model], benchmarks: Sequence[str] | None, scorers: Mapping[str, str]) -> None:
+        """Raises DataError where a benchmark or a scorer that is asked for is not there."""
+        self._models = models
+        self._shared: dict[str, tuple[tuple[int, str], ...]] = {}
+        self.benchmarks = _columns(models, benchmarks)
+        self._counts = {name: _scorer_counts(models, name) for name in self.benchmarks}
+        self._order = {name: self._scorers(name, scorers.get(name)) for name in self.benchmarks}
+        if unknown := sorted(scorers.keys() - set(self.benchmarks)):
+            raise DataError(
+                f"--scorer {unknown[0]}=...: no such column{nearest(unknown[0], self.benchmarks)}", exit_code=USERS_FILE
+            )
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """The models, in a stable order."""
+        return sorted(self._models)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the columns and names must know."""
+        out = []
+        for benchmark, order in self._order.items():
+            if len(order) > 1:
+                count = self._counts[benchmark]
+                others = ", ".join(f"{name} for {count[name]}" for name in order[1:])
+                out.append(
+                    f"{benchmark}: by {order[0]} (models that have it: {count[order[0]]}); on disk too: {others} "
+                    f"(choose with --scorer {benchmark}=NAME)"
+                )
+        for model in self._models.values():
+            if len(model.names) > 1:
+                other = ", ".join(sorted(model.names - {model.latest.who.name}))
+                out.append(f"{model.latest.who.name}: the same model as {other} (equal fingerprints), shown once")
+        return out
+
+    def row(self, fingerprint: str, faults: list[str]) -> Row:
+        """Return the row of one model; numbers that cannot be read are appended to `faults` and left out."""
+        model = self._models[fingerprint]
+        cells = {}
+        for benchmark in self.benchmarks:
+            cell = self._cell(benchmark, model.candidates.get(benchmark, []), faults)
+            if cell is not None:
+                cells[benchmark] = cell
+        latest = model.latest
+        return Row(
+            name=latest.who.name,
+            method=latest.who.method,
+            spec=latest.who.spec,
+            fingerprint=fingerprint,
+            cells=cells,
+            engine=latest.who.engine,
+            date=latest.date,
+            folders=tuple(sorted(model.folders)),
+        )
+
+    def _cell(self, benchmark: str, candidates: Sequence[Candidate], faults: list[str]) -> Cell | None:
+        """Return the first readable cell: by the scorers' order, then the most items, then the latest."""
+        order = self._order[benchmark]
+
+        def preference(candidate: Candidate) -> tuple[int, int, float, str]:
+            return order.index(candidate.scorer["name"]), -candidate.n, -candidate.date, str(candidate.source.folder)
+
+        for candidate in sorted(candidates, key=preference):
+            try:
+                cell = make_cell(candidate)
+            except DataError as error:
+                faults.append(f"{error}; left out")
+                continue
+            if cell.n + cell.unscored == 0:
+                faults.append(
+                    f"{candidate.source.folder}: {benchmark} by {candidate.scorer['name']} has no items; left out"
+                )
+                continue
+            if cell.keys is not None and cell.item_set is not None:  # thousands of runs share their documents
+                cell = replace(cell, keys=self._shared.setdefault(cell.item_set, cell.keys))
+            return cell
+        return None
+
+    def _scorers(self, benchmark: str, wanted: str | None) -> list[str]:
+        counts = self._counts[benchmark]
+        order = sorted(counts, key=lambda name: (-counts[name], self._kind(benchmark, name), name))
+        if wanted is None:
+            return order
+        if wanted not in counts:
+            message = f"--scorer {benchmark}={wanted}: no score of that name{nearest(wanted, order)}"
+            raise DataError(message, exit_code=USERS_FILE)
+        return [wanted, *(name for name in order if name != wanted)]
+
+    def _kind(self, benchmark: str, scorer: str) -> tuple[int, int]:
+        """Return the rank of a scorer: judges, then programs, then lm-eval's filters in the order of the task."""
+        rank = (1, 0)
+        for model in self._models.values():
+            for position, candidate in enumerate(model.candidates.get(benchmark, [])):
+                if candidate.scorer["name"] == scorer:
+                    if candidate.scorer["model"] is not None:
+                        return 0, 0
+                    return (2, position) if scorer.startswith("lm_eval") else (1, 0)
+        return rank
+
+
+def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, scorers: Mapping[str, str]) -> Gathered:
+    """Collect evaluations by model; `benchmarks` and `scorers` as `build_table` takes them."""
+    models: dict[str, _Model] = {}
+    for evaluation in evaluations:
+        model = models.setdefault(evaluation.who.fingerprint, _Model(evaluation))
+        if (evaluation.date, str(evaluation.results)) > (model.latest.date, str(model.latest.results)):
+            model.latest = evaluation
+        model.names.add(evaluation.who.name)
+        model.folders.add(evaluation.results.parent)
+        for candidate in evaluation.candidates:
+            model.candidates.setdefault(candidate.benchmark, []).append(candidate)
+    return Gathered(models, benchmarks, scorers)
+
+
+def _columns(models: Mapping[str, _Model], wanted: Sequence[str] | None) -> list[str]:
+    """Return the benchmarks that are there, the well-known ones first, or those asked for."""
+    there = {benchmark for model in models.values() for benchmark in model.candidates}
+    known = [name for name in TASKS if name in there]
+    order = known + sorted(there - set(known))
+    if wanted is None:
+        return order
+    for name in wanted:
+        if name not in there:
+            raise DataError(f"--benchmarks {name}: no run has it{nearest(name, order)}", exit_code=USERS_FILE)
+    return list(dict.fromkeys(wanted))
+
+
+def _scorer_counts(models: Mapping[str, _Model], benchmark: str) -> Counter[str]:
+    """Return by scorer how many models have a number of it."""
+    names = ({each.scorer["name"] for each in model.candidates.get(benchmark, [])} for model in models.values())
+    return Counter(name for found in names for name in found)

@@ -1,0 +1,75 @@
+"""The items behind a cell: what was asked, what the model said, and what was made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from della_bench.jsonfiles import read_rows
+from della_bench.results.logged import logged_items
+from della_bench.results.schema import Item, read_items
+from della_bench.results.table import Cell, JoinedItem
+
+__all__ = ["joined_items"]
+
+
+def joined_items(cell: Cell) -> Iterator[JoinedItem]:
+    """Yield the items behind `cell` in the order of `cell.keys`, read from its files when they are asked for.
+
+    Raises DataError where the files cannot be read (any more).
+    """
+    source = cell.source
+    rows = _sample_rows(source.samples, source.filter) if source.samples else {}
+    items: dict[int, Item] = {}
+    if source.items is not None:
+        items = {item["doc_id"]: item for item in read_items(source.items)}
+    elif source.samples is not None and source.metric is not None:
+        found = logged_items(source.samples, source.metric, source.filter or "none")
+        items = {item["doc_id"]: item for item in found}
+    for doc_id, doc_hash in cell.keys or ():
+        row, item = rows.get(doc_id, {}), items[doc_id]
+        if row.get("doc_hash", doc_hash) != doc_hash:
+            row = {}  # samples of another document: what was asked is not known
+        yield JoinedItem(
+            doc_id=doc_id,
+            doc_hash=doc_hash,
+            prompt=_prompt(row),
+            target=_text(row.get("target")),
+            response=_text(_first(row.get("resps"))),
+            answer=item["answer"],
+            verdict=item["verdict"],
+            value=item["value"],
+            explanation=item["explanation"],
+        )
+
+
+def _sample_rows(path: Path, filter_name: str | None) -> dict[int, dict[str, Any]]:
+    """Return the logged rows by document: those of the filter, or the first of each where it has none of its own."""
+    found: dict[int, dict[str, Any]] = {}
+    for _, row in read_rows(path):
+        doc_id = row.get("doc_id")
+        if isinstance(doc_id, int) and (doc_id not in found or row.get("filter") == filter_name):
+            found[doc_id] = row
+    return found
+
+
+def _prompt(row: dict[str, Any]) -> str:
+    """Return what the model was asked: lm-eval logs a dict of arguments by name, or (older) a list."""
+    arguments = row.get("arguments")
+    return _text(_first(_first(arguments)))
+
+
+def _first(value: Any) -> Any:
+    if isinstance(value, dict):
+        return next(iter(value.values()), None)
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,142 @@
+"""Scores from the metrics that lm-eval logged itself: no scorer but the task's own.
+
+A task may read one response in several ways (filters) and then has one score for each: the scorer is called `lm_eval`,
+or `lm_eval-<filter>`, and its version is the task's, which lm-eval raises when numbers change. A task's number is its
+first metric. An item without a finite value is unscored.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from della_bench.errors import DataError
+from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
+from della_bench.results.benchmarks import benchmark_of
+from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
+
+__all__ = ["logged_items", "logged_metric", "logged_scorer", "score_logged", "score_of_items"]
+
+
+def logged_scorer(filter_name: str, version: str) -> Scorer:
+    """Return who made the numbers of one filter; `version` is the task's."""
+    plain = re.sub(r"[^\w.-]", "_", filter_name)
+    return Scorer(name="lm_eval" if plain in ("", "none") else f"lm_eval-{plain}", version=version, model=None)
+
+
+def logged_metric(result: Mapping[str, Any], better: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the first metric of each filter in one task's part of lm-eval's results, whose keys are metric,filter.
+
+    better: lm-eval's `higher_is_better` of the task, by metric; one that is not to be high (a length, a perplexity) is
+    no share of right answers, and left out.
+    """
+    found: dict[str, str] = {}
+    for key in result:
+        metric, comma, name = key.partition(",")
+        if comma and not metric.endswith("_stderr") and (better or {}).get(metric, True):
+            found.setdefault(name, metric)
+    return found
+
+
+def logged_items(path: Path, metric: str, filter_name: str) -> list[Item]:
+    """Return what lm-eval logged of one metric under one filter, by document.
+
+    Raises DataError where a row is no sample, a value is no number, or a document stands twice.
+    """
+    found: dict[int, Item] = {}
+    for line, row in read_rows(path):
+        if str(row.get("filter", "none")) != filter_name:
+            continue
+        item = _item(f"{path}, line {line}", row, metric, filter_name)
+        if item["doc_id"] in found:
+            message = f"{path}, line {line}: doc_id {item['doc_id']}, filter {filter_name!r} stands there twice"
+            raise DataError(message, exit_code=USERS_FILE)
+        found[item["doc_id"]] = item
+    if not found:
+        raise DataError(f"{path}: no samples of filter {filter_name!r}", exit_code=USERS_FILE)
+    return [found[doc_id] for doc_id in sorted(found)]
+
+
+def score_of_items(benchmark: str, metric: str, scorer: Scorer, items: Iterable[Item]) -> Score:
+    """Return the score of items whose values are shares from 0 to 1: their mean in percent."""
+    import numpy as np
+
+    from della_bench.results.stats import mean_interval
+
+    values = [item["value"] for item in items]
+    scored = np.array([value for value in values if value is not None], dtype=float)
+    interval = mean_interval(scored)
+    return Score(
+        schema=SCHEMA,
+        benchmark=benchmark,
+        metric=metric,
+        value=100 * float(scored.mean()) if len(scored) else None,
+        interval=None if interval is None else [100 * interval[0], 100 * interval[1]],
+        n=len(scored),
+        unscored=len(values) - len(scored),
+        scorer=scorer,
+        detail={},
+    )
+
+
+def score_logged(
+    samples: Path,
+    out: Path,
+    task: str,
+    result: Mapping[str, Any],
+    version: str,
+    better: Mapping[str, Any] | None = None,
+) -> list[Score]:
+    """Write the scores of one task, and the items behind them, below `out`; return the scores, one a filter.
+
+    `result` is the task's part of lm-eval's results, `version` the task's, `better` as for `logged_metric`.
+    """
+    scores = []
+    for filter_name, metric in logged_metric(result, better).items():
+        items = logged_items(samples, metric, filter_name)
+        score = score_of_items(benchmark_of(task), metric, logged_scorer(filter_name, version), items)
+        score["detail"] = {"task": task, "filter": filter_name, "samples": samples.name}
+        # An older score goes first: killed in between, there is no score, and none that belongs to other items.
+        score_path(out, score["benchmark"], score["scorer"]["name"]).unlink(missing_ok=True)
+        with RowLog(items_path(out, score["benchmark"], score["scorer"]["name"]), fresh=True) as log:
+            for item in items:
+                log.append(item)
+        write_score(out, score)
+        scores.append(score)
+    if not scores:
+        raise DataError(f"{samples}: lm-eval logged no metric for {task}: it needs a scorer", exit_code=USERS_FILE)
+    return scores
+
+
+def _item(place: str, row: Mapping[str, Any], metric: str, filter_name: str) -> Item:
+    doc_id, value = row.get("doc_id"), row.get(metric)
+    if not isinstance(doc_id, int) or isinstance(doc_id, bool):
+        raise DataError(f"{place}: no sample of lm-eval: doc_id is missing", exit_code=USERS_FILE)
+    if value is not None and not isinstance(value, (int, float)):
+        message = f"{place}: doc_id {doc_id}: {metric} must be a number, got {type(value).__name__}"
+        raise DataError(message, exit_code=USERS_FILE)
+    number = None if value is None or not math.isfinite(value) else float(value)
+    if number is not None and not 0 <= number <= 1:
+        message = f"{place}: doc_id {doc_id}: {metric} is {number}, not a share from 0 to 1"
+        raise DataError(message, exit_code=USERS_FILE)
+    filtered = row.get("filtered_resps")
+    answer = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else filtered
+    return Item(
+        schema=SCHEMA,
+        doc_id=doc_id,
+        doc_hash=str(row.get("doc_hash", "")),
+        filter=filter_name,
+        value=number,
+        verdict=_verdict(number),
+        answer=answer if isinstance(answer, str) else "" if answer is None else str(answer),
+        explanation="",
+    )
+
+
+def _verdict(value: float | None) -> str:
+    if value is None:
+        return "unscored"
+    return {0.0: "wrong", 1.0: "right"}.get(value, "partly right")

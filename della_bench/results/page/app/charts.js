@@ -1,0 +1,119 @@
+// Dots with whiskers, one panel a measure.
+
+const INK = { better: "var(--better)", worse: "var(--worse)", noise: "var(--noise)", plain: "var(--accent)", baseline: "var(--ink)", reference: "var(--muted)" };
+const LABEL = 30; // characters of a name beside an axis
+const TALL = 100; // rows of a panel: a longer one is no overview
+
+function shortened(name, most = LABEL) {
+  if (name.length <= most) return name;
+  const head = Math.ceil((most - 1) * 0.6);
+  return `${name.slice(0, head)}\u2026${name.slice(name.length - (most - 1 - head))}`;
+}
+
+// Whether a row differs from the baseline in a measure: better, worse, noise, or plain where nothing is compared.
+function verdictOf(measure, index) {
+  if (rows[index].reference) return "reference";
+  if (index === state.baseline) return "baseline";
+  const found = state.baseline === null ? null : compare(measure, index, state.baseline);
+  return found?.verdict ?? "plain";
+}
+
+function points(measure) {
+  return state.order.slice(0, TALL).flatMap((index) => {
+    const found = measured(rows[index], measure);
+    if (!found) return [];
+    const [low, high] = found.interval ?? [found.value, found.value];
+    return [{ index, name: rows[index].name, value: found.value, low, high, verdict: verdictOf(measure, index) }];
+  });
+}
+
+function told(measure, point) {
+  const versus = state.baseline === null ? null : compare(measure, point.index, state.baseline);
+  const lines = [point.name, `${measureName(measure)} ${oneDecimal(point.value)} (${oneDecimal(point.low)} to ${oneDecimal(point.high)})`];
+  if (versus && !versus.reason) lines.push(`${signed(versus.difference)} against ${rows[state.baseline].name}, ${pText(versus.holm ?? versus.p)}`);
+  return lines.join("\n");
+}
+
+function summary(measure, found) {
+  if (!found.length) return `${measureName(measure)}: no model shown has a value.`;
+  const best = found.reduce((a, b) => (b.value > a.value ? b : a));
+  const worst = found.reduce((a, b) => (b.value < a.value ? b : a));
+  return `${measureName(measure)}: values and 95 % intervals of ${found.length} models, from ${oneDecimal(worst.value)} `
+    + `(${worst.name}) to ${oneDecimal(best.value)} (${best.name}). The table above has the numbers.`;
+}
+
+function panel(measure, width) {
+  const found = points(measure);
+  const names = new Map(found.map((point) => [point.name, shortened(point.name)]));
+  const longest = Math.max(6, ...[...names.values()].map((name) => name.length));
+  const base = state.baseline === null ? null : measured(rows[state.baseline], measure);
+  const chart = Plot.plot({
+    className: "chart",
+    ariaLabel: summary(measure, found),
+    width,
+    height: 44 + Math.max(1, found.length) * 19,
+    marginLeft: Math.min(0.45 * width, 14 + longest * 6.1),
+    marginRight: 14,
+    marginTop: 8,
+    marginBottom: 34,
+    style: { fontSize: "11px", background: "transparent" },
+    x: { label: "percent", nice: true, grid: true, ticks: Math.max(3, width / 90) },
+    y: { domain: found.map((point) => point.name), label: null, tickSize: 0, tickFormat: (name) => names.get(name) },
+    color: { type: "identity" },
+    marks: [
+      base ? Plot.ruleX([base.value], { stroke: "var(--ink)", strokeDasharray: "3,3", strokeOpacity: 0.6 }) : null,
+      Plot.link(found, { x1: "low", x2: "high", y: "name", stroke: (point) => INK[point.verdict], strokeWidth: 1.6, strokeLinecap: "butt" }),
+      Plot.dot(found, {
+        x: "value", y: "name", r: 3.8, strokeWidth: 1.6,
+        stroke: (point) => INK[point.verdict],
+        fill: (point) => (point.verdict === "noise" ? "var(--surface)" : INK[point.verdict]),
+        symbol: (point) => (rows[point.index].reference ? "diamond" : "circle"),
+      }),
+      Plot.tip(found, Plot.pointerY({ x: "value", y: "name", title: (point) => told(measure, point) })),
+    ],
+    symbol: { type: "identity" },
+  });
+  return asImage(chart);
+}
+
+// One image with one label to assistive technology: Plot labels its parts, too, which only an element with a role may be.
+function asImage(chart) {
+  chart.setAttribute("role", "img");
+  for (const part of chart.querySelectorAll("g[aria-label]")) {
+    part.dataset.mark = part.getAttribute("aria-label");
+    part.removeAttribute("aria-label");
+  }
+  return chart;
+}
+
+const VERDICTS = { better: "better than the baseline", worse: "worse", noise: "inside the noise", plain: "not compared", baseline: "baseline", reference: "reference" };
+
+function drawCharts() {
+  const holder = byId("panels");
+  const width = Math.floor(Math.min(620, panelWidth(holder)));
+  holder.replaceChildren(...measures.map((measure) =>
+    el("figure", {}, el("figcaption", {}, el("strong", {}, measureName(measure)), metricLabel(measure),
+      state.order.length > TALL ? ` (the first ${TALL} of ${state.order.length} rows shown)` : ""), panel(measure, width))));
+  const used = new Set(measures.flatMap((measure) => points(measure).map((point) => point.verdict)));
+  const keys = state.baseline === null ? [] : Object.keys(VERDICTS).filter((key) => used.has(key));
+  byId("verdict-legend").replaceChildren(...keys.map((key) => legendEntry(`dot ${key}`, VERDICTS[key])));
+}
+
+function metricLabel(measure) {
+  const label = benchmarks.find((benchmark) => benchmark.name === measure)?.label;
+  return measure === AVERAGE ? ` over ${content.averaged.join(", ")}` : label ? ` \u2013 ${label}` : "";
+}
+
+function legendEntry(kind, text) {
+  return el("li", {}, el("span", { className: `swatch ${kind}`, ariaHidden: "true" }), text);
+}
+
+// How wide one panel may be: the grid's columns, as style.css lays them out.
+function panelWidth(holder) {
+  const columns = getComputedStyle(holder).gridTemplateColumns.split(" ");
+  return parseFloat(columns[0]) || holder.clientWidth || 480;
+}
+
+function startCharts() {
+  onChange(drawCharts);
+}

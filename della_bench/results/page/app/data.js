@@ -1,0 +1,113 @@
+// What the page was made from, and how its packed parts are read.
+
+const content = JSON.parse(document.getElementById("content").textContent);
+const { rows, benchmarks, paired } = content;
+const AVERAGE = "";
+const measures = [
+  ...(content.averaged.length > 1 ? [AVERAGE] : []),
+  ...benchmarks.map((benchmark) => benchmark.name),
+];
+
+const byId = (id) => document.getElementById(id);
+
+// An element with properties and children. Children are nodes or text: nothing here is ever parsed as HTML.
+function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return made;
+}
+
+const hidden = (text) => el("span", { className: "hidden" }, text);
+
+function option(value, text, selected) {
+  return el("option", { value, selected }, text);
+}
+
+const measureName = (measure) => (measure === AVERAGE ? "average" : measure);
+
+// A row's value and interval in one measure, or null where it has none.
+function measured(row, measure) {
+  const found = measure === AVERAGE ? { value: row.average, interval: row.interval } : row.cells[measure];
+  return found && found.value !== null ? found : null;
+}
+
+const minus = (text) => text.replace("-", "\u2212");
+const oneDecimal = (value) => minus(value.toFixed(1));
+
+function signed(value) {
+  const text = value.toFixed(1);
+  return Number(text) === 0 ? "0.0" : value > 0 ? `+${text}` : minus(text);
+}
+
+const pText = (p) => (p === null ? "" : p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
+
+function intervalText(interval) {
+  return interval ? `${oneDecimal(interval[0])} to ${oneDecimal(interval[1])}` : "no interval";
+}
+
+const placeOf = new Map(paired.rows.map((index, place) => [index, place]));
+
+// Row `ours` minus row `theirs` (positions in `rows`), or null where there is nothing to say.
+function compare(measure, ours, theirs) {
+  if (ours === theirs) return null;
+  if (!placeOf.has(ours) || !placeOf.has(theirs)) {
+    const known = theirs === content.baseline ? rows[ours].versus[measure] : null;
+    return known ? { ...known, verdict: verdict(known.difference, known.holm ?? known.p) } : null;
+  }
+  const n = paired.rows.length;
+  const found = paired.measures[measure];
+  const [i, j] = [placeOf.get(ours), placeOf.get(theirs)];
+  const [a, b] = i < j ? [i, j] : [j, i];
+  const at = a * n - (a * (a + 1)) / 2 + (b - a - 1);
+  if (found.difference[at] === null) return { reason: found.reasons[found.reason[at]] ?? "no common items" };
+  const same = i < j;
+  const [low, high] = [found.low[at], found.high[at]];
+  const holm = found.holm[i * n + j];
+  const difference = same ? found.difference[at] : -found.difference[at];
+  return {
+    difference,
+    interval: low === null ? null : same ? [low, high] : [-high, -low],
+    p: found.p[at],
+    holm,
+    n: found.n[at],
+    wins: same ? found.wins[at] : found.losses[at],
+    losses: same ? found.losses[at] : found.wins[at],
+    verdict: verdict(difference, holm ?? found.p[at]),
+  };
+}
+
+function verdict(difference, p) {
+  return p >= 0.05 || !difference ? "noise" : difference > 0 ? "better" : "worse";
+}
+
+function differenceText(found) {
+  const words = { better: "better", worse: "worse", noise: "inside the noise" };
+  const range = found.interval ? ` (${signed(found.interval[0])} to ${signed(found.interval[1])})` : "";
+  const p = pText(found.holm ?? found.p);
+  return `${signed(found.difference)} points${range}${p ? `, ${p}` : ""}: ${words[found.verdict]}; `
+    + `better on ${found.wins} and worse on ${found.losses} of ${found.n} items`;
+}
+
+// A packed block by its id: base64 of zlib of JSON, read once.
+const unpacked = new Map();
+// The blocks stand behind this script: the browser may still be reading them.
+const complete = document.readyState === "loading"
+  ? new Promise((done) => { document.addEventListener("DOMContentLoaded", done, { once: true }); })
+  : Promise.resolve();
+
+function unpack(id) {
+  if (!unpacked.has(id)) unpacked.set(id, unpackNow(id));
+  return unpacked.get(id);
+}
+
+async function unpackNow(id) {
+  await complete;
+  const text = atob(byId(id).textContent);
+  const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).json();
+}

@@ -1,0 +1,142 @@
+"""What the page's script works on: the table as plain JSON values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from della_bench.results.page.blocks import Packed
+from della_bench.results.page.pairs import AVERAGE, Pairs, compare_all, corrected_against, known, reversed_
+from della_bench.results.table import Cell, Row, Table, scorer_label
+
+__all__ = ["content", "script_text"]
+
+
+def content(table: Table, packed: Packed, paired: Sequence[int]) -> dict[str, Any]:
+    """Return the table with its `packed` items; the rows in the places `paired` are compared with one another.
+
+    Of the others the page knows what the table knows: how they differ from its baseline. Values and differences are
+    percent and points, p values stand beside the same corrected by Holm.
+    """
+    compared = [table.rows[place] for place in paired]
+    base = next((index for index, row in enumerate(compared) if row.name == table.baseline), None)
+    measures = compare_all(compared, table.benchmarks, table.averaged)
+    return {
+        "benchmarks": [{"name": name, "label": label} for name, label in zip(*_labels(table), strict=True)],
+        "averaged": list(table.averaged),
+        "baseline": None if base is None else paired[base],
+        "rows": [_row(index, row, packed, index in paired) for index, row in enumerate(table.rows)],
+        "paired": {
+            "rows": list(paired),
+            "measures": _measures(compared, base, measures),
+        },
+    }
+
+
+def script_text(value: Any) -> str:
+    """Return JSON that no HTML parser mistakes for anything else, in ASCII."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _labels(table: Table) -> tuple[tuple[str, ...], list[str]]:
+    labels = []
+    for name in table.benchmarks:
+        metrics = [row.cells[name].metric for row in table.rows if name in row.cells]
+        labels.append(max(metrics, key=metrics.count) if metrics else "")
+    return table.benchmarks, labels
+
+
+def _row(index: int, row: Row, packed: Packed, paired: bool) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "method": row.method,
+        "fingerprint": row.fingerprint[:16],
+        "average": row.average,
+        "interval": row.average_interval,
+        "reference": row.reference,
+        "cells": {name: _cell(index, cell, packed) for name, cell in row.cells.items()},
+        "versus": {} if paired else _versus(row),
+    }
+
+
+def _versus(row: Row) -> dict[str, Any]:
+    """Return by measure how a row differs from the table's baseline."""
+    found = {AVERAGE: row.versus, **{name: cell.versus for name, cell in row.cells.items()}}
+    return {
+        name: {
+            "difference": _rounded(each.difference),
+            "interval": each.interval,
+            "p": _significant(each.p),
+            "holm": _significant(each.p_holm),
+            "wins": each.wins,
+            "losses": each.losses,
+            "n": each.n,
+            "reason": each.reason,
+        }
+        for name, each in found.items()
+        if each is not None
+    }
+
+
+def _cell(index: int, cell: Cell, packed: Packed) -> dict[str, Any]:
+    place = index, cell.benchmark
+    return {
+        "value": cell.value,
+        "interval": cell.interval,
+        "n": cell.n,
+        "unscored": cell.unscored,
+        "metric": cell.metric,
+        "scorer": scorer_label(cell.scorer),
+        "date": date_text(cell.date),
+        "excluded": cell.excluded,
+        "block": packed.cells.get(place),
+        "reason": packed.reasons.get(place),
+    }
+
+
+def date_text(date: float | None) -> str:
+    """Return a time in seconds since 1970 as a day in UTC; empty for None."""
+    return "" if date is None else datetime.fromtimestamp(date, tz=timezone.utc).strftime("%Y-%m-%d")
+
+
+def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pairs]) -> dict[str, Any]:
+    """Return by measure columns over the pairs i < j in order, and Holm's p for each row (down) and baseline (across).
+
+    Against the table's own baseline the numbers are the table's.
+    """
+    n = len(rows)
+    holms = [corrected_against(measures, column, n) for column in range(n)]
+    if base is not None:
+        for name, index, versus in known(rows, base, measures):
+            measures[name][min(index, base), max(index, base)] = versus if index < base else reversed_(versus)
+            if versus.p_holm is not None:
+                holms[base][name, index] = versus.p_holm
+    out: dict[str, Any] = {}
+    for name, pairs in measures.items():
+        found = [pairs[i, j] for i in range(n) for j in range(i + 1, n)]
+        reasons = sorted({each.reason for each in found if each.reason})
+        out[name] = {
+            "difference": [_rounded(each.difference) for each in found],
+            "low": [_rounded(each.interval[0]) if each.interval else None for each in found],
+            "high": [_rounded(each.interval[1]) if each.interval else None for each in found],
+            "p": [_significant(each.p) for each in found],
+            "wins": [each.wins for each in found],
+            "losses": [each.losses for each in found],
+            "n": [each.n for each in found],
+            "reason": [reasons.index(each.reason) if each.reason else None for each in found],
+            "reasons": reasons,
+            "holm": [_significant(holms[column].get((name, i))) for i in range(n) for column in range(n)],
+            "test": next((each.test for each in found if each.test), ""),
+        }
+    return out
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _significant(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,105 @@
+"""Writing the page: the template filled with the table, the packed items and everything that shows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from della_bench import __version__
+from della_bench.jsonfiles import write_whole
+from della_bench.results.page.assets import HERE, assets, policy
+from della_bench.results.page.blocks import pack_items
+from della_bench.results.page.content import content, date_text, script_text
+from della_bench.results.page.limits import Limits, first_with_baseline, shortened
+from della_bench.results.table import Cell, Row, Table, scorer_label
+
+if TYPE_CHECKING:
+    import jinja2
+    import markupsafe
+
+__all__ = ["write_page"]
+
+LIMITS = Limits()
+
+
+def write_page(
+    table: Table,
+    path: Path,
+    *,
+    title: str = "Leaderboard",
+    limits: Limits = LIMITS,
+    progress: bool = False,
+) -> None:
+    """Write `table` to `path` as one HTML file that loads nothing, whole or not at all.
+
+    The samples behind the cells are read here. The page says where `limits` make it hold less than all. progress: show
+    a bar on stderr. Raises OSError.
+    """
+    table = shortened(table, limits)
+    paired, sampled = (first_with_baseline(table, limit) for limit in (limits.paired, limits.sampled))
+    packed = pack_items(table.rows, table.benchmarks, sampled, progress=progress)
+    found = assets()
+    dates = [row.date for row in table.rows if row.date is not None]
+    text = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            table=table,
+            compared=sum(not row.reference for row in table.rows),
+            version=__version__,
+            date=date_text(max(dates, default=None)),
+            assets=found,
+            policy=policy(found),
+            content=script_text(content(table, packed, paired)),
+            blocks=packed.blocks,
+            reasons=packed.reasons,
+        )
+    )
+    # A lone surrogate in a name is no UTF-8, and NUL no HTML.
+    write_whole(path, text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd"))
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "one": lambda value: f"{value:.1f}",
+        "date": date_text,
+        "scorer": scorer_label,
+        "facts": _facts,
+        "breakable": _breakable,
+    }
+    return environment
+
+
+def _breakable(name: str) -> markupsafe.Markup:
+    """Return a name as HTML that may be broken after its parts: names are long and have no spaces."""
+    import markupsafe
+
+    parts = re.split(r"(?<=[-_/+,:])", name)
+    return markupsafe.Markup("<wbr>").join(parts)
+
+
+def _facts(row: Row) -> Mapping[str, Any]:
+    """Return what a row is, by label, for those who unfold its name."""
+    judges = {scorer_label(cell.scorer): None for cell in row.cells.values() if isinstance(cell, Cell)}
+    facts = {
+        "Spec": row.spec,
+        "Fingerprint": "" if row.reference else row.fingerprint,
+        "Engine": row.engine,
+        "Scored by": ", ".join(judges),
+        "Evaluated": date_text(row.date),
+        "Source": row.note,
+    }
+    return {label: value for label, value in facts.items() if value}

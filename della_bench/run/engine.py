@@ -1,0 +1,60 @@
+"""One engine for all specs of a run: the next merge goes into the running model wherever it fits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from della_bench.errors import SpecError
+from della_bench.spec import MergeSpec
+
+__all__ = ["Engine"]
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """A model of lm-eval that takes one spec after the other."""
+
+    def __init__(self, name: str, options: Mapping[str, Any], *, watched: bool = False) -> None:
+        """`name` is hf or vllm, `options` are the model type's own arguments (device, batch_size, ...).
+
+        Without `watched` lm-eval shows no bar of the answers; it does not look at TQDM_DISABLE.
+        """
+        self.name = name
+        self._watched = watched
+        self.options = dict(options)
+        self._model: Any = None
+
+    def load(self, spec: MergeSpec) -> Any:
+        """Return the model with the merge of `spec` in it: remerged where the running one can take it, else new."""
+        if self._model is not None and hasattr(self._model, "remerge"):
+            try:
+                self._model.remerge(spec)
+            except SpecError as error:  # it does not fit: the old merge is still in place, and goes
+                log.info("a new engine for %s: %s", spec.display_name, error)
+            else:
+                return self._model
+        self.close()
+        from della_bench.models.hf import DellaMergedLM
+
+        engine = {} if self.name == "hf" else {"engine": self.name}
+        self._model = DellaMergedLM(**spec.as_keys(), **engine, **self.options)
+        if not self._watched:
+            self._model.generate_until = partial(self._model.generate_until, disable_tqdm=True)
+        return self._model
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        if self._model is None:
+            return
+        self._model = None
+        import gc
+
+        import torch
+
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,44 @@
+"""One process at a time in a run's folder; the operating system frees the lock of a process that dies."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from della_bench.errors import DataError
+
+__all__ = ["folder_lock"]
+
+_NAME = ".lock"
+
+
+@contextmanager
+def folder_lock(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of `folder` (made where it is not there); yields False where another holds it and `wait` is false.
+
+    The lock is the kernel's, on a file that stays behind: what counts is who holds it, not whether the file is there.
+    Raises DataError where the folder cannot be written, or its file system has no locks.
+    """
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be locked: {error.strerror or error}") from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)  # for people who wonder who it is
+        yield True
+    finally:
+        os.close(handle)

@@ -1,0 +1,93 @@
+"""What a run's numbers depend on, written down beside them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import della_bench
+from della_bench.results.schema import SCHEMA, InputDigest, Provenance
+from della_bench.spec import MergeSpec
+
+__all__ = ["PACKAGES", "SEEDS", "git_state", "make_provenance", "package_versions"]
+
+PACKAGES = ("lm_eval", "torch", "transformers", "tokenizers", "datasets", "safetensors", "numba", "numpy")
+# lm-eval's own defaults, given to it explicitly so that a later release's defaults change nothing here.
+SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
+
+
+def package_versions(engine: str) -> dict[str, str]:
+    """Return the versions of Python, this package and those whose releases may change an answer."""
+    found = {"python": platform.python_version(), "della_bench": della_bench.__version__}
+    for package in (*PACKAGES, *(("vllm",) if engine == "vllm" else ())):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return commit and uncommitted changes of the checkout that this package runs from; None where it is installed."""
+    folder = Path(della_bench.__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    commands = {"commit": ["rev-parse", "HEAD"], "changes": ["status", "--porcelain"]}
+    try:
+        told = {
+            name: subprocess.run(
+                ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=30
+            ).stdout.strip()
+            for name, command in commands.items()
+        }
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"commit": None, "dirty": None, "reason": str(error)}
+    return {"commit": told["commit"], "dirty": bool(told["changes"])}
+
+
+def make_provenance(
+    spec: MergeSpec,
+    *,
+    fingerprint: str,
+    files: Sequence[Mapping[str, Any]],
+    engine: str,
+    device: str,
+    dtype: str,
+    arguments: Mapping[str, Any],
+    steps: Mapping[str, Any],
+) -> Provenance:
+    """Return the provenance of a run of `spec` that starts now, on this machine, by this process's command line."""
+    inputs = [
+        InputDigest(role=f["role"], name=f["name"], path=f["path"], bytes=f["bytes"], sha256=f["sha256"]) for f in files
+    ]
+    return Provenance(
+        schema=SCHEMA,
+        name=spec.display_name,
+        spec=str(spec),
+        digest=spec.digest,
+        fingerprint=fingerprint,
+        engine=engine,
+        files=inputs,
+        versions=package_versions(engine),
+        git=git_state(),
+        host={
+            "name": platform.node(),
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        device=device,
+        dtype=dtype,
+        seeds=dict(SEEDS),
+        arguments=dict(arguments),
+        command=list(sys.argv),
+        started=time.time(),
+        steps=dict(steps),
+    )

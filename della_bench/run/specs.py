@@ -1,0 +1,84 @@
+"""The models of a run: specs in any form, and the base and experts that a merge must be compared with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from della_bench.errors import SpecError
+from della_bench.spec import MergeSpec, Source
+from della_bench.spec.files import _StrictLoader
+
+__all__ = ["folder_name", "read_specs", "with_references"]
+
+
+def read_specs(given: Sequence[str]) -> list[MergeSpec]:
+    """Return the specs of arguments that are each a spec, a YAML file of one, or a YAML file with a list of them.
+
+    Raises SpecError with all faults of all of them.
+    """
+    specs, faults = [], []
+    for text in given:
+        entries = _list_in(Path(text))
+        for number, entry in enumerate([text] if entries is None else entries, start=1):
+            place = "" if entries is None else f"{text}, entry {number}: "
+            if not isinstance(entry, (str, dict)):
+                faults.append(f"{place}a spec is a string or a mapping, got {type(entry).__name__}")
+                continue
+            try:
+                specs.append(MergeSpec.parse(entry))
+            except SpecError as error:
+                faults += [f"{place}{fault}" for fault in error.faults]
+    if faults:
+        raise SpecError(faults)
+    return specs
+
+
+def _list_in(path: Path) -> list[object] | None:
+    """Return the entries of a YAML file that holds a list; None for anything else, which MergeSpec.parse reads."""
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return None
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if isinstance(value, list) and not value:
+        raise SpecError(f"{path}: an empty list; it needs at least one spec")
+    return value if isinstance(value, list) else None
+
+
+def with_references(specs: Sequence[MergeSpec], *, base: bool, experts: bool) -> list[MergeSpec]:
+    """Return the specs, each once, behind their bases and experts where these are asked for.
+
+    A base or expert is passed through with the merge's own dtype, tokenizer and chat template, so that its row differs
+    from the merge's in the weights alone.
+    """
+    found: dict[str, MergeSpec] = {}
+    references = [_alone(spec, spec.base) for spec in specs] if base else []
+    references += [_alone(spec, source) for spec in specs for source in spec.experts] if experts else []
+    for spec in (*references, *specs):
+        found.setdefault(spec.digest, spec)
+    return list(found.values())
+
+
+def _alone(spec: MergeSpec, source: Source) -> MergeSpec:
+    """Return a spec of one source of `spec`, evaluated as it is."""
+    keys = {
+        "base": spec.base,
+        "experts": [source],
+        "merge_method": "passthrough",
+        "name": Path(source.place).name or str(source),
+        "dtype": spec.dtype,
+        "tokenizer": spec.tokenizer,
+        "chat_template": spec.chat_template,
+    }
+    return MergeSpec.parse({key: value for key, value in keys.items() if value is not None})
+
+
+def folder_name(spec: MergeSpec) -> str:
+    """Return what a run's folder is called: the spec's name, as far as every file system takes it, and its digest."""
+    plain = re.sub(r"[^\w.+-]+", "_", spec.display_name, flags=re.ASCII).strip("._")[:80]
+    return f"{plain or 'run'}-{spec.digest[:8]}"

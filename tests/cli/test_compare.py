@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from della_bench.cli import app
+from della_bench.errors import DataError
+from tests.results.making import plain_folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)], catch_exceptions=False, env={"COLUMNS": "160"})
+
+
+@pytest.fixture
+def folders(tmp_path):
+    plain_folder(tmp_path / "a", "one", {"zoo_math": [1.0] * 20 + [0.0] * 20, "zoo_code": [1.0, 0.0] * 20})
+    plain_folder(tmp_path / "b", "two", {"zoo_math": [0.0] * 40, "zoo_code": [0.0, 1.0] * 20})
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_two_runs_are_compared_item_by_item_with_noise_told(folders):
+    text = call(*folders).stdout
+    (math,) = (line for line in text.splitlines() if line.strip().startswith("zoo_math"))
+    (code,) = (line for line in text.splitlines() if line.strip().startswith("zoo_code"))
+    assert "+50.0 [+" in math
+    assert "20 : 0" in math
+    assert "<0.001" in math
+    assert "better" in math
+    assert "+0.0 [" in code
+    assert "20 : 20" in code
+    assert "noise" in code
+
+
+def test_the_order_decides_the_sign(folders):
+    text = call(*reversed(folders)).stdout
+    assert "-50.0" in text
+    assert "worse" in text
+
+
+def test_items_where_they_differ_are_shown_side_by_side(folders):
+    text = call(*folders, "--items", "zoo_math", "--limit", "2").stdout
+    assert "20 of 40 items differ" in text
+    assert "A, right: response 0" in text
+    assert "B, wrong: response 0" in text
+    assert "prompt 2" not in text
+
+
+def test_other_documents_are_not_compared_and_the_reason_is_told(folders, tmp_path):
+    plain_folder(tmp_path / "c", "three", {"zoo_math": [1.0] * 40}, revision=" v2")
+    found = call(folders[0], tmp_path / "c")
+    assert "another revision of the data set" in found.stdout + found.stderr
+
+
+def test_a_folder_of_several_models_is_an_error_that_names_them(folders, tmp_path):
+    with pytest.raises(DataError, match=r"holds 2 models \(one, two\); name the folder of one run"):
+        call(tmp_path, folders[0])

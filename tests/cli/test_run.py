@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from della_bench.cli import main
+
+TIES = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5"
+
+
+def end(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *map(str, arguments)])
+    return ended.value.code, capsys.readouterr()
+
+
+def test_a_dry_run_prints_every_step_and_writes_nothing(tmp_path, capsys):
+    code, text = end(
+        capsys, TIES, "--benchmarks", "gsm8k", "--with-base", "--with-experts", "--dry-run", "-o", tmp_path / "runs"
+    )
+    assert code == 0
+    for name in ("base", "math", "code", "ties-density0.5"):
+        assert name in text.out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ([TIES.replace("ties", "tis"), "--benchmarks", "gsm8k"], "did you mean 'ties'"),
+        ([TIES, "--benchmarks", "mbpp"], "--confirm-run-unsafe-code"),
+        ([TIES, "--benchmarks", "gsm8k", "--engine", "vlm"], "did you mean 'vllm'"),
+        ([TIES, "--benchmarks", "gsm8k", "--model-args", "density=0.4"], "belongs to the spec"),
+        ([TIES, "--benchmarks", "gsm8k", "--model-args", "max_length=9,max_length=8"], "given twice"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_loaded_or_written(tmp_path, capsys, arguments, fault):
+    code, text = end(capsys, *arguments, "--out", tmp_path / "runs")
+    assert code == 2
+    assert fault in text.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_without_the_data_set_says_that_the_cost_is_unknown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DELLA_BENCH_DATA", str(tmp_path))
+    code, text = end(
+        capsys, TIES, "--benchmarks", "gsm8k", "--judge", "gsm8k_gpt4", "--dry-run", "-o", tmp_path / "runs"
+    )
+    assert code == 0
+    assert "and 1 of unknown price" in text.out

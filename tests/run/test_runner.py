@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from della_bench.errors import DataError, JudgeError
+from della_bench.results.leaderboard import build_table
+from della_bench.results.schema import read_provenance, read_score
+from della_bench.run import runner as module
+from della_bench.run.benchmarks import Benchmark, Step
+from della_bench.run.engine import Engine
+from della_bench.run.evaluation import evaluate
+from della_bench.run.lock import folder_lock
+from della_bench.run.provenance import package_versions
+from della_bench.run.runner import Runner
+from della_bench.run.specs import folder_name
+from della_bench.run.work import Options
+from della_bench.spec import MergeSpec
+
+TIES = MergeSpec.parse("base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5,name=ties")
+MEAN = MergeSpec.parse("base=zoo:base,experts=zoo:math+zoo:code,merge_method=task_arithmetic,name=ta,lambda=0.5")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DELLA_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TQDM_DISABLE", "1")
+        # lm-eval asks pip and the like about the machine after each evaluation, which takes longer than these do.
+        patch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: "")
+        yield
+
+
+@pytest.fixture(scope="module")
+def manager():
+    from lm_eval.tasks import TaskManager
+
+    from della_bench.resources import folder
+
+    return TaskManager(include_path=str(folder("tasks")), include_defaults=False)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What was really loaded and evaluated, in order."""
+    done: list[tuple[str, str | None]] = []
+    original = Engine.load
+
+    def load(self, spec):
+        done.append(("load", spec.name))
+        return original(self, spec)
+
+    monkeypatch.setattr(Engine, "load", load)
+
+    def watched(model, spec, task, *args, **options):
+        done.append((task, spec.name))
+        return evaluate(model, spec, task, *args, **options)
+
+    monkeypatch.setattr(module, "evaluate", watched)
+    return done
+
+
+def go(out, manager, specs=(TIES,), benchmarks=("zoo_math",), **options):
+    lines: list[str] = []
+    arguments = {"batch_size": 4, "device": "cpu"}
+    made = Options(**{"out": out, "benchmarks": tuple(benchmarks), "arguments": arguments, "limit": 4, **options})
+    runner = Runner(made, lines.append, manager=manager)
+    return runner.run(list(specs)), lines, runner
+
+
+def test_a_run_loads_each_model_once_and_writes_all_that_a_row_needs(tmp_path, manager, asked):
+    faults, lines, _ = go(tmp_path, manager, (TIES, MEAN), ("zoo_math", "zoo_chat"))
+    assert faults == []
+    assert asked == [("load", "ties"), ("zoo_math", "ties"), ("zoo_chat", "ties")] + [
+        (what, "ta") for what in ("load", "zoo_math", "zoo_chat")
+    ]
+    folder = tmp_path / folder_name(TIES)
+    assert MergeSpec.parse(str(folder / "spec.yaml")) == TIES
+    known = read_provenance(folder / "provenance.json")
+    assert (known["spec"], known["digest"], known["dtype"]) == (str(TIES), TIES.digest, "torch.bfloat16")
+    assert {file["role"] for file in known["files"]} == {"base", "config", "expert 0", "expert 1", "tokenizer"}
+    assert known["versions"].keys() >= {"python", "della_bench", "lm_eval", "torch", "transformers"}
+    assert known["steps"].keys() == {"zoo_math", "zoo_chat"}
+    score = read_score(folder / "scores" / "zoo_math.lm_eval-answer-is.json")
+    assert score["n"] == 4
+    row = next(row for row in build_table([tmp_path]).rows if row.name == "ties")
+    assert row.fingerprint == known["fingerprint"]
+    assert row.cells["zoo_math"].value == score["value"]
+    assert f"{score['value']:.1f}" in lines[0]
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [".lock"]
+
+
+def test_what_is_done_is_not_done_again_unless_forced_or_asked_otherwise(tmp_path, manager, asked):
+    go(tmp_path, manager)
+    first, asked[:] = asked[:], []
+    assert len(first) == 2
+    faults, lines, _ = go(tmp_path, manager)
+    assert (faults, asked) == ([], [])
+    assert lines[0].startswith("ties: zoo_math")
+    go(tmp_path, manager, force=True)
+    assert asked == first
+    asked.clear()
+    go(tmp_path, manager, limit=3)
+    assert asked == first
+    asked.clear()
+    go(tmp_path, manager, benchmarks=("zoo_math", "zoo_chat"), limit=3)
+    assert asked == [("load", "ties"), ("zoo_chat", "ties")]
+
+
+def test_another_release_or_other_input_files_make_a_step_undone(tmp_path, manager, asked, monkeypatch):
+    go(tmp_path, manager)
+    asked.clear()
+    newer = {**package_versions("hf"), "torch": "0.1"}
+    monkeypatch.setattr("della_bench.run.work.package_versions", lambda engine: newer)
+    go(tmp_path, manager)
+    assert len(asked) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr("della_bench.merge.fingerprint.fingerprint", lambda spec, files: "0" * 64)
+    plan = list(go(tmp_path, manager, specs=())[2].plan([TIES]))
+    assert [step.done for step in plan] == [False, False]
+
+
+def test_a_lost_score_is_made_again_without_the_model(tmp_path, manager, asked):
+    go(tmp_path, manager)
+    asked.clear()
+    path = tmp_path / folder_name(TIES) / "scores" / "zoo_math.lm_eval-answer-is.json"
+    before = path.read_bytes()
+    for damage in (path.unlink, lambda: path.write_text("{"), (path.parent.parent / "provenance.json").unlink):
+        damage()
+        go(tmp_path, manager)
+        assert path.read_bytes() == before
+    assert asked == []
+
+
+def test_a_torn_results_file_is_evaluated_again(tmp_path, manager, asked):
+    go(tmp_path, manager)
+    asked.clear()
+    results = next((tmp_path / folder_name(TIES)).glob("results_*"))
+    results.write_text(results.read_text()[:1000])
+    go(tmp_path, manager)
+    assert ("zoo_math", "ties") in asked
+
+
+def test_a_plan_says_what_is_done_and_writes_nothing(tmp_path, manager):
+    _, _, made = go(tmp_path, manager, specs=())
+    plan = list(made.plan([TIES, MEAN]))
+    assert [(step.spec.name, step.what, step.done) for step in plan] == [
+        (name, what, False) for name in ("ties", "ta") for what in ("evaluate", "lm_eval")
+    ]
+    assert list(tmp_path.iterdir()) == []
+    go(tmp_path, manager)
+    assert [step.done for step in made.plan([TIES, MEAN])] == [True, True, False, False]
+
+
+def test_a_folder_in_use_is_left_for_the_end(tmp_path, manager, asked, monkeypatch):
+    held = folder_lock(tmp_path / folder_name(TIES), wait=False)
+    assert held.__enter__()
+
+    def release(model, spec, *args, **options):
+        if spec is MEAN:
+            held.__exit__(None, None, None)
+        return evaluate(model, spec, *args, **options)
+
+    monkeypatch.setattr(module, "evaluate", release)
+    _, lines, _ = go(tmp_path, manager, (TIES, MEAN))
+    assert [line.partition(":")[0] for line in lines] == ["ta", "ties", "ties"]
+    assert "another process works on it" in lines[1]
+
+
+def test_a_scorer_that_fails_stops_nothing_else_and_is_told_at_the_end(tmp_path, manager, monkeypatch):
+    def failing(evaluated, out, options):
+        raise JudgeError("no network")
+
+    monkeypatch.setattr("della_bench.run.scorers.failing", failing, raising=False)
+    steps = (Step("lm_eval", "della_bench.run.scorers:logged"), Step("judge", "della_bench.run.scorers:failing"))
+    monkeypatch.setattr(module, "benchmark", lambda name, tasks: Benchmark(name, name, steps))
+    faults, _, _ = go(tmp_path, manager, (TIES, MEAN))
+    assert faults == ["ties, zoo_math: no network", "ta, zoo_math: no network"]
+    assert len(build_table([tmp_path]).rows) == 2
+
+
+def test_a_model_that_cannot_be_opened_is_told_and_the_others_run(tmp_path, manager):
+    gone = MergeSpec.parse(f"base=zoo:base,experts={tmp_path / 'gone'},merge_method=linear,name=gone")
+    faults, _, _ = go(tmp_path / "runs", manager, (gone, TIES))
+    assert len(faults) == 1
+    assert faults[0].startswith("gone: ")
+    assert len(build_table([tmp_path / "runs"]).rows) == 1
+
+
+def test_an_unknown_benchmark_is_an_error_with_the_nearest_name(tmp_path, manager):
+    with pytest.raises(DataError, match="neither a benchmark nor a task of lm-eval; did you mean 'zoo_math'"):
+        go(tmp_path, manager, benchmarks=("zoo_maths",))
+
+
+def test_programs_of_a_model_run_only_with_leave(tmp_path, manager):
+    with pytest.raises(DataError, match="say --confirm-run-unsafe-code"):
+        go(tmp_path, manager, benchmarks=("mbpp",))
+
+
+def test_results_name_the_spec_and_the_fingerprint_for_other_readers(tmp_path, manager):
+    go(tmp_path, manager)
+    value = json.loads(next((tmp_path / folder_name(TIES)).glob("results_*")).read_text())
+    assert value["config"]["model"] == "della_merged"
+    ours = value["config"]["della_bench"]
+    assert ours["spec"] == str(TIES)
+    known = read_provenance(tmp_path / folder_name(TIES) / "provenance.json")
+    assert ours["model_fingerprint"] == known["fingerprint"]

@@ -1,0 +1,78 @@
+"""The scorers and the plan's prices on the real data sets, whose rows the judges and the sandbox need."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from della_bench.data import load
+from della_bench.results.schema import items_path, read_items
+from della_bench.run.benchmarks import benchmark, score
+from della_bench.run.costs import expected_cost
+from della_bench.run.evaluation import Evaluated
+
+pytestmark = pytest.mark.real_data
+
+OPTIONS = {"judge": "exact", "annotator": "alpaca_eval_gpt4", "max_cost": None, "limit": 3}
+
+
+def known(name):
+    return benchmark(name, lambda: ())
+
+
+def evaluated(folder: Path, name: str, replies: list[str]) -> Evaluated:
+    task = known(name).task
+    rows = [
+        {
+            "doc_id": position,
+            "doc": dict(row),
+            "target": row.get("answer", ""),
+            "resps": [[reply]],
+            "filtered_resps": [reply],
+            "filter": "none",
+            "doc_hash": str(position),
+        }
+        for position, (row, reply) in enumerate(zip(load(name), replies, strict=False))
+    ]
+    (folder / f"samples_{task}_1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Evaluated(folder / "results_1.json", task, {"results": {task: {}}})
+
+
+def test_gsm8k_is_judged_without_a_model_by_default(tmp_path):
+    found = evaluated(tmp_path, "gsm8k", [row["answer"] for row in list(load("gsm8k"))[:2]] + ["The answer is: -1"])
+    (scored,) = score(known("gsm8k").steps[-1], found, tmp_path, OPTIONS)
+    assert (scored["benchmark"], scored["scorer"]["name"], scored["n"]) == ("gsm8k", "exact", 3)
+    assert scored["value"] == pytest.approx(200 / 3)
+    assert [item["value"] for item in read_items(items_path(tmp_path, "gsm8k", "exact"))] == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["mbpp", "humaneval"])
+def test_programs_are_run_in_the_sandbox(tmp_path, name):
+    solutions = [row.get("code") or row["prompt"] + row["canonical_solution"] for row in list(load(name))[:2]]
+    found = evaluated(tmp_path, name, [*[f"```python\n{code}\n```" for code in solutions], "no program"])
+    (scored,) = score(known(name).steps[-1], found, tmp_path, OPTIONS)
+    assert (scored["benchmark"], scored["n"], scored["unscored"]) == (name, 3, 0)
+    assert scored["value"] == pytest.approx(200 / 3)
+
+
+def test_a_plan_prices_a_judge_by_what_it_will_read(tmp_path):
+    judge = known("gsm8k").steps[-1]
+    assert expected_cost("gsm8k", judge, None, OPTIONS) == 0
+    paid = {**OPTIONS, "judge": "gsm8k_gpt4"}
+    few = expected_cost("gsm8k", judge, None, paid)
+    assert few is not None
+    assert few > 0
+    assert (expected_cost("gsm8k", judge, None, {**paid, "limit": 300}) or Decimal(0)) > 50 * few
+    found = evaluated(tmp_path, "gsm8k", ["long " * 10_000] * 3)
+    assert (expected_cost("gsm8k", judge, found, paid) or Decimal(0)) > 2 * few
+    assert expected_cost("mbpp", known("mbpp").steps[0], None, paid) == 0
+
+
+def test_a_plan_prices_alpaca_eval_before_there_are_answers():
+    pytest.importorskip("alpaca_eval")
+    cost = expected_cost("alpaca_eval", known("alpaca_eval").steps[0], None, OPTIONS)
+    assert cost is not None
+    assert Decimal("0.001") < cost < 1
