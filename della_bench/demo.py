@@ -111,7 +111,7 @@ def _evaluator() -> Callable[[MergeSpec, str, int | None], dict[str, float]]:
 
     def evaluate(spec: MergeSpec, suffix: str, limit: int | None) -> dict[str, float]:
         model = DellaMergedLM(**spec.as_keys(), batch_size=BATCH_SIZE)
-        model.generate_until = partial(model.generate_until, disable_tqdm=True)
+        model.generate_until = partial(model.generate_until, disable_tqdm=True)  # type: ignore[method-assign]
         tasks = [f"zoo_{skill}{suffix}" for skill in SKILLS]
         found = lm_eval.simple_evaluate(
             model=model, tasks=tasks, task_manager=manager, limit=limit, bootstrap_iters=0, log_samples=False
