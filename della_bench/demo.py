@@ -130,14 +130,17 @@ def _score(result: dict[str, Any]) -> float:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep lm-eval's own bars and messages from writing over the progress bar."""
-    os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    names = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}  # the first is read when tqdm is imported
+    environment = {name: os.environ.get(name) for name in names}
     before = logging.root.manager.disable
+    os.environ.update(names)
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(before)
+        for name, value in environment.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _write_csv(path: Path, rows: list[Row]) -> None:

@@ -7,6 +7,13 @@ from della_bench.cli import main
 TIES = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5"
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The command sets these, for its whole process."""
+    for name in ("TQDM_DISABLE", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, "1")
+
+
 def end(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
         main(["run", *map(str, arguments)])

@@ -84,7 +84,7 @@ def test_two_workers_share_a_merge_to_the_bit_and_end_when_one_is_killed(environ
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
     out, log = tmp_path / "seen.json", tmp_path / "log"
     command = [sys.executable, "-m", "tests.models.two_workers", str(out), str(broken)]
-    process = start(command, log, env=environment)
+    process = start(command, log, env=environment | {"TQDM_DISABLE": "1"})
     code = process.wait(timeout=240)
     ended = time.time()
     assert out.is_file(), log.read_text()[-6000:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ __all__ = [
     "TensorParallel",
     "device",
     "engine_arguments",
+    "heed_hidden_bars",
     "is_dead",
     "log_like_vllm",
     "model_of",
@@ -73,6 +75,14 @@ def engine_arguments() -> frozenset[str]:
 
     own = set(inspect.signature(LLM.__init__).parameters) - {"self", "kwargs"}
     return frozenset(own | {field.name for field in dataclasses.fields(EngineArgs)})
+
+
+def heed_hidden_bars(llm: Any) -> None:
+    """Let an engine answer where TQDM_DISABLE hides all bars: vLLM divides by the time its bar shows, then 0."""
+    if not os.environ.get("TQDM_DISABLE"):
+        return
+    generate = llm.generate
+    llm.generate = lambda *args, **options: generate(*args, **{**options, "use_tqdm": False})
 
 
 def supported_architectures() -> frozenset[str]:

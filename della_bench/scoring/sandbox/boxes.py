@@ -7,6 +7,7 @@ import contextlib
 import functools
 import marshal
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -248,6 +249,10 @@ class Box:
             frames.send(self._control, job, descriptors)
         except OSError as error:
             raise BoxFaultError(f"a sandbox is gone ({error.strerror})") from error
+
+    def wait(self, seconds: float) -> None:
+        """Return as soon as the job that was begun has ended, at the latest after `seconds`."""
+        select.select([self._control], [], [], seconds)
 
     def report(self, seconds: float) -> dict[str, Any]:
         """Return the report of the job that was begun, once it ended. Raises BoxFaultError after `seconds`."""

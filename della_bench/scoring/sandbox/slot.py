@@ -14,6 +14,7 @@ from della_bench.scoring.sandbox.types import Limits, Outcome, Program
 __all__ = ["Slot"]
 
 GRACE = 30.0  # seconds that a sandbox may take beyond the wall time until it counts as broken
+LAST_WORDS = 1.0  # seconds from the end of a candidate's connection until its own end is no longer waited for
 
 
 class Slot:
@@ -89,6 +90,8 @@ class Slot:
                 for end in pair:
                     end.close()
             said = _verdict(verdicts[0], self._limits.wall + GRACE)
+            if said is not None and said["verdict"] == "gone":  # how it ended may come to light a moment later
+                candidates.wait(LAST_WORDS)
             leash[0].close()
             report = candidates.report(GRACE)
             tests_leash[0].close()
