@@ -1,11 +1,11 @@
 """Speed and memory of merging: ours against mergekit, and against the machine's copy bandwidth.
 
-    python benchmarks/merge.py [--methods della,ties,...] [--mergekit PATH] [--json]
+    python benchmarks/merge.py [--methods della,ties,...] [--repeat N] [--mergekit PATH] [--json]
 
 Makes synthetic checkpoints once (a Llama shape; default 357 M parameters, three experts, bf16), then runs each method
 in turn as a whole process, ours (`della-bench merge`) and mergekit's (`mergekit-yaml`, if found), both writing a
-safetensors folder, sources in the page cache. Seconds are of the wall clock, memory is the peak resident set, which
-holds mapped file pages too.
+safetensors folder, sources in the page cache. Seconds are of the wall clock, the median of `--repeat` rounds in which
+the programs take turns; memory is the peak resident set, which holds mapped file pages too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 
 METHODS = {
     "della": {"density": 0.5, "epsilon": 0.1},
@@ -142,24 +143,26 @@ def mergekit_config(root: Path, method: str, experts: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwidth: float) -> Row:
-    """Run one method by both programs, ours first."""
+def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwidth: float, rounds: int) -> Row:
+    """Run one method by both programs in turn, ours first."""
     sources = [root / "base", *(root / f"expert{i}" for i in range(1, experts + 1))]
     spec = {"base": str(sources[0]), "experts": [str(s) for s in sources[1:]], "merge_method": method}
     out = root / "out"
-    shutil.rmtree(out, ignore_errors=True)
     ours = [sys.executable, "-m", "della_bench.cli", "merge", json.dumps(spec | METHODS[method]), "-o", str(out)]
-    seconds, memory = run(ours)
-    moved = sum((s / "model.safetensors").stat().st_size for s in [*sources, out]) / 1e9
-    theirs: tuple[float | None, float | None] = (None, None)
-    if mergekit:
-        (root / "merge.yaml").write_text(mergekit_config(root, method, experts))
-        shutil.rmtree(out, ignore_errors=True)
-        flags = ["--no-write-model-card", "--no-copy-tokenizer"]
-        theirs = run([mergekit, str(root / "merge.yaml"), str(out), *flags])
+    (root / "merge.yaml").write_text(mergekit_config(root, method, experts))
+    flags = ["--no-write-model-card", "--no-copy-tokenizer"]
+    commands = [ours, [mergekit, str(root / "merge.yaml"), str(out), *flags]] if mergekit else [ours]
+    found: list[list[tuple[float, float]]] = [[] for _ in commands]
+    moved = 0.0
+    for _ in range(rounds):
+        for command, runs in zip(commands, found, strict=True):
+            shutil.rmtree(out, ignore_errors=True)
+            runs.append(run(command))
+            moved = moved or sum((s / "model.safetensors").stat().st_size for s in [*sources, out]) / 1e9
     shutil.rmtree(out, ignore_errors=True)
+    (seconds, memory), *theirs = [(median(s for s, _ in runs), max(m for _, m in runs)) for runs in found]
     rate = moved / seconds
-    return Row(method, seconds, memory, rate, rate / bandwidth, *theirs)
+    return Row(method, seconds, memory, rate, rate / bandwidth, *(theirs[0] if theirs else (None, None)))
 
 
 def table(rows: list[Row]) -> str:
@@ -184,6 +187,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
     parser.add_argument("--experts", type=int, default=3)
     parser.add_argument("--layers", type=int, default=Shape.layers, help="fewer for a quick look")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="rounds, of which the median counts")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "della_bench_benchmark")
     parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml"), help="the mergekit-yaml to run")
     parser.add_argument("--no-mergekit", action="store_true", help="measure ours alone")
@@ -196,7 +200,10 @@ def main() -> None:
         pool.submit(make_checkpoints, root, shape, options.experts).result()
         bandwidth = pool.submit(copy_bandwidth).result()
     mergekit = None if options.no_mergekit else options.mergekit
-    rows = [measure(root, method, options.experts, mergekit, bandwidth) for method in options.methods.split(",")]
+    rows = [
+        measure(root, method, options.experts, mergekit, bandwidth, options.repeat)
+        for method in options.methods.split(",")
+    ]
     parameters = sum(_product(dims) for dims in _shapes(shape).values())
     if options.json:
         facts = {"parameters": parameters, "experts": options.experts, "copy_gb_per_second": bandwidth}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import Annotated
@@ -59,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     `--debug` may stand anywhere.
     """
+    atexit.register(gc.freeze)  # the end of the process takes everything; a last collection would take longer
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments or os.environ.get("DELLA_BENCH_DEBUG", "0") not in ("", "0")
     try:

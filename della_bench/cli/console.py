@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["one_of", "plain_table", "show_warnings"]
+__all__ = ["one_of", "plain_table", "show_warnings", "without_collections"]
 
 
 def show_warnings() -> None:
@@ -20,6 +22,19 @@ def show_warnings() -> None:
     if not logger.handlers:
         logger.addHandler(handler)
         logger.propagate = False
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Import large packages: they make hundreds of thousands of objects and no garbage, so no one need look for it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def plain_table(*columns: str) -> Table:

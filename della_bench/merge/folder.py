@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -19,6 +19,7 @@ import della_bench
 from della_bench.checkpoint import TensorInfo, resolve
 from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import MergeError, SpecError
+from della_bench.merge.output import Output
 from della_bench.merge.stream import Merge
 
 __all__ = ["write_folder"]
@@ -115,7 +116,7 @@ def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device:
         header[name] = {"dtype": infos[name].dtype, "shape": list(infos[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with _named(path, "the file"), path.open("wb") as file, ThreadPoolExecutor(1, "della_bench-writer") as writer:
+    with _named(path, "the file"), Output(path) as file, ThreadPoolExecutor(1, "della_bench-writer") as writer:
         file.write(len(text).to_bytes(8, "little") + text)
         written: Future[None] | None = None
         for name, tensor in merge.stream(device, names):
@@ -127,11 +128,13 @@ def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device:
         if written:
             written.result()
             done()
+        with _named(path, f"tensor {names[-1]}" if names else "the header"):
+            file.finish()
 
 
-def _write(file: IO[bytes], path: Path, name: str, tensor: torch.Tensor) -> None:
+def _write(file: Output, path: Path, name: str, tensor: torch.Tensor) -> None:
     with _named(path, f"tensor {name}"):
-        file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        file.write(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 @contextmanager

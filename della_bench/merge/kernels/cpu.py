@@ -28,7 +28,8 @@ Array = np.ndarray[Any, Any]
 
 OUTPUTS = Buffers(exact=True)  # of merged tensors
 _BLOCK = 32_768  # elements
-_SHARE = 8  # blocks that a thread takes at a time
+_SHARE = 8  # blocks that a thread takes at a time, at least
+_SHARES = 16  # that fall to a thread, at most
 _CODES = {torch.float32: cpu_convert.F32, torch.bfloat16: cpu_convert.BF16, torch.float16: cpu_convert.F16}
 _ELECT = {"none": cpu_fuse.NONE, "sum": cpu_fuse.SUM, "count": cpu_fuse.COUNT}
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
@@ -86,6 +87,8 @@ class _TensorMerge:
         self.step = self.row * max(1, _BLOCK // self.row) if whole_rows else _BLOCK
         self.blocks = -(-self.size // self.step)
         self.tasks = min(torch.get_num_threads(), self.blocks)
+        self.share = max(_SHARE, -(-self.blocks // (_SHARES * self.tasks)))
+        self.shares = -(-self.blocks // self.share)
         self.wide_keys = base.dtype == torch.float32
         self.keys = np.empty(0, np.uint32 if self.wide_keys else np.uint16)
         self.out = torch.from_numpy(OUTPUTS.take(self.size * dtype.itemsize)).view(dtype)
@@ -96,6 +99,7 @@ class _TensorMerge:
             self.size,
             self.row,
             self.step,
+            self.share,
         )
 
     def run(self, spread: Callable[..., Any]) -> torch.Tensor:
@@ -114,12 +118,12 @@ class _TensorMerge:
 
     def _each(self, work: Callable[[int, int], None]) -> None:
         """Call work(first, last) for shares of the blocks."""
-        starts = range(0, self.blocks, _SHARE)
-        list(self.spread(lambda first: work(first, min(first + _SHARE, self.blocks)), starts))
+        starts = range(0, self.blocks, self.share)
+        list(self.spread(lambda first: work(first, min(first + self.share, self.blocks)), starts))
 
     def _total(self, shape: tuple[int, ...], add: Callable[[int, int, Array], None]) -> Array:
         """Return the sum of what `add(first, last, totals)` adds to int64 arrays, one for each thread."""
-        step = -(-self.blocks // self.tasks)
+        step = self.share * -(-self.shares // self.tasks)
 
         def share(first: int) -> Array:
             totals = np.zeros(shape, np.int64)
@@ -148,7 +152,7 @@ class _TensorMerge:
             scales=np.ones((count, 1), np.float32),
             ordered=np.zeros((count, 1), np.uint32),
             cut=np.zeros(count, np.int64),
-            room=np.zeros((count, self.blocks), np.int64),
+            room=np.zeros((count, self.shares), np.int64),
             count=np.array([kept_count(share, self.row) for share in density]),
             factor=np.ones(count),
         )
@@ -196,34 +200,32 @@ class _TensorMerge:
     def _copy_keys(self, k: int, out: Array, first: int, last: int) -> None:
         cpu_passes.all_keys(self.tensors, k, self.keys, first, last, out)
 
-    def _histogram(self, k: int, shift: int, prefix: int) -> Array:
-        """Count expert k's keys over the whole tensor; see `cpu_loops.histogram`."""
-        return self._total(
-            (65_536,),
-            lambda a, b, counts: cpu_passes.histogram(self.tensors, k, self.keys, a, b, shift, prefix, counts),
-        )
+    def _histogram(self, k: int, shift: int = 0, prefix: int = -1) -> Array:
+        """Count expert k's keys in each share, int32 (shares, values); see `cpu_loops.histogram`."""
+        values = 1 << (16 if self.wide_keys else 15)  # a float16 or bfloat16 without its sign
+        counts = np.zeros((self.shares, values), np.int32)
+        self._each(lambda a, b: cpu_passes.histogram(self.tensors, k, self.keys, a, b, shift, prefix, counts))
+        return counts
 
     def _layer_tables(self, k: int, low: int, high: int, inverse: bool) -> tuple[Array, Array]:
         """Return thresholds less 1 and scales by 16-bit key."""
-        counts = self._histogram(k, 0, -1)
+        counts = self._histogram(k).sum(0, dtype=np.int64)
         below = np.cumsum(counts) - counts
         return _tables(np.where(counts > 0, 2 * below + counts - 1, 0), low, high, self.size, inverse)
 
     def _cut(self, k: int, density: float) -> tuple[int, Array]:
-        """Return the key at the cut, and how many of the keys equal to it each block may keep, the first first."""
-        left, cut, prefix, equal = kept_count(density, self.size), 0, -1, 0
+        """Return the key at the cut, and how many of the keys equal to it each share may keep, the first first."""
+        left, cut, prefix = kept_count(density, self.size), 0, -1
+        equal = np.zeros(self.shares, np.int64)
         for shift in (16, 0) if self.wide_keys else (0,):
             counts = self._histogram(k, shift, prefix)
-            from_top = np.cumsum(counts[::-1])
+            from_top = np.cumsum(counts.sum(0, dtype=np.int64)[::-1])
             position = int(np.searchsorted(from_top, left))
             left -= int(from_top[position - 1]) if position else 0
-            cut = (cut << 16) | (65_535 - position)
-            prefix, equal = cut, int(counts[65_535 - position])
-        if left == equal:  # all of them are kept: no need to know where they are
-            return cut, np.full(self.blocks, self.size)
-        found = np.zeros(self.blocks, np.int64)
-        self._each(lambda a, b: cpu_passes.count_equal(self.tensors, k, self.keys, a, b, cut, found))
-        return cut, np.maximum(0, left - (np.cumsum(found) - found))
+            value = counts.shape[1] - 1 - position
+            prefix = cut = (cut << 16) | value
+            equal = counts[:, value].astype(np.int64)
+        return cut, np.maximum(0, left - (np.cumsum(equal) - equal))
 
     def _l1_factor(self, drops: cpu_passes.Drops, k: int) -> float:
         """Return the L1 norm of a delta before its drop over that after it, as `drop._l1_factor` does."""

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 
-__all__ = ["BF16", "F16", "F32", "delta", "keys", "magnitudes", "store", "widen"]
+__all__ = ["BF16", "F16", "F32", "bf16_delta_keys", "delta", "keys", "least_magnitude", "magnitudes", "store", "widen"]
 
 F32, BF16, F16 = 0, 1, 2  # codes of dtypes
 
@@ -122,6 +122,32 @@ def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
     else:
         for i in range(bits.size):
             out[i] = _f16(bits[i] & uint32(0x7FFFFFFF))
+
+
+@njit(**OPTIONS)
+def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray) -> None:
+    """Set `out` (uint16) to the keys of the delta of two bfloat16 tensors: what `widen`, `delta` and `keys` would."""
+    base = carray(_pointer(base_address + 2 * start), (out.size,), np.uint16)
+    expert = carray(_pointer(address + 2 * start), (out.size,), np.uint16)
+    for i in range(out.size):
+        b = np.uint32(uint32(base[i]) << uint32(16)).view(np.float32)
+        d = np.float32(np.uint32(uint32(expert[i]) << uint32(16)).view(np.float32) - b)
+        out[i] = _bf16(d.view(np.uint32) & uint32(0x7FFFFFFF))
+
+
+@njit(**OPTIONS)
+def least_magnitude(key: int, code: int) -> int:
+    """Return the bits of the least float32 magnitude whose key is `key` or more; 2^31 where there is none."""
+    least, most = 0, 0x80000000
+    while least < most:
+        middle = (least + most) // 2
+        bits = uint32(middle)
+        found = np.int64(bits) if code == F32 else np.int64(uint16(_bf16(bits) if code == BF16 else _f16(bits)))
+        if found >= key:
+            most = middle
+        else:
+            least = middle + 1
+    return least
 
 
 @njit(**OPTIONS)

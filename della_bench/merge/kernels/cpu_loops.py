@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit, uint32, uint64
 
 __all__ = [
-    "OPTIONS", "count_equal", "cut_rows", "finite", "histogram", "keep_above", "layer_keep32", "magnitude_sums",
-    "norank_rows", "philox", "random_keep", "rank_rows16", "rank_rows32", "scale_kept", "table_keep",
+    "OPTIONS", "finite", "histogram", "keep_above", "layer_keep32", "magnitude_sums", "norank_rows", "philox",
+    "random_keep", "rank_rows16", "rank_rows32", "row_cut", "scale_kept", "table_keep",
 ]  # fmt: skip
 
 OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
@@ -183,53 +183,51 @@ def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> No
 
 
 @njit(**OPTIONS)
-def count_equal(keys: np.ndarray, cut: int) -> int:
-    """Count keys equal to `cut`."""
-    count = 0
-    for i in range(keys.size):
-        count += keys[i] == cut
-    return count
+def keep_above(d: np.ndarray, cut: int, above: int, room: int, scale: float) -> int:
+    """Keep d where its magnitude's bits are `above` or more, and the first `room` from `cut` on; else 0.
 
-
-@njit(**OPTIONS)
-def keep_above(d: np.ndarray, keys: np.ndarray, cut: int, room: int, scale: float) -> None:
-    """Keep d where its key is above `cut`, and the first `room` of those equal to it, times `scale`; else 0."""
-    factor = np.float32(scale)
-    # Most blocks keep all of the equal ones or none, which needs no count.
+    What is kept is multiplied by `scale`. Returns how many between `cut` and `above` were kept.
+    """
+    bits, factor = d.view(np.uint32), np.float32(scale)
+    low, high = uint32(cut), uint32(above)
+    between = 0
+    # Most blocks keep all in between or none, which needs no running count.
     if room <= 0 or room >= d.size:
-        least = cut if room > 0 else cut + 1
+        if room > 0:
+            for i in range(d.size):
+                magnitude = bits[i] & uint32(0x7FFFFFFF)
+                between += (magnitude >= low) & (magnitude < high)
+        least = low if room > 0 else high
         for i in range(d.size):
-            d[i] = _kept(d[i] * factor, keys[i] >= least)
-        return
-    left = room
+            d[i] = _kept(d[i] * factor, (bits[i] & uint32(0x7FFFFFFF)) >= least)
+        return between
     for i in range(d.size):
-        equal = (keys[i] == cut) & (left > 0)
-        left -= equal
-        d[i] = _kept(d[i] * factor, equal | (keys[i] > cut))
+        magnitude = bits[i] & uint32(0x7FFFFFFF)
+        first = (magnitude >= low) & (magnitude < high) & (between < room)
+        between += first
+        d[i] = _kept(d[i] * factor, first | (magnitude >= high))
+    return between
 
 
 @njit(**OPTIONS)
-def cut_rows(d: np.ndarray, keys: np.ndarray, n: int, count: int, scale: float) -> None:
-    """Keep the `count` largest keys of each row of n, the lower index first among equals, times `scale`."""
-    bins = np.zeros(65536, np.int64)
-    for start in range(0, d.size, n):
-        row = keys[start : start + n]
-        left = count
-        cut = 0
-        shift = 16 if row.itemsize == 4 else 0
-        prefix = -1
-        while True:
-            bins[:] = 0
-            histogram(row, shift, prefix, bins)
-            b = 65535
-            while bins[b] < left:
-                left -= bins[b]
-                b -= 1
-            cut = (cut << 16) | b
-            if shift == 0:
-                break
-            prefix, shift = cut, 0
-        keep_above(d[start : start + n], row, cut, left, scale)
+def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int]:
+    """Return the key at the cut that leaves the `count` largest, and how many of those equal to it are left.
+
+    bins: int64[65536], of any content.
+    """
+    left, cut, prefix = count, 0, -1
+    shift = 16 if keys.itemsize == 4 else 0
+    while True:
+        bins[:] = 0
+        histogram(keys, shift, prefix, bins)
+        b = 65535
+        while bins[b] < left:
+            left -= bins[b]
+            b -= 1
+        cut = (cut << 16) | b
+        if shift == 0:
+            return cut, left
+        prefix, shift = cut, 0
 
 
 @njit(**OPTIONS)

@@ -3,6 +3,9 @@
 A block is a stretch of the flattened tensor that fits a core's second-level cache with its float32 deltas; it holds
 whole rows where the merge works by rows. A pass takes the blocks from `first` to `last`, so that threads share them; a
 thread holds one float32 block an expert and nothing of the tensor's size.
+
+numba's cache on disk looks for changes in a function's own file only: after a change of the loops that these passes
+call, touch this file, or the old loops run on.
 """
 
 from __future__ import annotations
@@ -16,8 +19,7 @@ from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_loops
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 
 __all__ = [
-    "DROPS", "SCALINGS", "Drops", "Fuse", "Tensors", "agreement", "all_keys", "count_equal", "histogram", "merge",
-    "norms",
+    "DROPS", "SCALINGS", "Drops", "Fuse", "Tensors", "agreement", "all_keys", "histogram", "merge", "norms",
 ]  # fmt: skip
 
 # Codes of the kinds of dropping and scaling, in the names of the methods' table.
@@ -38,6 +40,7 @@ class Tensors(NamedTuple):
     size: int
     row: int
     step: int  # elements of a block
+    share: int  # blocks that one thread takes at a time; passes start at a multiple of it
 
 
 class Drops(NamedTuple):
@@ -55,7 +58,7 @@ class Drops(NamedTuple):
     scales: np.ndarray  # float32, likewise
     ordered: np.ndarray  # uint32 (K, elements): all keys, sorted
     cut: np.ndarray  # int64: the key at the cut
-    room: np.ndarray  # int64 (K, blocks): how many keys equal to the cut each block may keep
+    room: np.ndarray  # int64 (K, shares): how many keys equal to the cut each share of blocks may keep
     count: np.ndarray  # int64: how many elements of a row are kept
     factor: np.ndarray  # float64, of the L1 norm
 
@@ -82,6 +85,7 @@ class Room(NamedTuple):
     words: np.ndarray  # uint32
     negative: np.ndarray  # uint8
     bins: np.ndarray  # int32, zeros
+    left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the share may keep
 
 
 @njit(**OPTIONS)
@@ -97,6 +101,7 @@ def _room(tensors: Tensors, experts: int, keys: np.ndarray) -> Room:
         np.empty(step + 8, np.uint32),
         np.empty(step, np.uint8),
         np.zeros(32_768, np.int32),
+        np.zeros(tensors.addresses.size - 2, np.int64),
     )
 
 
@@ -113,19 +118,31 @@ def _deltas(room: Room, experts: int, size: int) -> np.ndarray:
 
 
 @njit(**OPTIONS)
+def _keep_above(d: np.ndarray, code: int, cut: int, room: int, scale: float) -> int:
+    """Keep d where its key is above `cut`, and the first `room` of those equal to it; see `cpu_loops.keep_above`."""
+    least, above = cpu_convert.least_magnitude(cut, code), cpu_convert.least_magnitude(cut + 1, code)
+    return cpu_loops.keep_above(d, least, above, room, scale)
+
+
+@njit(**OPTIONS)
 def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, room: Room) -> None:
     """Drop from expert k's delta and rescale it, in place, but for the factor of the L1 norm."""
     kind, code, n = drops.kind, tensors.codes[0], tensors.row
     if kind == NONE or not drops.active[k]:
         return
+    if kind == MAGNITUDE:
+        if block % tensors.share == 0:
+            room.left[k] = drops.room[k, block // tensors.share]
+        room.left[k] -= _keep_above(d, code, drops.cut[k], room.left[k], drops.scale[k])
+        return
     keys = room.keys[: d.size]
     if kind != RANDOM:
         cpu_convert.keys(d, code, keys)
-    if kind == MAGNITUDE:
-        cpu_loops.keep_above(d, keys, drops.cut[k], drops.room[k, block], drops.scale[k])
-        return
     if kind == MAGNITUDE_ROW:
-        cpu_loops.cut_rows(d, keys, n, drops.count[k], drops.scale[k])
+        bins = np.empty(65_536, np.int64)
+        for at in range(0, d.size, n):
+            cut, left = cpu_loops.row_cut(keys[at : at + n], drops.count[k], bins)
+            _keep_above(d[at : at + n], code, cut, left, drops.scale[k])
         return
     skip = start % 4
     cpu_loops.philox(room.words[: (skip + d.size + 3) // 4 * 4], start // 4, drops.random_keys[k])
@@ -233,6 +250,9 @@ def norms(tensors: Tensors, drops: Drops, k: int, keys: np.ndarray, first: int, 
 def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.ndarray:
     """Return the keys of a stretch of expert k's delta."""
     d, keys = room.deltas[:size], room.keys[:size]
+    if tensors.codes[0] == cpu_convert.BF16 and tensors.codes[1 + k] == cpu_convert.BF16:
+        cpu_convert.bf16_delta_keys(tensors.addresses[0], tensors.addresses[1 + k], start, keys)
+        return keys
     _delta(tensors, k, start, room.base[:size], d)
     cpu_convert.keys(d, tensors.codes[0], keys)
     return keys
@@ -252,21 +272,9 @@ def all_keys(tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, 
 def histogram(
     tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, shift: int, prefix: int, bins: np.ndarray
 ) -> None:
-    """Count the keys of expert k's delta; see `cpu_loops.histogram`."""
+    """Count the keys of expert k's delta in bins[share]; see `cpu_loops.histogram`."""
     room = _room(tensors, 1, keys)
     for block in range(first, last):
         start = block * tensors.step
         size = min(tensors.step, tensors.size - start)
-        cpu_loops.histogram(_keys(tensors, k, start, size, room), shift, prefix, bins)
-
-
-@njit(**OPTIONS)
-def count_equal(
-    tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, cut: int, counts: np.ndarray
-) -> None:
-    """Set counts[block] to the number of keys of expert k's delta that equal `cut`."""
-    room = _room(tensors, 1, keys)
-    for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
-        counts[block] = cpu_loops.count_equal(_keys(tensors, k, start, size, room), cut)
+        cpu_loops.histogram(_keys(tensors, k, start, size, room), shift, prefix, bins[block // tensors.share])
