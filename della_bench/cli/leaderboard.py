@@ -73,7 +73,7 @@ def leaderboard(
     if html is not None:
         from della_bench.results.page import write_page
 
-        write_page(table, html)
+        write_page(table, html, progress=_watched())
         typer.echo(f"{html}: {len(table.rows)} rows", err=True)
     if out is None:
         typer.echo(alpaca_eval_csv(table) if alpaca_eval else render(table, chosen), nl=False)

@@ -62,14 +62,24 @@ def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> No
 
 @njit(**OPTIONS)
 def rank_rows16(
-    d: np.ndarray, keys: np.ndarray, words: np.ndarray, n: int, lasts: np.ndarray, scales: np.ndarray, bins: np.ndarray
+    d: np.ndarray,
+    keys: np.ndarray,
+    words: np.ndarray,
+    n: int,
+    lasts: np.ndarray,
+    scales: np.ndarray,
+    bins: np.ndarray,
+    last_of: np.ndarray,
+    scale_of: np.ndarray,
 ) -> None:
-    """Drop by the rank of 16-bit keys in rows of n. lasts, scales: by doubled rank. bins: int32[32768], zeros.
+    """Drop by the rank of 16-bit keys in rows of n. lasts, scales: by doubled rank.
 
     A counting pass finds how many keys of each value a row has; a scan over the octaves that occur turns counts into
-    doubled ranks; a gather applies them.
+    doubled ranks and looks up what they mean; a gather by key applies that. bins: int32[32768], zeros, and zeros again
+    afterwards. last_of (uint32), scale_of (float32): of the same size and any content.
     """
     touched = np.zeros(256, np.uint8)
+    pairs = bins.view(np.int64)
     for start in range(0, d.size, n):
         for j in range(start, start + n):
             key = keys[j]
@@ -77,19 +87,23 @@ def rank_rows16(
             touched[key >> 7] = 1
         below = 0
         for octave in range(256):
-            if touched[octave]:
-                for b in range(octave * 128, octave * 128 + 128):
-                    count = bins[b]
-                    bins[b] = 2 * below + count - 1
-                    below += count
+            if not touched[octave]:
+                continue
+            touched[octave] = 0
+            for pair in range(octave * 64, octave * 64 + 64):
+                if not pairs[pair]:  # most values do not occur
+                    continue
+                for key in (2 * pair, 2 * pair + 1):
+                    count = bins[key]
+                    if count:
+                        rank = 2 * below + count - 1
+                        last_of[key], scale_of[key] = lasts[rank], scales[rank]
+                        below += count
+                        bins[key] = 0
         row, row_keys, row_words = d[start : start + n], keys[start : start + n], words[start : start + n]
         for j in range(n):
-            rank = bins[row_keys[j]]
-            row[j] = _kept(row[j] * scales[rank], row_words[j] <= lasts[rank])
-        for octave in range(256):
-            if touched[octave]:
-                touched[octave] = 0
-                bins[octave * 128 : octave * 128 + 128] = 0
+            key = row_keys[j]
+            row[j] = _kept(row[j] * scale_of[key], row_words[j] <= last_of[key])
 
 
 @njit(**OPTIONS)

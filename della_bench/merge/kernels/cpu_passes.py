@@ -84,7 +84,9 @@ class Room(NamedTuple):
     keys: np.ndarray  # uint16, or uint32 where the base is float32
     words: np.ndarray  # uint32
     negative: np.ndarray  # uint8
-    bins: np.ndarray  # int32, zeros
+    bins: np.ndarray  # int32 by key, zeros
+    last_of: np.ndarray  # uint32 by key
+    scale_of: np.ndarray  # float32 by key
     left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the share may keep
 
 
@@ -92,6 +94,7 @@ class Room(NamedTuple):
 def _room(tensors: Tensors, experts: int, keys: np.ndarray) -> Room:
     """Make the buffers. keys: an empty array of the keys' dtype, here and in all passes."""
     step = min(tensors.step, tensors.size)
+    values = 1 << 15  # of a 16-bit key
     return Room(
         np.empty(step, np.float32),
         np.empty(experts * step, np.float32),
@@ -100,7 +103,9 @@ def _room(tensors: Tensors, experts: int, keys: np.ndarray) -> Room:
         np.empty(step, keys.dtype),
         np.empty(step + 8, np.uint32),
         np.empty(step, np.uint8),
-        np.zeros(32_768, np.int32),
+        np.zeros(values, np.int32),
+        np.empty(values, np.uint32),
+        np.empty(values, np.float32),
         np.zeros(tensors.addresses.size - 2, np.int64),
     )
 
@@ -153,7 +158,8 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
         if code == cpu_convert.F32:
             cpu_loops.rank_rows32(d, keys, words, n, drops.lasts[k], drops.scales[k])
         else:
-            cpu_loops.rank_rows16(d, keys, words, n, drops.lasts[k], drops.scales[k], room.bins)
+            lasts, scales = drops.lasts[k], drops.scales[k]
+            cpu_loops.rank_rows16(d, keys, words, n, lasts, scales, room.bins, room.last_of, room.scale_of)
     elif kind == MAGPRUNE_LAYER:
         if code == cpu_convert.F32:
             cpu_loops.layer_keep32(d, keys, words, drops.ordered[k], drops.low[k], drops.span[k], drops.inverse)
