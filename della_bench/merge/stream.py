@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -68,24 +68,28 @@ class Merge:
 
         Its bits depend on the spec, the name and the sources alone, not on the device or on what came before.
         """
-        return self._merge(name, *self._load(name, torch.device(device)))
+        return self._merge(name, *self._load(name, torch.device(device), map))
 
     def stream(
         self, device: torch.device | str = "cpu", names: Iterable[str] | None = None
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (name, merged tensor) for `names`, default all.
 
-        While one tensor merges, the sources of the next are read and checked in a thread; no more than these two
-        tensors' sources are held at any time.
+        While one tensor merges, the sources of the next are read and checked in threads, two experts at a time; no more
+        than these two tensors' sources are held at any time.
         """
         device = torch.device(device)
         wanted = iter(self.names if names is None else names)
-        with hold_buffers(), ThreadPoolExecutor(1, "della_bench-reader") as reader:
+        with (
+            hold_buffers(),
+            ThreadPoolExecutor(2, "della_bench-expert") as experts,
+            ThreadPoolExecutor(1, "della_bench-reader") as reader,
+        ):
             ahead: deque[tuple[str, Future[_Sources]]] = deque()
 
             def read_next() -> None:
                 for name in islice(wanted, 1):
-                    ahead.append((name, reader.submit(self._load, name, device)))
+                    ahead.append((name, reader.submit(self._load, name, device, experts.map)))
 
             read_next()
             if device.type == "cpu":
@@ -106,13 +110,20 @@ class Merge:
         one = torch.ones(1, dtype=getattr(torch, TORCH_NAMES[dtype]))
         self._merge("", one, [one] * len(self.fits))
 
-    def _load(self, name: str, device: torch.device) -> _Sources:
-        """Return the base's tensor and the experts', checked, on `device`; an integer tensor has no experts."""
+    def _load(self, name: str, device: torch.device, spread: Callable[..., Iterable[torch.Tensor]]) -> _Sources:
+        """Return the base's tensor and the experts', checked, on `device`; an integer tensor has no experts.
+
+        spread: a `map`, which may read in threads.
+        """
         stored = self.base.load(name)
         base = self._checked(stored, self.base, name, device)
         if not stored.is_floating_point():
             return base, []
-        return base, [self._checked(fit.load(name, stored), fit.expert, name, device) for fit in self.fits]
+
+        def load(fit: Fit) -> torch.Tensor:
+            return self._checked(fit.load(name, stored), fit.expert, name, device)
+
+        return base, list(spread(load, self.fits))
 
     def _merge(self, name: str, base: torch.Tensor, experts: list[torch.Tensor]) -> torch.Tensor:
         return merge_tensor_fast(self.spec, name, base, experts, self._dtype) if experts else base
