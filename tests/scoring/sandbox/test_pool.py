@@ -68,7 +68,9 @@ def test_an_interrupted_run_leaves_no_process(level: Level, number: signal.Signa
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
+        import signal
         from della_bench.scoring.sandbox import Level, Program, run
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
         waiting = Program("waiting", "import time\\ntime.sleep(600)", "")
         quick = Program("quick", "x = 1", "")
         say = lambda index, outcome: print(outcome.verdict, flush=True)
