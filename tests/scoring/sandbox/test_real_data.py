@@ -53,20 +53,20 @@ def test_all_164_of_humanevals_solutions_pass(level: Level, in_one_namespace: bo
 
 
 def test_verdicts_do_not_depend_on_workers_or_load(level: Level):
-    # 123 takes about the limit, 3 to 5 s: its verdict is the processor's speed at that moment.
-    programs = [program for program in mbpp(setup=True) if program.key != "123"]
-    programs += [
+    # At ten seconds: 123 takes 3 to 5 s, and what takes about the limit is judged by the processor's speed.
+    programs = [
+        *mbpp(setup=True),
         Program("wrong", "def f(x):\n    return x", ("assert f(1) == 2",)),
         Program("endless", "def f(x):\n    while True: pass", ("assert f(1) == 2",)),
         Program("raises", "def f(x):\n    return x / 0", ("assert f(1) == 2",)),
     ]
 
     def verdicts(workers: int) -> dict[str, str]:
-        outcomes = run(programs, level=level, workers=workers)
+        outcomes = run(programs, Limits(cpu_seconds=10), level=level, workers=workers)
         return {p.key: outcome.verdict for p, outcome in zip(programs, outcomes, strict=True)}
 
     alone = verdicts(1)
-    assert Counter(alone.values()) == {"passed": 499, "failed": 1, "timeout": 1, "error": 1}
+    assert Counter(alone.values()) == {"passed": 500, "failed": 1, "timeout": 1, "error": 1}
     for workers in (2, 4, 8):
         assert verdicts(workers) == alone
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
