@@ -12,6 +12,7 @@ from della_bench.checkpoint.canonical import HEAD, align, is_tied, parameters, v
 from della_bench.checkpoint.formats import TensorInfo, open_file
 from della_bench.checkpoint.lora import Rules, Update, refusals, updates
 from della_bench.checkpoint.model import ModelFolder, read_json
+from della_bench.checkpoint.stored import Stored
 from della_bench.checkpoint.weights import ADAPTER_FILES, model_files
 from della_bench.errors import CheckpointError
 
@@ -74,18 +75,22 @@ class Adapter(ModelFolder):
         update = self._updates.get(name)
         if update is None:
             return base
-        tensor = base if update.replacement is None else self._file.load(update.replacement)
+        tensor = base if update.replacement is None else self._file.load(update.replacement).tensor()
         if not update.factors:
             return tensor
         from della_bench.checkpoint.product import product
 
-        a, b = (self._file.load(update.factors[side]) for side in "AB")
+        a, b = (self._file.load(update.factors[side]).tensor() for side in "AB")
         delta = product(a.T, b.T) if self._is_transposed(name) else product(b, a)
         if delta.shape != tensor.shape:  # rows for new tokens without the embedding that they are added to
             raise CheckpointError(
                 f"{self.label}: {name}: the update has shape {list(delta.shape)}, what it changes {list(tensor.shape)}"
             )
         return delta.mul_(self._rules.scaling(update.module)).add_(tensor.float())
+
+    def stored_over(self, name: str, base: Stored) -> Stored:
+        """Return one tensor as `load_over` does; `base` itself where the adapter changes nothing."""
+        return super().stored_over(name, base) if name in self._updates else base
 
     def _aligned(self, found: dict[str, Update]) -> dict[str, Update]:
         names = align(found, self._base)
@@ -124,10 +129,11 @@ class Adapter(ModelFolder):
 
         if head.factors or head.replacement is None:
             return False
-        tensor = self._file.load(head.replacement)
+        tensor = self._file.load(head.replacement).tensor()
         others = [u.replacement for u in self._updates.values() if u is not head and u.replacement and not u.factors]
         return any(
-            self._file.tensors[name].shape == tuple(tensor.shape) and torch.equal(tensor, self._file.load(name))
+            self._file.tensors[name].shape == tuple(tensor.shape)
+            and torch.equal(tensor, self._file.load(name).tensor())
             for name in others
         )
 

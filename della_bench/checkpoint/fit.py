@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from della_bench.checkpoint.canonical import align, parameters, vocab_size
 from della_bench.checkpoint.formats import TensorInfo
 from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.stored import Stored
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 from della_bench.errors import CheckpointError
 
@@ -45,11 +46,19 @@ class Fit:
 
         `base_tensor` is the base's, as stored and on the CPU; an adapter's update is added to it.
         """
-        import torch
+        return self._in_shape(self.expert.load_over(self.names[name], base_tensor), base_tensor)
 
-        tensor = self.expert.load_over(self.names[name], base_tensor)
+    def stored(self, name: str, base: Stored) -> Stored:
+        """Do what `load` does on the CPU, without torch where nothing is to be computed."""
+        found = self.expert.stored_over(self.names[name], base)
+        return found if found.shape == base.shape else Stored.of(self._in_shape(found.tensor(), base.tensor()))
+
+    @staticmethod
+    def _in_shape(tensor: torch.Tensor, base_tensor: torch.Tensor) -> torch.Tensor:
         if tensor.shape == base_tensor.shape:
             return tensor
+        import torch
+
         rows, own = base_tensor.shape[0], tensor.shape[0]
         if own > rows:
             return tensor[:rows]

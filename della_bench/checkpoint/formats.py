@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import mmap
 import os
 import re
 from dataclasses import dataclass
@@ -12,22 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from della_bench.checkpoint.buffers import Buffers
+from della_bench.checkpoint.stored import FLOAT_DTYPES, ITEM_SIZES, SAFETENSORS_NAMES, TORCH_NAMES, Bytes, Stored
 from della_bench.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BUFFERS", "FLOAT_DTYPES", "SAFETENSORS_NAMES", "TORCH_NAMES", "TensorInfo", "WeightFile", "open_file"]
-
-# Names as in safetensors' headers, and torch's for the same.
-FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
-SAFETENSORS_NAMES = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL", "uint8": "U8",
-    "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32", "uint64": "U64", "int64": "I64",
-}  # fmt: skip
-BUFFERS = Buffers()  # that tensors are read into
-TORCH_NAMES = {short: name for name, short in SAFETENSORS_NAMES.items()}
+__all__ = ["TensorInfo", "WeightFile", "open_file"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,11 @@ class TensorInfo:
         """Whether it is a tensor that a merge computes with."""
         return self.dtype in FLOAT_DTYPES
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its elements take."""
+        return math.prod(self.shape) * ITEM_SIZES[self.dtype]
+
     def __str__(self) -> str:
         """Return dtype and shape: BF16 [32000, 4096]."""
         return f"{self.dtype} {list(self.shape)}"
@@ -53,8 +51,8 @@ class WeightFile(Protocol):
 
     tensors: dict[str, TensorInfo]
 
-    def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored, on the CPU."""
+    def load(self, name: str) -> Stored:
+        """Return one tensor."""
 
 
 def open_file(path: Path, label: str) -> WeightFile:
@@ -65,8 +63,8 @@ def open_file(path: Path, label: str) -> WeightFile:
 class SafetensorsFile:
     """A safetensors file, of which only the header is read at first.
 
-    Tensors are read into memory of their own, not mapped: the faults of mapped pages cost more than the copy (a fifth
-    of a merge's time), and mapped pages would count as memory of the process.
+    A tensor is mapped, copied on writing, for as long as someone looks at it: its pages are those of the page cache,
+    and no memory of the process is touched for the first time.
     """
 
     def __init__(self, path: Path, label: str) -> None:
@@ -86,30 +84,29 @@ class SafetensorsFile:
             for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
         }
 
-    def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored, on the CPU."""
-        import torch
-
+    def load(self, name: str) -> Stored:
+        """Return one tensor."""
         info = self.tensors[name]
-        dtype = getattr(torch, TORCH_NAMES[info.dtype])
-        data = BUFFERS.take(torch.Size(info.shape).numel() * dtype.itemsize)
         try:
-            with self._path.open("rb", buffering=0) as file:
-                _read(file.fileno(), data, self._starts[name])
+            data = _map(self._path, self._starts[name], info.nbytes)
         except OSError as error:
             reason = error.strerror or str(error)
             raise CheckpointError(f"{self._where}: tensor {name} cannot be read: {reason}") from None
-        return torch.from_numpy(data).view(dtype).reshape(info.shape)
+        return Stored(data if self._starts[name] % ITEM_SIZES[info.dtype] == 0 else data.copy(), info.dtype, info.shape)
 
 
-def _read(file: int, target: np.ndarray[Any, Any], start: int) -> None:
-    """Fill `target` (uint8) with the bytes of an open file from `start` on. Raises OSError where it has fewer."""
-    done = 0
-    while done < target.size:
-        count = os.preadv(file, [target[done:].data], start + done)
-        if not count:
-            raise OSError(f"the file ends {target.size - done} bytes too early")
-        done += count
+def _map(path: Path, start: int, size: int) -> Bytes:
+    """Return bytes of a file, mapped; the system is asked to read them ahead. Raises OSError where it has fewer."""
+    with path.open("rb", buffering=0) as file:
+        if missing := max(0, start + size - os.fstat(file.fileno()).st_size):
+            raise OSError(f"the file ends {missing} bytes too early")
+        if not size:
+            return np.empty(0, np.uint8)
+        skipped = start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(file.fileno(), skipped + size, access=mmap.ACCESS_COPY, offset=start - skipped)
+    if hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_WILLNEED)
+    return np.frombuffer(mapped, np.uint8, size, skipped)
 
 
 class TorchFile:
@@ -128,10 +125,9 @@ class TorchFile:
             raise CheckpointError(f"{self._where} holds no tensors")
         self.tensors = {name: self._info(name, tensor, path) for name, tensor in self._tensors.items()}
 
-    def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored, on the CPU."""
-        tensor: torch.Tensor = self._tensors[name].contiguous()
-        return tensor
+    def load(self, name: str) -> Stored:
+        """Return one tensor."""
+        return Stored.of(self._tensors[name])
 
     def _unpickled(self, path: Path) -> dict[Any, Any]:
         import torch

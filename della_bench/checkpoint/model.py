@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint.formats import TensorInfo
+from della_bench.checkpoint.stored import Stored
 from della_bench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ class ModelFolder(ABC):
 
     @abstractmethod
     def load_over(self, name: str, base: torch.Tensor) -> torch.Tensor:
-        """Return one tensor on the CPU; `base` is the base's tensor of that name, which an adapter adds to."""
+        """Return one tensor; `base` is the base's tensor of that name, on the CPU, which an adapter adds to."""
+
+    def stored_over(self, name: str, base: Stored) -> Stored:
+        """Do what `load_over` does on the CPU, without torch where nothing is to be computed."""
+        return Stored.of(self.load_over(name, base.tensor()))
 
     @property
     def model_type(self) -> str:

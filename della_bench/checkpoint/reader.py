@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from della_bench.checkpoint.model import ModelFolder, read_json
+from della_bench.checkpoint.stored import Stored
 from della_bench.checkpoint.weights import Weights
 from della_bench.errors import CheckpointError
 
@@ -32,10 +33,18 @@ class Checkpoint(ModelFolder):
         self.tensors = self._weights.tensors
         self.files = [config, *self._weights.files]
 
+    def stored(self, name: str) -> Stored:
+        """Return one tensor as it lies in its file."""
+        return self._weights.load(name)
+
     def load(self, name: str) -> torch.Tensor:
         """Return one tensor as stored, on the CPU."""
-        return self._weights.load(name)
+        return self.stored(name).tensor()
 
     def load_over(self, name: str, base: torch.Tensor) -> torch.Tensor:
         """Return one tensor as stored: a whole model needs nothing of the base."""
         return self.load(name)
+
+    def stored_over(self, name: str, base: Stored) -> Stored:
+        """Return one tensor as it lies in its file."""
+        return self.stored(name)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from della_bench.checkpoint.formats import TensorInfo, WeightFile, open_file
 from della_bench.checkpoint.model import read_json
+from della_bench.checkpoint.stored import Stored
 from della_bench.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["ADAPTER_FILES", "Weights", "model_files"]
 
@@ -49,8 +47,8 @@ class Weights:
         """The files that are read."""
         return list(self._files)
 
-    def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored, on the CPU."""
+    def load(self, name: str) -> Stored:
+        """Return one tensor."""
         return self._files[self.tensors[name].file].load(name)
 
     def _open(self, file: str) -> WeightFile:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["one_of", "plain_table", "show_warnings", "without_collections"]
+__all__ = ["one_of", "plain_table", "show_warnings", "start_numba", "without_collections"]
 
 
 def show_warnings() -> None:
@@ -35,6 +37,22 @@ def without_collections() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+def start_numba() -> None:
+    """Import what numba would when its first loop runs, but for scipy's linear algebra.
+
+    numba looks whether it is there for functions that none of our loops calls, which takes a fifth of a second. For a
+    process of our own only: compiled code in it can have no `np.dot` from then on.
+    """
+    absent = "scipy.linalg" not in sys.modules
+    if absent:
+        sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # Python's sign for: not to be had
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        if absent:
+            del sys.modules["scipy.linalg"]
 
 
 def plain_table(*columns: str) -> Table:

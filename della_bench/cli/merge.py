@@ -35,9 +35,11 @@ def merge(
     Evaluating a merge needs no such folder: lm_eval --model della_merged merges in memory.
     """
     shard_bytes = _bytes(max_shard_size)
-    from della_bench.cli.console import show_warnings, without_collections
+    from della_bench.cli.console import show_warnings, start_numba, without_collections
 
     with without_collections():
+        if device == "cpu":
+            start_numba()
         from della_bench.merge.folder import write_folder
         from della_bench.merge.stream import Merge
         from della_bench.spec import MergeSpec

@@ -7,8 +7,10 @@ read or moved, so a mask cannot depend on what was computed before it, on the de
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["philox_4x32", "tensor_key", "words"]
 
@@ -46,6 +48,8 @@ def philox_4x32(counter: tuple[torch.Tensor, ...], key: int, rounds: int = 10) -
 
 def words(key: int, n: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Return n random words in [0, 2^32) as an int64 tensor: element i is word i mod 4 of counter i div 4."""
+    import torch
+
     index = torch.arange((n + 3) // 4, dtype=torch.int64, device=device)
     zero = torch.zeros_like(index)
     lanes = philox_4x32((index & _LOW, index >> 32, zero, zero), key)

@@ -8,9 +8,12 @@ Python. So an L1 norm or a dot product is the same number everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import c_float
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["exact_sum", "norm_ratio"]
 
@@ -23,6 +26,8 @@ def exact_sum(values: torch.Tensor) -> Fraction:
 
     Raises OverflowError where an element is infinite or NaN.
     """
+    import torch
+
     flat = values.reshape(-1).to(torch.float64)
     if not bool(torch.isfinite(flat).all()):
         raise OverflowError("a sum over values that are not finite")
@@ -54,4 +59,4 @@ def norm_ratio(before: Sequence[int], after: Sequence[int]) -> float:
         sum((total * Fraction(2) ** (max(e, 1) - 150) for e, total in enumerate(row)), Fraction(0))
         for row in (before, after)
     ]
-    return torch.tensor(float(norms[0] / norms[1]), dtype=torch.float32).item() if min(norms) >= 1e-7 else 1.0
+    return c_float(float(norms[0] / norms[1])).value if min(norms) >= 1e-7 else 1.0

@@ -12,19 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 import della_bench
 from della_bench.checkpoint import TensorInfo, resolve
+from della_bench.checkpoint.stored import ITEM_SIZES, Bytes, Stored
 from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import MergeError, SpecError
-from della_bench.merge.output import Output
+from della_bench.merge.output import ALIGNMENT, Output
 from della_bench.merge.stream import Merge
 
 __all__ = ["write_folder"]
 
-_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _CONFIGS = ("generation_config.json",)
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
@@ -36,7 +35,7 @@ def write_folder(
     merge: Merge,
     out: Path,
     *,
-    device: torch.device | str = "cpu",
+    device: str = "cpu",
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = False,
     progress: bool = True,
@@ -79,7 +78,7 @@ def _write_weights(merge: Merge, folder: Path, device: Any, max_shard_bytes: int
     if len(shards) > 1:
         files = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
         index = {
-            "metadata": {"total_size": sum(map(_size, infos.values()))},
+            "metadata": {"total_size": sum(info.nbytes for info in infos.values())},
             "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
         }
         _write_json(folder / "model.safetensors.index.json", index)
@@ -94,37 +93,38 @@ def _plan(infos: dict[str, TensorInfo], max_bytes: int) -> list[list[str]]:
     shards: list[list[str]] = []
     room = 0
     for name, info in infos.items():
-        if not shards or _size(info) > room:
+        if not shards or info.nbytes > room:
             shards.append([])
             room = max_bytes
         shards[-1].append(name)
-        room -= _size(info)
+        room -= info.nbytes
     return shards
 
 
 def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device: Any, done: Callable[[], Any]) -> None:
     """Write one safetensors file: the header's length (8 bytes, little-endian), the header, the tensors' bytes.
 
-    safetensors' own writer wants all tensors of a file in memory at once. The widest dtypes come first, which keeps
-    every tensor aligned.
+    safetensors' own writer wants all tensors of a file in memory at once. Blanks behind the header let the tensors
+    begin where they can be written as they lie in memory, those of whole pages before the others; of these, the widest
+    dtypes come first, which keeps every tensor aligned.
     """
-    names = sorted(infos, key=lambda name: -_BYTES.get(infos[name].dtype, 1))
+    names = sorted(infos, key=lambda name: (infos[name].nbytes % ALIGNMENT != 0, -ITEM_SIZES[infos[name].dtype]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt", "della_bench": str(merge.spec)}}
     end = 0
     for name in names:
-        start, end = end, end + _size(infos[name])
+        start, end = end, end + infos[name].nbytes
         header[name] = {"dtype": infos[name].dtype, "shape": list(infos[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
     with _named(path, "the file"), Output(path) as file, ThreadPoolExecutor(1, "della_bench-writer") as writer:
         file.write(len(text).to_bytes(8, "little") + text)
         written: Future[None] | None = None
-        for name, tensor in merge.stream(device, names):
+        for name, data in _merged(merge, device, names):
             if written:
                 written.result()
                 done()
-            written = writer.submit(_write, file, path, name, tensor.cpu().contiguous())
-            del tensor
+            written = writer.submit(_write, file, path, name, data)
+            del data
         if written:
             written.result()
             done()
@@ -132,9 +132,20 @@ def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device:
             file.finish()
 
 
-def _write(file: Output, path: Path, name: str, tensor: torch.Tensor) -> None:
+def _merged(merge: Merge, device: Any, names: list[str]) -> Iterator[tuple[str, Bytes]]:
+    if str(device) == "cpu":
+        for name, stored in merge.stored(names):
+            yield name, stored.data
+            del stored
+    else:
+        for name, tensor in merge.stream(device, names):
+            yield name, Stored.of(tensor.cpu()).data
+            del tensor
+
+
+def _write(file: Output, path: Path, name: str, data: Bytes) -> None:
     with _named(path, f"tensor {name}"):
-        file.write(tensor.reshape(-1).view(torch.uint8).numpy())
+        file.write(data)
 
 
 @contextmanager
@@ -143,10 +154,6 @@ def _named(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise MergeError(f"{path.name}: writing {what} failed: {error.strerror or error}") from error
-
-
-def _size(info: TensorInfo) -> int:
-    return torch.Size(info.shape).numel() * _BYTES.get(info.dtype, 1)
 
 
 def _write_config(merge: Merge, folder: Path) -> None:

@@ -17,13 +17,17 @@ import numpy as np
 if os.name == "posix":
     import fcntl
 
-__all__ = ["Output"]
+__all__ = ["ALIGNMENT", "Output"]
 
-_CHUNK = 8 << 20  # bytes written at a time
+_CHUNK = 8 << 20  # bytes written at a time, where they do not lie as direct I/O wants them
+ALIGNMENT = 4096  # bytes: what direct I/O wants memory and the place in the file to be a multiple of
 
 
 class Output:
-    """A binary file to write; a context manager. Where direct I/O is not to be had, it goes through the page cache."""
+    """A binary file to write; a context manager. Where direct I/O is not to be had, it goes through the page cache.
+
+    What is `write`n from the start of a page, to a place in the file that is a multiple of `ALIGNMENT`, is not copied.
+    """
 
     def __init__(self, path: Path) -> None:
         """Create the file, or empty it. Raises OSError."""
@@ -43,17 +47,22 @@ class Output:
     def write(self, data: bytes | np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         """Append bytes. Raises OSError, maybe about the last few megabytes given before."""
         left = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        if self._direct and self._filled % ALIGNMENT == left.ctypes.data % ALIGNMENT == 0:
+            self._put_chunk()
+            whole = left.size - left.size % ALIGNMENT
+            self._put(left[:whole])
+            left = left[whole:]
         while left.size:
             count = min(left.size, _CHUNK - self._filled)
             np.copyto(self._chunk[self._filled : self._filled + count], left[:count])
             left, self._filled = left[count:], self._filled + count
             if self._filled == _CHUNK:
-                self._put()
+                self._put_chunk()
 
     def finish(self) -> None:
         """Write what is left. Nothing can be appended after it. Raises OSError."""
         self._through_the_cache()  # the rest is no multiple of a disk's block
-        self._put()
+        self._put_chunk()
 
     def __enter__(self) -> Output:  # noqa: D105
         return self
@@ -62,8 +71,12 @@ class Output:
         """Close the file, finished or not."""
         os.close(self._file)
 
-    def _put(self) -> None:
-        view = memoryview(self._chunk)[: self._filled]  # type: ignore[arg-type]
+    def _put_chunk(self) -> None:
+        self._put(self._chunk[: self._filled])
+        self._filled = 0
+
+    def _put(self, data: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        view = memoryview(data)  # type: ignore[arg-type]
         while view:
             try:
                 view = view[os.write(self._file, view) :]
@@ -71,7 +84,6 @@ class Output:
                 if error.errno != errno.EINVAL or not self._direct:
                     raise
                 self._through_the_cache()
-        self._filled = 0
 
     def _through_the_cache(self) -> None:
         if self._direct:

@@ -8,20 +8,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from della_bench.checkpoint import Fit, ModelFolder, TensorInfo, check_fit, open_base, open_expert
-from della_bench.checkpoint.formats import SAFETENSORS_NAMES, TORCH_NAMES
+from della_bench.checkpoint.stored import SAFETENSORS_NAMES, TORCH_NAMES, Stored
 from della_bench.errors import MergeError
-from della_bench.merge.kernels import hold_buffers, is_finite, merge_tensor_fast
+from della_bench.merge.kernels import (
+    BrokenSourceError,
+    is_finite,
+    merge_stored_fast,
+    merge_tensor_fast,
+    working,
+)
+from della_bench.merge.kernels.workers import Workers
 from della_bench.spec import MergeSpec, Source
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Merge"]
 
-_Sources = tuple[torch.Tensor, list[torch.Tensor]]
+_Sources = TypeVar("_Sources")
 
 
 class Merge:
@@ -36,7 +45,6 @@ class Merge:
             if source not in opened:
                 opened[source] = open_expert(source, self.base, trust_remote_code=trust_remote_code)
         self.fits: list[Fit] = check_fit(self.base, [opened[source] for source in spec.experts])
-        self._dtype: torch.dtype | None = getattr(torch, spec.dtype) if spec.dtype else None
 
     @property
     def names(self) -> list[str]:
@@ -68,73 +76,108 @@ class Merge:
 
         Its bits depend on the spec, the name and the sources alone, not on the device or on what came before.
         """
-        return self._merge(name, *self._load(name, torch.device(device), map))
+        return dict(self.stream(device, [name]))[name]
 
     def stream(
         self, device: torch.device | str = "cpu", names: Iterable[str] | None = None
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (name, merged tensor) for `names`, default all.
 
-        While one tensor merges, the sources of the next are read and checked in threads, two experts at a time; no more
-        than these two tensors' sources are held at any time.
+        While one tensor merges, a thread loads the sources of the next; no more than these two tensors' sources are
+        held at any time.
         """
-        device = torch.device(device)
-        wanted = iter(self.names if names is None else names)
-        with (
-            hold_buffers(),
-            ThreadPoolExecutor(2, "della_bench-expert") as experts,
-            ThreadPoolExecutor(1, "della_bench-reader") as reader,
-        ):
-            ahead: deque[tuple[str, Future[_Sources]]] = deque()
-
-            def read_next() -> None:
-                for name in islice(wanted, 1):
-                    ahead.append((name, reader.submit(self._load, name, device, experts.map)))
-
-            read_next()
-            if device.type == "cpu":
-                self._warm_up()
-            while ahead:
-                name, loading = ahead.popleft()
-                sources = loading.result()
-                del loading  # or it would hold the sources for as long as the consumer holds the tensor
-                read_next()
-                merged = self._merge(name, *sources)
-                del sources
+        if _is_cpu(device):
+            for name, stored in self.stored(names, owned=True):
+                yield name, stored.tensor()
+            return
+        with ThreadPoolExecutor(2, "della_bench-expert") as pool:
+            load = partial(self._load, device=device, spread=pool.map)
+            for name, (base, experts) in _ahead(self._wanted(names), load):
+                merged = self._merge_tensor(name, base, experts)
+                del base, experts
                 yield name, merged
                 del merged
 
-    def _warm_up(self) -> None:
-        """Load the compiled loops: it takes as long as reading a large tensor, so it is done beside that."""
-        dtype = next((info.dtype for info in self.base.tensors.values() if info.is_float), "F32")
-        one = torch.ones(1, dtype=getattr(torch, TORCH_NAMES[dtype]))
-        self._merge("", one, [one] * len(self.fits))
+    def stored(self, names: Iterable[str] | None = None, *, owned: bool = False) -> Iterator[tuple[str, Stored]]:
+        """Do what `stream` does on the CPU, without torch where nothing needs it.
 
-    def _load(self, name: str, device: torch.device, spread: Callable[..., Iterable[torch.Tensor]]) -> _Sources:
+        owned: whether a tensor that is a source's own gets memory of its own, rather than that of the source's file.
+        """
+        with working() as workers:
+            for name, (base, experts) in _ahead(self._wanted(names), self._load_stored):
+                merged = self._merge_stored(name, base, experts, workers)
+                if owned and any(merged.address == source.address for source in (base, *experts)):
+                    merged = replace(merged, data=merged.data.copy())
+                del base, experts
+                yield name, merged
+                del merged
+
+    def _wanted(self, names: Iterable[str] | None) -> Iterator[str]:
+        return iter(self.names if names is None else names)
+
+    def _load_stored(self, name: str) -> tuple[Stored, list[Stored]]:
+        """Return the base's tensor and the experts', on the CPU; an integer tensor has no experts."""
+        base = self.base.stored(name)
+        return base, [fit.stored(name, base) for fit in self.fits] if base.is_float else []
+
+    def _merge_stored(self, name: str, base: Stored, experts: list[Stored], workers: Workers) -> Stored:
+        if not experts:
+            return base
+        try:
+            return merge_stored_fast(self.spec, name, base, experts, self.info(name).dtype, workers)
+        except BrokenSourceError as error:
+            raise _not_finite([self.base, *(fit.expert for fit in self.fits)][error.position], name) from None
+
+    def _load(
+        self, name: str, device: torch.device | str, spread: Callable[..., Iterable[torch.Tensor]]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the base's tensor and the experts', checked, on `device`; an integer tensor has no experts.
 
-        spread: a `map`, which may read in threads.
+        spread: a `map`, which may load in threads.
         """
         stored = self.base.load(name)
-        base = self._checked(stored, self.base, name, device)
+        base = _on_device(stored, self.base, name, device)
         if not stored.is_floating_point():
             return base, []
+        return base, list(spread(lambda fit: _on_device(fit.load(name, stored), fit.expert, name, device), self.fits))
 
-        def load(fit: Fit) -> torch.Tensor:
-            return self._checked(fit.load(name, stored), fit.expert, name, device)
+    def _merge_tensor(self, name: str, base: torch.Tensor, experts: list[torch.Tensor]) -> torch.Tensor:
+        import torch
 
-        return base, list(spread(load, self.fits))
+        dtype: torch.dtype = getattr(torch, TORCH_NAMES[self.info(name).dtype])
+        return merge_tensor_fast(self.spec, name, base, experts, dtype) if experts else base
 
-    def _merge(self, name: str, base: torch.Tensor, experts: list[torch.Tensor]) -> torch.Tensor:
-        return merge_tensor_fast(self.spec, name, base, experts, self._dtype) if experts else base
 
-    def _checked(self, tensor: torch.Tensor, source: ModelFolder, name: str, device: torch.device) -> torch.Tensor:
-        if device.type == "cuda" and tensor.device.type == "cpu":
-            tensor = tensor.pin_memory()
-        return self._finite(tensor.to(device), source.label, name)
+def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tuple[str, _Sources]]:
+    """Yield (name, load(name)); a thread loads the next while the consumer has the last."""
+    with ThreadPoolExecutor(1, "della_bench-reader") as reader:
+        loading: deque[tuple[str, Future[_Sources]]] = deque()
 
-    @staticmethod
-    def _finite(tensor: torch.Tensor, label: str, name: str) -> torch.Tensor:
-        if tensor.is_floating_point() and not is_finite(tensor):
-            raise MergeError(f"{label}: tensor {name} holds NaN or infinity; a merge needs finite weights", exit_code=2)
-        return tensor
+        def load_next() -> None:
+            loading.extend((name, reader.submit(load, name)) for name in islice(names, 1))
+
+        load_next()
+        while loading:
+            name, future = loading.popleft()
+            sources = [future.result()]
+            del future
+            load_next()
+            yield name, sources.pop()  # nothing here may hold them while the consumer does something else
+
+
+def _is_cpu(device: torch.device | str) -> bool:
+    return str(device).partition(":")[0] == "cpu"
+
+
+def _on_device(tensor: torch.Tensor, source: ModelFolder, name: str, device: torch.device | str) -> torch.Tensor:
+    """Return a tensor on a device other than the CPU. Raises MergeError where it is not finite."""
+    if str(device).startswith("cuda") and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    tensor = tensor.to(device)
+    if not is_finite(tensor):
+        raise _not_finite(source, name)
+    return tensor
+
+
+def _not_finite(source: ModelFolder, name: str) -> MergeError:
+    return MergeError(f"{source.label}: tensor {name} holds NaN or infinity; a merge needs finite weights", exit_code=2)

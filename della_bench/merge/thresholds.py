@@ -7,12 +7,14 @@ thresholds. Plain Python, no torch, so that a spec can be checked with it.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 __all__ = ["ONE", "exact", "keep_bounds", "kept_count", "threshold"]
 
 ONE = 2**32  # the threshold that always keeps
 
 
+@lru_cache(maxsize=256)
 def exact(number: float) -> Fraction:
     """Return a float as the exact value of its shortest decimal representation: 0.1 is one tenth."""
     return Fraction(repr(float(number)))

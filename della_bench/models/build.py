@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from della_bench.checkpoint.formats import TORCH_NAMES
+from della_bench.checkpoint.stored import TORCH_NAMES
 from della_bench.errors import CheckpointError
 from della_bench.merge.stream import Merge
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.stored import Stored
 from della_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class _Resident(ModelFolder):
         self._tensors: dict[str, torch.Tensor] = {}
         self.label, self.folder, self.config = source.label, source.folder, source.config
         self.tensors, self.files, self.hint = source.tensors, source.files, source.hint
+
+    def stored(self, name: str) -> Stored:
+        """Return one tensor as stored, where it is kept on the CPU."""
+        return Stored.of(self.load(name))
 
     def load(self, name: str) -> torch.Tensor:
         """Return one tensor as stored."""

@@ -105,14 +105,14 @@ def test_a_tensor_prints_its_dtype_and_shape(model):
 
 
 def test_opening_reads_no_tensor(sharded, write, monkeypatch):
-    def refuse(_file, target, _start):
-        raise AssertionError(f"{target.size} bytes were read")
+    def refuse(_path, _start, size):
+        raise AssertionError(f"{size} bytes were mapped")
 
-    monkeypatch.setattr(formats, "_read", refuse)
+    monkeypatch.setattr(formats, "_map", refuse)
     for folder in (sharded, write("one")):
         checkpoint = Checkpoint(folder, "x")
         assert checkpoint.tensors["model.norm.weight"].shape == (4,)
-        with pytest.raises(AssertionError, match="16 bytes were read"):
+        with pytest.raises(AssertionError, match="16 bytes were mapped"):
             checkpoint.load("model.norm.weight")
 
 

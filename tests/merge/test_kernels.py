@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from della_bench.merge.kernels import cpu, is_finite, merge_tensor_fast
+from della_bench.checkpoint.stored import Stored
+from della_bench.merge.kernels import BrokenSourceError, cpu, is_finite, merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
 from tests.merge.oracle import DELTA_RULES
@@ -20,10 +21,7 @@ def both(case, base, experts, dtype, expert_dtype=None):
     own = expert_dtype or dtype
     tensors = [tensor_of(base, dtype), *(tensor_of(expert, own) for expert in experts)]
     out = DTYPES[case.dtype] if case.dtype else DTYPES[dtype]
-    if cpu.supports(case.spec, tensors[0], tensors[1:], out):
-        found = cpu.merge_tensor_cpu(case.spec, case.name, tensors[0], tensors[1:], out)
-    else:
-        found = merge_tensor_fast(case.spec, case.name, tensors[0], tensors[1:], out)
+    found = merge_tensor_fast(case.spec, case.name, tensors[0], tensors[1:], out)
     expected = merge_tensor(case.spec, case.name, tensors[0], tensors[1:], out)
     assert_same(found, expected.float().numpy(), case.dtype or dtype)
 
@@ -89,7 +87,35 @@ def test_a_value_that_is_not_finite_is_found_wherever_it_stands(dtype, value):
 def test_a_merge_that_the_kernels_do_not_cover_goes_to_the_reference():
     base = torch.randn(4, 4, dtype=torch.float64)
     case = Case("della")
-    assert not cpu.supports(case.spec, base, [base, base], torch.float64)
+    assert not cpu.supports(case.spec, [Stored.of(base)] * 3, "F64")
+    assert not cpu.supports(case.spec, [Stored.of(base.float())] * 3, "F64")
+    assert cpu.supports(case.spec, [Stored.of(base.float())] * 3, "F32")
     assert torch.equal(
         merge_tensor_fast(case.spec, "w", base, [base + 1, base]), merge_tensor(case.spec, "w", base, [base + 1, base])
     )
+
+
+@pytest.mark.parametrize("method", [*DELTA_RULES, "linear"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_source_that_is_not_finite_is_told_by_its_position(method, dtype, position):
+    case = Case(method, weights=(1.0, 1.0))
+    for bits in (0x7F800000, 0xFF800000, 0x7FC00000, 0x7FFFFFFF):  # the infinities, and the NaNs of least and most bits
+        broken = torch.from_numpy(np.array([bits], np.uint32).view(np.float32))
+        tensors = [torch.full((3, 9000), 0.5, dtype=DTYPES[dtype]) for _ in range(3)]
+        if bits == 0x7FFFFFFF and dtype != "float32":
+            tensors[position].view(torch.int16)[2, 8999] = 0x7FFF
+        else:
+            tensors[position][2, 8999] = broken
+        with pytest.raises(BrokenSourceError) as caught:
+            merge_tensor_fast(case.spec, "w", tensors[0], tensors[1:])
+        assert caught.value.position == position
+
+
+def test_a_float32_expert_of_nan_over_a_base_of_another_dtype_is_told():
+    """Its key would lie beyond all tables."""
+    base, expert = torch.zeros(9000, dtype=torch.bfloat16), torch.zeros(9000)
+    expert.view(torch.int32)[17] = 0x7FFFFFFF
+    for method in DELTA_RULES:
+        with pytest.raises(BrokenSourceError):
+            merge_tensor_fast(Case(method, weights=(1.0,)).spec, "w", base, [expert])

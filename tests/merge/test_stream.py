@@ -131,17 +131,17 @@ def test_lambda_0_is_the_base_to_the_bit(family):
 def test_only_two_tensors_sources_are_held_and_each_is_read_once(family, monkeypatch):
     loads = []
     alive: dict[str, tuple[str, Any]] = {}
-    load = Checkpoint.load
+    load = Checkpoint.stored
 
     def counted(self, name):
         others = {held for held, ref in list(alive.values()) if held != name and ref() is not None}
         assert len(others) <= 1, f"{name} is read while sources of {others} are held"
         tensor = load(self, name)
         loads.append((self.label, name))
-        alive[self.label] = (name, weakref.ref(tensor))
+        alive[self.label] = (name, weakref.ref(tensor.data))
         return tensor
 
-    monkeypatch.setattr(Checkpoint, "load", counted)
+    monkeypatch.setattr(Checkpoint, "stored", counted)
     merge = Merge(spec_of(family))
     assert loads == []
     for name, tensor in merge.stream():

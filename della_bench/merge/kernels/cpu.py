@@ -6,66 +6,65 @@ source, prunes, elects, fuses and writes the result once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from della_bench.checkpoint.buffers import Buffers
+from della_bench.checkpoint.stored import ITEM_SIZES, Stored
 from della_bench.merge import bits
 from della_bench.merge.exact import norm_ratio
-from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_loops, cpu_passes
-from della_bench.merge.tensor import merge_tensor
+from della_bench.merge.kernels import BrokenSourceError, cpu_convert, cpu_fuse, cpu_passes
+from della_bench.merge.kernels.buffers import Buffers
+from della_bench.merge.kernels.workers import Workers
 from della_bench.merge.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 from della_bench.spec import MergeSpec
 
-__all__ = ["OUTPUTS", "is_finite", "merge_tensor_cpu", "supports"]
+__all__ = ["OUTPUTS", "is_finite", "merge_stored", "supports"]
 
 Array = np.ndarray[Any, Any]
 
-OUTPUTS = Buffers(exact=True)  # of merged tensors
-_BLOCK = 32_768  # elements
-_SHARE = 8  # blocks that a thread takes at a time, at least
-_SHARES = 16  # that fall to a thread, at most
-_CODES = {torch.float32: cpu_convert.F32, torch.bfloat16: cpu_convert.BF16, torch.float16: cpu_convert.F16}
+OUTPUTS = Buffers()  # of merged tensors
+_BLOCK = 8_192  # elements
+_SHARE = 32  # blocks that a thread takes at a time, at least
+_SHARES = 3  # that fall to a thread, at most
+_CODES = {"F32": cpu_convert.F32, "BF16": cpu_convert.BF16, "F16": cpu_convert.F16}
 _ELECT = {"none": cpu_fuse.NONE, "sum": cpu_fuse.SUM, "count": cpu_fuse.COUNT}
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
 
 
-def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
-    """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits on the CPU."""
-    tensors = (base, *experts)
+class _NoTwoLevelsError(Exception):
+    """A factor of infinity: times it a kept zero is NaN and a dropped one 0, which the loops do not tell apart."""
+
+
+def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
+    """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
     return (
         spec.method.kind == "delta"
         and spec.lambda_ != 0
-        and 0 < base.numel() < 2**30
-        and all(t.device.type == "cpu" and t.dtype in _CODES for t in tensors)
+        and all(0 < source.size < 2**30 and source.dtype in _CODES for source in sources)
         and dtype in _CODES
         and _lowest_threshold(spec) > 0
     )
 
 
-def merge_tensor_cpu(
-    spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
-) -> torch.Tensor:
-    """Do what `merge_tensor` does, for a merge that `supports` covers, with torch's number of threads."""
-    merge = _TensorMerge(spec, name, base, experts, dtype)
-    if merge.tasks == 1:
-        return merge.run(map)
-    with ThreadPoolExecutor(merge.tasks) as pool:
-        return merge.run(pool.map)
+def merge_stored(
+    spec: MergeSpec, name: str, base: Stored, experts: Sequence[Stored], dtype: str, workers: Workers
+) -> Stored | None:
+    """Do what `merge_tensor` does, for a merge that `supports` covers; None where it turns out not to.
+
+    Raises BrokenSourceError.
+    """
+    try:
+        return _TensorMerge(spec, name, base, experts, dtype, workers).run()
+    except _NoTwoLevelsError:
+        return None
 
 
-def is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: Stored) -> bool:
     """Whether no element of a float32, float16 or bfloat16 tensor is infinite or NaN."""
-    flat = tensor.reshape(-1)
-    if tensor.dtype == torch.float32:
-        return bool(cpu_loops.finite(flat.view(torch.int32).numpy().view(np.uint32), np.uint32(0x7F800000)))
-    mask = np.uint16(0x7F80 if tensor.dtype == torch.bfloat16 else 0x7C00)
-    return bool(cpu_loops.finite(flat.view(torch.int16).numpy().view(np.uint16), mask))
+    return bool(cpu_convert.finite(tensor.address, _CODES[tensor.dtype], 0, tensor.size))
 
 
 def _lowest_threshold(spec: MergeSpec) -> int:
@@ -78,63 +77,72 @@ class _TensorMerge:
     """One tensor's merge: a plan that all blocks share, and the passes over them."""
 
     def __init__(
-        self, spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
+        self, spec: MergeSpec, name: str, base: Stored, experts: Sequence[Stored], dtype: str, workers: Workers
     ) -> None:
-        self.spec, self.name, self.dtype = spec, name, dtype
-        self.sources = base.contiguous(), [expert.contiguous() for expert in experts]
-        self.size, self.row = base.numel(), base.shape[-1] if base.dim() > 1 else base.numel()
+        self.spec, self.name, self.dtype, self.workers = spec, name, dtype, workers
+        self.shape, self.size, self.count = base.shape, base.size, len(experts)
+        self.row = base.shape[-1] if len(base.shape) > 1 else base.size
         whole_rows = spec.method.drop in _ROW_KINDS or spec.method.scaling.startswith("ada_row")
         self.step = self.row * max(1, _BLOCK // self.row) if whole_rows else _BLOCK
         self.blocks = -(-self.size // self.step)
-        self.tasks = min(torch.get_num_threads(), self.blocks)
+        self.tasks = min(workers.count, self.blocks)
         self.share = max(_SHARE, -(-self.blocks // (_SHARES * self.tasks)))
         self.shares = -(-self.blocks // self.share)
-        self.wide_keys = base.dtype == torch.float32
-        self.keys = np.empty(0, np.uint32 if self.wide_keys else np.uint16)
-        self.out = torch.from_numpy(OUTPUTS.take(self.size * dtype.itemsize)).view(dtype)
-        tensors = (self.sources[0], *self.sources[1], self.out)
+        self.wide_keys = base.dtype == "F32"
+        self.out = OUTPUTS.take(self.size * ITEM_SIZES[dtype])
+        # The addresses are all that the passes see of the memory: `sources` keeps it.
+        self.sources = (base, *experts)
         self.tensors = cpu_passes.Tensors(
-            np.array([tensor.data_ptr() for tensor in tensors]),
-            np.array([_CODES[tensor.dtype] for tensor in tensors]),
+            np.array([*(source.address for source in self.sources), self.out.ctypes.data]),
+            np.array([*(_CODES[source.dtype] for source in self.sources), _CODES[dtype]]),
             self.size,
             self.row,
             self.step,
             self.share,
+            np.zeros(1 + self.count, np.uint8),
+            np.zeros(1 + self.count, np.uint8),
         )
 
-    def run(self, spread: Callable[..., Any]) -> torch.Tensor:
-        """Plan, then merge all blocks; `spread` is a `map`, which may run in threads."""
-        self.spread = spread
+    def run(self) -> Stored:
+        """Plan, then merge all blocks."""
         drops = self._drops()
         if self.spec.rescale == "l1" and self.spec.method.drops:
             for k in np.flatnonzero(drops.active):
                 drops.factor[k] = self._l1_factor(drops, int(k))
             if not np.isfinite(drops.factor).all():
-                # Times infinity, a kept zero is NaN and a dropped one 0, which the loops do not tell apart.
-                return merge_tensor(self.spec, self.name, *self.sources, self.dtype)
+                raise _NoTwoLevelsError
         fuse = self._fuse(drops)
-        self._each(lambda first, last: cpu_passes.merge(self.tensors, drops, fuse, self.keys, first, last))
-        return self.out.reshape(self.sources[0].shape)
+        self._each(lambda room, first, last: cpu_passes.merge(self.tensors, drops, fuse, room, first, last))
+        return Stored(self.out, self.dtype, self.shape)
 
-    def _each(self, work: Callable[[int, int], None]) -> None:
-        """Call work(first, last) for shares of the blocks."""
-        starts = range(0, self.blocks, self.share)
-        list(self.spread(lambda first: work(first, min(first + self.share, self.blocks)), starts))
+    def _each(self, work: Callable[[cpu_passes.Room, int, int], None]) -> None:
+        """Call work(room, first, last) for shares of the blocks, in threads."""
+        self._spread(lambda room, first: work(room, first, min(first + self.share, self.blocks)), self.share)
 
-    def _total(self, shape: tuple[int, ...], add: Callable[[int, int, Array], None]) -> Array:
-        """Return the sum of what `add(first, last, totals)` adds to int64 arrays, one for each thread."""
+    def _spread(self, work: Callable[[cpu_passes.Room, int], Any], step: int) -> list[Any]:
+        """Return [work(room, first)] for every `step` blocks. Raises BrokenSourceError."""
+        size = min(self.step, self.size)
+        done = self.workers.map(
+            lambda first: work(self.workers.room(size, self.count, self.wide_keys), first), range(0, self.blocks, step)
+        )
+        if self.tensors.broken.any():
+            raise BrokenSourceError(int(np.flatnonzero(self.tensors.broken)[0]))
+        return done
+
+    def _total(self, shape: tuple[int, ...], add: Callable[[cpu_passes.Room, int, int, Array], None]) -> Array:
+        """Return the sum of what `add(room, first, last, totals)` adds to int64 arrays, one for each thread."""
         step = self.share * -(-self.shares // self.tasks)
 
-        def share(first: int) -> Array:
+        def share(room: cpu_passes.Room, first: int) -> Array:
             totals = np.zeros(shape, np.int64)
-            add(first, min(first + step, self.blocks), totals)
+            add(room, first, min(first + step, self.blocks), totals)
             return totals
 
-        return sum(self.spread(share, range(0, self.blocks, step)), np.zeros(shape, np.int64))
+        return sum(self._spread(share, step), np.zeros(shape, np.int64))
 
     def _drops(self) -> cpu_passes.Drops:
         """Return what decides the drops, found by passes over the tensor where the kind needs it."""
-        spec, kind, count = self.spec, self.spec.method.drop, len(self.sources[1])
+        spec, kind, count = self.spec, self.spec.method.drop, self.count
         density = list(spec.density) or [1.0] * count
         inverse = spec.rescale == "inverse_keep"
         plain = [max(1, threshold(exact(share))) for share in density]
@@ -176,7 +184,7 @@ class _TensorMerge:
         return drops
 
     def _fuse(self, drops: cpu_passes.Drops) -> cpu_passes.Fuse:
-        spec, count = self.spec, len(self.sources[1])
+        spec, count = self.spec, self.count
         scaling = spec.method.scaling
         fuse = cpu_passes.Fuse(
             elect=_ELECT[spec.elect],
@@ -189,7 +197,7 @@ class _TensorMerge:
         if scaling == "ada_layer":
             before, after = self._total(
                 (2, count),
-                lambda a, b, counts: cpu_passes.agreement(self.tensors, drops, fuse, self.keys, a, b, counts),
+                lambda room, a, b, counts: cpu_passes.agreement(self.tensors, drops, fuse, room, a, b, counts),
             )
             quotient = before.astype(np.float64) / np.maximum(after, 1).astype(np.float64)
             fuse.ratios[:, 0] = np.where(after == 0, 1.0, quotient)
@@ -197,14 +205,15 @@ class _TensorMerge:
 
     # What depends on the whole tensor.
 
-    def _copy_keys(self, k: int, out: Array, first: int, last: int) -> None:
-        cpu_passes.all_keys(self.tensors, k, self.keys, first, last, out)
+    def _copy_keys(self, k: int, out: Array, room: cpu_passes.Room, first: int, last: int) -> None:
+        cpu_passes.all_keys(self.tensors, k, room, first, last, out)
 
     def _histogram(self, k: int, shift: int = 0, prefix: int = -1) -> Array:
         """Count expert k's keys in each share, int32 (shares, values); see `cpu_loops.histogram`."""
         values = 1 << (16 if self.wide_keys else 15)  # a float16 or bfloat16 without its sign
         counts = np.zeros((self.shares, values), np.int32)
-        self._each(lambda a, b: cpu_passes.histogram(self.tensors, k, self.keys, a, b, shift, prefix, counts))
+        self._each(lambda room, a, b: cpu_passes.histogram(self.tensors, k, room, a, b, shift, prefix, counts))
+        self.tensors.sound[[0, 1 + k]] = 1
         return counts
 
     def _layer_tables(self, k: int, low: int, high: int, inverse: bool) -> tuple[Array, Array]:
@@ -230,8 +239,9 @@ class _TensorMerge:
     def _l1_factor(self, drops: cpu_passes.Drops, k: int) -> float:
         """Return the L1 norm of a delta before its drop over that after it, as `drop._l1_factor` does."""
         before, after = self._total(
-            (2, 256), lambda a, b, sums: cpu_passes.norms(self.tensors, drops, k, self.keys, a, b, sums)
+            (2, 256), lambda room, a, b, sums: cpu_passes.norms(self.tensors, drops, k, room, a, b, sums)
         )
+        self.tensors.sound[[0, 1 + k]] = 1
         return norm_ratio(before.tolist(), after.tolist())
 
 

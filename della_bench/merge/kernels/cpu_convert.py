@@ -13,9 +13,22 @@ from numba import carray, njit, types, uint16, uint32
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from della_bench.merge.kernels import cpu_loops
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 
-__all__ = ["BF16", "F16", "F32", "bf16_delta_keys", "delta", "keys", "least_magnitude", "magnitudes", "store", "widen"]
+__all__ = [
+    "BF16",
+    "F16",
+    "F32",
+    "bf16_delta_keys",
+    "delta",
+    "finite",
+    "keys",
+    "least_magnitude",
+    "magnitudes",
+    "store",
+    "widen",
+]
 
 F32, BF16, F16 = 0, 1, 2  # codes of dtypes
 
@@ -57,6 +70,15 @@ def _f16(magnitude: int) -> int:
     nan = magnitude > uint32(0x7F800000)
     rounded = small if magnitude < uint32(0x38800000) else normal
     return uint32(0x7E00) if nan else (uint32(0x7C00) if magnitude >= uint32(0x47800000) else rounded)
+
+
+@njit(**OPTIONS)
+def finite(address: int, code: int, start: int, size: int) -> bool:
+    """Whether the elements from `start` on of the tensor at `address` are finite."""
+    if code == F32:
+        return cpu_loops.finite(carray(_pointer(address + 4 * start), (size,), np.uint32), uint32(0x7F800000))
+    stored = carray(_pointer(address + 2 * start), (size,), np.uint16)
+    return cpu_loops.finite(stored, uint16(0x7F80) if code == BF16 else uint16(0x7C00))
 
 
 @njit(**OPTIONS)

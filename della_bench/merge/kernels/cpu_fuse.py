@@ -6,13 +6,14 @@ Each loop runs over one flat block that stays in the cache, in the order in whic
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, uint32
 
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 
 __all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "weigh"]
 
 NONE, SUM, COUNT = 0, 1, 2
+_CHUNK = 2048  # elements that a core's first-level cache holds of all arrays in `finish`
 
 
 @njit(**OPTIONS)
@@ -24,38 +25,92 @@ def weigh(d: np.ndarray, weight: float) -> None:
 
 
 @njit(**OPTIONS)
-def elect(deltas: np.ndarray, kind: int, negative: np.ndarray) -> None:
-    """Set `negative` (uint8) where the elected sign is negative. deltas: (experts, block) float32, weighed.
+def elect(deltas: np.ndarray, kind: int, total: np.ndarray, signs: np.ndarray) -> None:
+    """Set `signs` (uint32) to 2^31 where the elected sign is negative, else 0.
 
-    kind: 1 by the sum over the experts from left to right, 2 by the count of signs; a sum of 0 or NaN is not negative.
+    deltas: (experts, block) float32, weighed. kind: 1 by the sum over the experts from left to right, 2 by the count of signs; a sum of 0 or NaN is not negative.
+    total: float32, of any content.
     """
     size = deltas.shape[1]
-    total = np.empty(size, np.float32)
-    if kind == SUM:
-        for i in range(size):
-            total[i] = deltas[0, i]
-        for k in range(1, deltas.shape[0]):
+    for k in range(deltas.shape[0]):
+        d = deltas[k]
+        if kind == COUNT:
             for i in range(size):
-                total[i] += deltas[k, i]
-    else:
-        total[:] = 0
-        for k in range(deltas.shape[0]):
+                vote = np.float32(np.int32(d[i] > 0) - np.int32(d[i] < 0))
+                total[i] = vote if k == 0 else total[i] + vote
+        elif k == 0:
+            total[:] = d
+        else:
             for i in range(size):
-                total[i] += np.float32(np.int32(deltas[k, i] > 0) - np.int32(deltas[k, i] < 0))
+                total[i] += d[i]
     for i in range(size):
-        negative[i] = total[i] < 0
+        signs[i] = _mask(total[i] < np.float32(0)) & uint32(0x80000000)
+
+
+@njit(inline="always")
+def _mask(condition: bool) -> int:
+    """Return all ones (uint32) or 0: what is left out is masked, not jumped over, so that loops are vectorised."""
+    return uint32(0) - uint32(condition)
+
+
+@njit(inline="always")
+def _float(bits: int) -> float:
+    return np.uint32(bits).view(np.float32)
 
 
 @njit(**OPTIONS)
-def _agrees(d: np.float32, kind: int, negative: np.uint8) -> bool:
+def _parts(bits: np.ndarray, kind: int, signs: np.ndarray, out: np.ndarray) -> None:
+    """Set `out` to masks: whether a delta (its bits) is not 0, or has the elected sign."""
     if kind == NONE:
-        return d != 0
-    return d < 0 if negative else d > 0
+        for i in range(bits.size):
+            out[i] = _mask((bits[i] & uint32(0x7FFFFFFF)) != uint32(0))
+    else:
+        for i in range(bits.size):
+            out[i] = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
+
+
+@njit(**OPTIONS)
+def _add_parts(values: np.ndarray, parts: np.ndarray, total: np.ndarray, is_first: bool) -> None:
+    """Add to float32 totals the values (their bits) that take part, or begin with them."""
+    if is_first:
+        for i in range(total.size):
+            total[i] = _float(values[i] & parts[i])
+    else:
+        for i in range(total.size):
+            total[i] += _float(values[i] & parts[i])
+
+
+@njit(**OPTIONS)
+def _count_parts(weight: np.float32, parts: np.ndarray, total: np.ndarray, is_first: bool) -> None:
+    """Add the weight to float32 totals where it takes part, or begin with it."""
+    share = np.float32(weight).view(np.uint32)
+    if is_first:
+        for i in range(total.size):
+            total[i] = _float(share & parts[i])
+    else:
+        for i in range(total.size):
+            total[i] += _float(share & parts[i])
+
+
+@njit(**OPTIONS)
+def _divide(values: np.ndarray, divisors: np.ndarray) -> None:
+    for i in range(values.size):
+        by = divisors[i]
+        values[i] /= np.float32(1) if by == np.float32(0) else by
+
+
+@njit(**OPTIONS)
+def _add_to_base(base: np.ndarray, taken: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
+    """Set out = base + factor * out where `taken`, else to the base's own bits."""
+    for i in range(base.size):
+        left = base[i]
+        summed = np.float32(left + out[i] * factor).view(np.uint32)
+        out[i] = _float((summed & taken[i]) | (np.float32(left).view(np.uint32) & ~taken[i]))
 
 
 @njit(**OPTIONS)
 def agreement_counts(
-    d: np.ndarray, kind: int, negative: np.ndarray, n: int, before: np.ndarray, after: np.ndarray
+    d: np.ndarray, kind: int, signs: np.ndarray, n: int, before: np.ndarray, after: np.ndarray
 ) -> None:
     """Add to before[row] and after[row] how many elements of each row of n are not zero, and how many of them agree."""
     for row in range(d.size // n):
@@ -63,7 +118,7 @@ def agreement_counts(
         agreeing = 0
         for i in range(row * n, row * n + n):
             nonzero += d[i] != 0
-            agreeing += _agrees(d[i], kind, negative[i])
+            agreeing += (d[i] != 0) if kind == NONE else ((d[i] < 0) if signs[i] else (d[i] > 0))
         before[row] += nonzero
         after[row] += agreeing
 
@@ -73,59 +128,43 @@ def finish(
     base: np.ndarray,
     deltas: np.ndarray,
     kind: int,
-    negative: np.ndarray,
+    signs: np.ndarray,
     weights: np.ndarray,
     normalize: bool,
     ratios: np.ndarray,
     ratio_n: int,
     scale: float,
+    spare: tuple[np.ndarray, np.ndarray, np.ndarray],
     out: np.ndarray,
 ) -> None:
     """Write out = base + scale * fused (float32), and the base's own bits where no expert takes part.
 
-    ratios: (experts, rows) float32 factor of each expert's row of `ratio_n` elements; ratio_n 0 for none.
+    ratios: (experts, rows) float32 factor of each expert's row of `ratio_n` elements; ratio_n 0 for none; the deltas
+    are multiplied by it in place. spare: a block of float32 and two of uint32, of any content.
     """
-    size = base.size
-    fused, divisor = np.empty(size, np.float32), np.empty(size, np.float32)
-    takes_part = np.empty(size, np.bool_)
-    zero, one, factor = np.float32(0), np.float32(1), np.float32(scale)
-    every = zero
+    every = np.float32(0)
     for k in range(deltas.shape[0]):
-        w = weights[k]
-        every = w if k == 0 else every + w
-        d = deltas[k]
-        if ratio_n:
-            scaled = np.empty(size, np.float32)
-            for row in range(size // ratio_n):
-                r = ratios[k, row]
-                for i in range(row * ratio_n, row * ratio_n + ratio_n):
-                    scaled[i] = d[i] * r
-        else:
-            scaled = d
-        if kind == NONE:
-            for i in range(size):
-                part = d[i] != zero
-                term = scaled[i] if part else zero
-                fused[i] = term if k == 0 else fused[i] + term
-                takes_part[i] = part if k == 0 else takes_part[i] | part
-        else:
-            for i in range(size):
-                part = (d[i] < zero) if negative[i] else (d[i] > zero)
-                term = scaled[i] if part else zero
-                share = w if part else zero
-                if k == 0:
-                    fused[i], divisor[i], takes_part[i] = term, share, part
-                else:
-                    fused[i] += term
-                    divisor[i] += share
-                    takes_part[i] |= part
-    if normalize:
-        if kind == NONE:
-            for i in range(size):
-                divisor[i] = every
-        for i in range(size):
-            by = divisor[i]
-            fused[i] = fused[i] / (one if by == zero else by)
-    for i in range(size):
-        value = fused[i] if factor == one else fused[i] * factor
-        out[i] = base[i] + value if takes_part[i] else base[i]
+        every = weights[k] if k == 0 else every + weights[k]
+    for start in range(0, base.size, _CHUNK):
+        stop = min(start + _CHUNK, base.size)
+        divisor, part, taken = spare[0][: stop - start], spare[1][: stop - start], spare[2][: stop - start]
+        fused = out[start:stop]
+        for k in range(deltas.shape[0]):
+            d = deltas[k, start:stop]
+            _parts(d.view(np.uint32), kind, signs[start:stop], part)
+            if ratio_n:
+                for i in range(d.size):
+                    d[i] *= ratios[k, (start + i) // ratio_n]
+            _add_parts(d.view(np.uint32), part, fused, k == 0)
+            if normalize and kind != NONE:
+                _count_parts(weights[k], part, divisor, k == 0)
+            if k == 0:
+                taken[:] = part
+            else:
+                for i in range(part.size):
+                    taken[i] |= part[i]
+        if normalize:
+            if kind == NONE:
+                divisor[:] = every
+            _divide(fused, divisor)
+        _add_to_base(base[start:stop], taken, np.float32(scale), fused)

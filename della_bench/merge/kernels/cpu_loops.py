@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit, uint32, uint64
 
 __all__ = [
-    "OPTIONS", "finite", "histogram", "keep_above", "layer_keep32", "magnitude_sums", "norank_rows", "philox",
-    "random_keep", "rank_rows16", "rank_rows32", "row_cut", "scale_kept", "table_keep",
+    "OPTIONS", "count_keys", "finite", "histogram", "keep_above", "layer_keep32", "magnitude_sums", "norank_rows",
+    "philox", "random_keep", "rank_rows16", "rank_rows32", "row_cut", "scale_kept", "table_keep", "take_counts",
 ]  # fmt: skip
 
 OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
@@ -61,6 +61,65 @@ def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> No
 
 
 @njit(**OPTIONS)
+def count_keys(keys: np.ndarray, bins: np.ndarray) -> None:
+    """Count 16-bit keys, each fourth one in another row of bins, int32 (4, 32768).
+
+    A processor that has seen a counter read right after it was written expects it again and waits for every write; four
+    instructions with tables of their own wait for every fourth.
+    """
+    one, two, three, four = bins[0], bins[1], bins[2], bins[3]
+    whole = keys.size // 4 * 4
+    for i in range(0, whole, 4):
+        one[keys[i]] += 1
+        two[keys[i + 1]] += 1
+        three[keys[i + 2]] += 1
+        four[keys[i + 3]] += 1
+    for i in range(whole, keys.size):
+        one[keys[i]] += 1
+
+
+@njit(**OPTIONS)
+def take_counts(bins: np.ndarray, out: np.ndarray) -> None:
+    """Move what `count_keys` counted to `out`, int32[32768]."""
+    one, two, three, four = bins[0], bins[1], bins[2], bins[3]
+    for i in range(out.size):
+        out[i] = one[i] + two[i] + three[i] + four[i]
+    bins[:] = 0
+
+
+@njit(**OPTIONS)
+def _key_range(keys: np.ndarray) -> tuple[int, int]:
+    """Return the least key but 0, less 1, and the largest; 65535 and 0 where all are 0."""
+    least, most = np.uint16(65535), np.uint16(0)
+    for i in range(keys.size):
+        least = min(least, np.uint16(keys[i] - np.uint16(1)))
+        most = max(most, keys[i])
+    return np.int64(least), np.int64(most)
+
+
+@njit(inline="always")
+def _take_ranks(
+    pair: int,
+    below: int,
+    bins: np.ndarray,
+    pairs: np.ndarray,
+    lasts: np.ndarray,
+    factors: np.ndarray,
+    meaning: np.ndarray,
+) -> int:
+    """Note what the ranks of two neighbouring keys mean, and set their counts to 0; returns how many are up to them."""
+    for key in (2 * pair, 2 * pair + 1):
+        count = bins[0, key] + bins[1, key] + bins[2, key] + bins[3, key]
+        if count:
+            rank = 2 * below + count - 1
+            meaning[key] = (uint64(factors[rank]) << uint64(32)) | uint64(lasts[rank])
+            below += count
+    for table in range(4):
+        pairs[table, pair] = 0
+    return below
+
+
+@njit(**OPTIONS)
 def rank_rows16(
     d: np.ndarray,
     keys: np.ndarray,
@@ -69,41 +128,31 @@ def rank_rows16(
     lasts: np.ndarray,
     scales: np.ndarray,
     bins: np.ndarray,
-    last_of: np.ndarray,
-    scale_of: np.ndarray,
+    meaning: np.ndarray,
+    found: np.ndarray,
 ) -> None:
     """Drop by the rank of 16-bit keys in rows of n. lasts, scales: by doubled rank.
 
-    A counting pass finds how many keys of each value a row has; a scan over the octaves that occur turns counts into
-    doubled ranks and looks up what they mean; a gather by key applies that. bins: int32[32768], zeros, and zeros again
-    afterwards. last_of (uint32), scale_of (float32): of the same size and any content.
+    A counting pass finds how many keys of each value a row has; a scan over the values that may occur turns counts into
+    doubled ranks and looks up what they mean; a gather by key applies that. bins: int32 (4, 32768), zeros, and zeros
+    again afterwards. meaning: uint64[32768], and found: uint64 of the size of d, of any content.
     """
-    touched = np.zeros(256, np.uint8)
     pairs = bins.view(np.int64)
+    factors = scales.view(np.uint32)
     for start in range(0, d.size, n):
-        for j in range(start, start + n):
-            key = keys[j]
-            bins[key] += 1
-            touched[key >> 7] = 1
-        below = 0
-        for octave in range(256):
-            if not touched[octave]:
-                continue
-            touched[octave] = 0
-            for pair in range(octave * 64, octave * 64 + 64):
-                if not pairs[pair]:  # most values do not occur
-                    continue
-                for key in (2 * pair, 2 * pair + 1):
-                    count = bins[key]
-                    if count:
-                        rank = 2 * below + count - 1
-                        last_of[key], scale_of[key] = lasts[rank], scales[rank]
-                        below += count
-                        bins[key] = 0
         row, row_keys, row_words = d[start : start + n], keys[start : start + n], words[start : start + n]
+        count_keys(row_keys, bins)
+        least, most = _key_range(row_keys)
+        below = _take_ranks(0, 0, bins, pairs, lasts, factors, meaning)
+        for pair in range(max(1, (least + 1) // 2), most // 2 + 1):
+            if pairs[0, pair] | pairs[1, pair] | pairs[2, pair] | pairs[3, pair]:  # most values do not occur
+                below = _take_ranks(pair, below, bins, pairs, lasts, factors, meaning)
+        row_found = found[start : start + n]
         for j in range(n):
-            key = row_keys[j]
-            row[j] = _kept(row[j] * scale_of[key], row_words[j] <= last_of[key])
+            row_found[j] = meaning[row_keys[j]]
+        for j in range(n):  # apart from the look-ups, it is vectorised; beside them, it jumps over what is dropped
+            scale = np.uint32(row_found[j] >> uint64(32)).view(np.float32)
+            row[j] = _kept(row[j] * scale, row_words[j] <= uint32(row_found[j]))
 
 
 @njit(**OPTIONS)

@@ -2,7 +2,8 @@
 
 A block is a stretch of the flattened tensor that fits a core's second-level cache with its float32 deltas; it holds
 whole rows where the merge works by rows. A pass takes the blocks from `first` to `last`, so that threads share them; a
-thread holds one float32 block an expert and nothing of the tensor's size.
+thread holds one float32 block an expert and nothing of the tensor's size. A pass leaves blocks out whose sources are
+not finite, and says so in `Tensors.broken`: whoever sees that set throws the result away.
 
 numba's cache on disk looks for changes in a function's own file only: after a change of the loops that these passes
 call, touch this file, or the old loops run on.
@@ -19,7 +20,18 @@ from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_loops
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 
 __all__ = [
-    "DROPS", "SCALINGS", "Drops", "Fuse", "Tensors", "agreement", "all_keys", "histogram", "merge", "norms",
+    "DROPS",
+    "SCALINGS",
+    "Drops",
+    "Fuse",
+    "Room",
+    "Tensors",
+    "agreement",
+    "all_keys",
+    "histogram",
+    "make_room",
+    "merge",
+    "norms",
 ]  # fmt: skip
 
 # Codes of the kinds of dropping and scaling, in the names of the methods' table.
@@ -41,6 +53,8 @@ class Tensors(NamedTuple):
     row: int
     step: int  # elements of a block
     share: int  # blocks that one thread takes at a time; passes start at a multiple of it
+    sound: np.ndarray  # uint8 (K + 1,): set where an earlier pass has found the base or an expert finite
+    broken: np.ndarray  # uint8 (K + 1,): set where the base or an expert holds NaN or infinity
 
 
 class Drops(NamedTuple):
@@ -75,7 +89,7 @@ class Fuse(NamedTuple):
 
 
 class Room(NamedTuple):
-    """One thread's buffers, for the largest block."""
+    """One thread's buffers, for the largest block, whose content means nothing between two blocks."""
 
     base: np.ndarray  # float32
     deltas: np.ndarray  # float32, K blocks one after the other
@@ -83,31 +97,42 @@ class Room(NamedTuple):
     wide: np.ndarray  # float32
     keys: np.ndarray  # uint16, or uint32 where the base is float32
     words: np.ndarray  # uint32
-    negative: np.ndarray  # uint8
-    bins: np.ndarray  # int32 by key, zeros
-    last_of: np.ndarray  # uint32 by key
-    scale_of: np.ndarray  # float32 by key
+    signs: np.ndarray  # uint32
+    taken: np.ndarray  # uint32
+    bins: np.ndarray  # int32 (4, keys), zeros before and after
+    row_bins: np.ndarray  # int64[65536]
+    meaning: np.ndarray  # uint64 by key
+    found: np.ndarray  # uint64
     left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the share may keep
 
 
-@njit(**OPTIONS)
-def _room(tensors: Tensors, experts: int, keys: np.ndarray) -> Room:
-    """Make the buffers. keys: an empty array of the keys' dtype, here and in all passes."""
-    step = min(tensors.step, tensors.size)
-    values = 1 << 15  # of a 16-bit key
+def make_room(step: int, experts: int, wide_keys: bool) -> Room:
+    """Make buffers for blocks of up to `step` elements; those by key for 16-bit keys alone, of which there are 2^15."""
+    values = 2 if wide_keys else 1 << 15
     return Room(
-        np.empty(step, np.float32),
-        np.empty(experts * step, np.float32),
-        np.empty(step, np.float32),
-        np.empty(step, np.float32),
-        np.empty(step, keys.dtype),
-        np.empty(step + 8, np.uint32),
-        np.empty(step, np.uint8),
-        np.zeros(values, np.int32),
-        np.empty(values, np.uint32),
-        np.empty(values, np.float32),
-        np.zeros(tensors.addresses.size - 2, np.int64),
+        base=np.empty(step, np.float32),
+        deltas=np.empty(experts * step, np.float32),
+        out=np.empty(step, np.float32),
+        wide=np.empty(step, np.float32),
+        keys=np.empty(step, np.uint32 if wide_keys else np.uint16),
+        words=np.empty(step + 8, np.uint32),
+        signs=np.empty(step, np.uint32),
+        taken=np.empty(step, np.uint32),
+        bins=np.zeros((4, values), np.int32),
+        row_bins=np.empty(1 << 16, np.int64),
+        meaning=np.empty(values, np.uint64),
+        found=np.empty(step, np.uint64),
+        left=np.zeros(experts, np.int64),
     )
+
+
+@njit(**OPTIONS)
+def _is_sound(tensors: Tensors, source: int, start: int, size: int) -> bool:
+    """Whether a source is finite in a block; the key of what is not may lie beyond all tables."""
+    if tensors.sound[source] or cpu_convert.finite(tensors.addresses[source], tensors.codes[source], start, size):
+        return True
+    tensors.broken[source] = 1
+    return False
 
 
 @njit(**OPTIONS)
@@ -144,9 +169,8 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
     if kind != RANDOM:
         cpu_convert.keys(d, code, keys)
     if kind == MAGNITUDE_ROW:
-        bins = np.empty(65_536, np.int64)
         for at in range(0, d.size, n):
-            cut, left = cpu_loops.row_cut(keys[at : at + n], drops.count[k], bins)
+            cut, left = cpu_loops.row_cut(keys[at : at + n], drops.count[k], room.row_bins)
             _keep_above(d[at : at + n], code, cut, left, drops.scale[k])
         return
     skip = start % 4
@@ -159,7 +183,7 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
             cpu_loops.rank_rows32(d, keys, words, n, drops.lasts[k], drops.scales[k])
         else:
             lasts, scales = drops.lasts[k], drops.scales[k]
-            cpu_loops.rank_rows16(d, keys, words, n, lasts, scales, room.bins, room.last_of, room.scale_of)
+            cpu_loops.rank_rows16(d, keys, words, n, lasts, scales, room.bins, room.meaning, room.found)
     elif kind == MAGPRUNE_LAYER:
         if code == cpu_convert.F32:
             cpu_loops.layer_keep32(d, keys, words, drops.ordered[k], drops.low[k], drops.span[k], drops.inverse)
@@ -175,8 +199,12 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
 def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int, size: int, room: Room) -> None:
     """Fill a block's base, its pruned and weighed deltas, and where the elected sign is negative."""
     base, deltas = room.base[:size], _deltas(room, fuse.weights.size, size)
+    if not _is_sound(tensors, 0, start, size):
+        return
     cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
     for k in range(deltas.shape[0]):
+        if not _is_sound(tensors, 1 + k, start, size):
+            return
         d = deltas[k]
         cpu_convert.delta(tensors.addresses[1 + k], tensors.codes[1 + k], start, base, d)
         _prune(tensors, drops, k, d, start, block, room)
@@ -185,17 +213,17 @@ def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int,
         if fuse.weights[k] != 1:
             cpu_fuse.weigh(d, fuse.weights[k])
     if fuse.elect != cpu_fuse.NONE:
-        cpu_fuse.elect(deltas, fuse.elect, room.negative[:size])
+        cpu_fuse.elect(deltas, fuse.elect, room.out[:size], room.signs[:size])
 
 
 @njit(**OPTIONS)
-def _row_ratios(deltas: np.ndarray, fuse: Fuse, negative: np.ndarray, n: int) -> np.ndarray:
+def _row_ratios(deltas: np.ndarray, fuse: Fuse, signs: np.ndarray, n: int) -> np.ndarray:
     """Return each expert's ratio by row: before / after the election, in float64, rounded to float32."""
     experts, rows = deltas.shape[0], deltas.shape[1] // n
     ratios = np.ones((experts, rows), np.float32)
     for k in range(experts):
         before, after = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-        cpu_fuse.agreement_counts(deltas[k], fuse.elect, negative, n, before, after)
+        cpu_fuse.agreement_counts(deltas[k], fuse.elect, signs, n, before, after)
         for r in range(rows):
             top, bottom = (after[r], before[r]) if fuse.scaling == ADA_ROW_INV else (before[r], after[r])
             if bottom:
@@ -204,47 +232,47 @@ def _row_ratios(deltas: np.ndarray, fuse: Fuse, negative: np.ndarray, n: int) ->
 
 
 @njit(**OPTIONS)
-def merge(tensors: Tensors, drops: Drops, fuse: Fuse, keys: np.ndarray, first: int, last: int) -> None:
+def merge(tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, last: int) -> None:
     """Merge the blocks from `first` to `last` and store them."""
     experts = fuse.weights.size
-    room = _room(tensors, experts, keys)
     for block in range(first, last):
         start = block * tensors.step
         size = min(tensors.step, tensors.size - start)
         _elected(tensors, drops, fuse, block, start, size, room)
-        deltas, negative, out = _deltas(room, experts, size), room.negative[:size], room.out[:size]
+        deltas, signs, out = _deltas(room, experts, size), room.signs[:size], room.out[:size]
         ratios, n = fuse.ratios, 0
         if fuse.scaling == ADA_LAYER:
             n = size
         elif fuse.scaling != LAMBDA:
-            ratios, n = _row_ratios(deltas, fuse, negative, tensors.row), tensors.row
+            ratios, n = _row_ratios(deltas, fuse, signs, tensors.row), tensors.row
         base = room.base[:size]
-        cpu_fuse.finish(base, deltas, fuse.elect, negative, fuse.weights, fuse.normalize, ratios, n, fuse.scale, out)
+        weights, spare = fuse.weights, (room.wide[:size], room.words[:size], room.taken[:size])
+        cpu_fuse.finish(base, deltas, fuse.elect, signs, weights, fuse.normalize, ratios, n, fuse.scale, spare, out)
         cpu_convert.store(out, tensors.addresses[1 + experts], tensors.codes[1 + experts], start)
 
 
 @njit(**OPTIONS)
 def agreement(
-    tensors: Tensors, drops: Drops, fuse: Fuse, keys: np.ndarray, first: int, last: int, counts: np.ndarray
+    tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, last: int, counts: np.ndarray
 ) -> None:
     """Add to counts (2, K) how many elements of each expert are not zero, and how many of them the election keeps."""
-    room = _room(tensors, fuse.weights.size, keys)
     for block in range(first, last):
         start = block * tensors.step
         size = min(tensors.step, tensors.size - start)
         _elected(tensors, drops, fuse, block, start, size, room)
         for k in range(fuse.weights.size):
-            d, negative = _deltas(room, fuse.weights.size, size)[k], room.negative[:size]
-            cpu_fuse.agreement_counts(d, fuse.elect, negative, size, counts[0, k : k + 1], counts[1, k : k + 1])
+            d, signs = _deltas(room, fuse.weights.size, size)[k], room.signs[:size]
+            cpu_fuse.agreement_counts(d, fuse.elect, signs, size, counts[0, k : k + 1], counts[1, k : k + 1])
 
 
 @njit(**OPTIONS)
-def norms(tensors: Tensors, drops: Drops, k: int, keys: np.ndarray, first: int, last: int, sums: np.ndarray) -> None:
+def norms(tensors: Tensors, drops: Drops, k: int, room: Room, first: int, last: int, sums: np.ndarray) -> None:
     """Add to sums (2, 256) what expert k's delta adds to an exact L1 norm before its drop, and after it."""
-    room = _room(tensors, 1, keys)
     for block in range(first, last):
         start = block * tensors.step
         size = min(tensors.step, tensors.size - start)
+        if not (_is_sound(tensors, 0, start, size) and _is_sound(tensors, 1 + k, start, size)):
+            continue
         d = room.deltas[:size]
         _delta(tensors, k, start, room.base[:size], d)
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[0])
@@ -256,6 +284,9 @@ def norms(tensors: Tensors, drops: Drops, k: int, keys: np.ndarray, first: int, 
 def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.ndarray:
     """Return the keys of a stretch of expert k's delta."""
     d, keys = room.deltas[:size], room.keys[:size]
+    if not (_is_sound(tensors, 0, start, size) and _is_sound(tensors, 1 + k, start, size)):
+        keys[:] = 0
+        return keys
     if tensors.codes[0] == cpu_convert.BF16 and tensors.codes[1 + k] == cpu_convert.BF16:
         cpu_convert.bf16_delta_keys(tensors.addresses[0], tensors.addresses[1 + k], start, keys)
         return keys
@@ -265,9 +296,8 @@ def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.nda
 
 
 @njit(**OPTIONS)
-def all_keys(tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, out: np.ndarray) -> None:
+def all_keys(tensors: Tensors, k: int, room: Room, first: int, last: int, out: np.ndarray) -> None:
     """Write the keys of expert k's delta into their places in `out`."""
-    room = _room(tensors, 1, keys)
     for block in range(first, last):
         start = block * tensors.step
         size = min(tensors.step, tensors.size - start)
@@ -276,11 +306,16 @@ def all_keys(tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, 
 
 @njit(**OPTIONS)
 def histogram(
-    tensors: Tensors, k: int, keys: np.ndarray, first: int, last: int, shift: int, prefix: int, bins: np.ndarray
+    tensors: Tensors, k: int, room: Room, first: int, last: int, shift: int, prefix: int, bins: np.ndarray
 ) -> None:
     """Count the keys of expert k's delta in bins[share]; see `cpu_loops.histogram`."""
-    room = _room(tensors, 1, keys)
     for block in range(first, last):
         start = block * tensors.step
         size = min(tensors.step, tensors.size - start)
-        cpu_loops.histogram(_keys(tensors, k, start, size, room), shift, prefix, bins[block // tensors.share])
+        keys = _keys(tensors, k, start, size, room)
+        if keys.itemsize == 2:
+            cpu_loops.count_keys(keys, room.bins)
+        else:
+            cpu_loops.histogram(keys, shift, prefix, bins[first // tensors.share])
+    if room.keys.itemsize == 2:
+        cpu_loops.take_counts(room.bins, bins[first // tensors.share])

@@ -14,7 +14,7 @@ import torch
 from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
 from della_bench.checkpoint.canonical import HEAD
-from della_bench.checkpoint.formats import TORCH_NAMES
+from della_bench.checkpoint.stored import TORCH_NAMES
 from della_bench.errors import CheckpointError, SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.build import merged_dtype

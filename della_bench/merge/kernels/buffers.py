@@ -1,15 +1,17 @@
-"""Memory for tensors that come and go by the hundred: taken over from the last one rather than asked for anew.
+"""Memory for merged tensors that come and go by the hundred: taken over from the last one rather than asked for anew.
 
-A fresh page costs a fault and a clearing, which for a tensor that is read, merged and dropped takes longer than the
-reading. A pool hands a buffer on as soon as no array and no tensor refers to it. When none is lent and nobody holds the
-pool, it lets all go.
+A fresh page costs a fault and a clearing, which for a tensor that is merged, written and dropped takes longer than the
+merging. A pool hands a buffer on as soon as no array and no tensor refers to it, for its own size only, since someone
+may keep a tensor and should keep no more memory than it needs; a few wait for their size to come again. When none is
+lent and nobody holds the pool, it lets all go.
 """
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -21,14 +23,9 @@ _WAITING = 4
 
 
 class Buffers:
-    """A pool of buffers. At any time it holds no more of them than were once in use together.
+    """A pool of buffers."""
 
-    exact: a buffer is handed on for its own size only, and a few wait for theirs. For arrays that someone may keep, so
-    that none keeps more memory than it needs.
-    """
-
-    def __init__(self, *, exact: bool = False) -> None:
-        self._exact = exact
+    def __init__(self) -> None:
         # Reentrant: a loan may end while the garbage collector runs inside `take`.
         self._lock = threading.RLock()
         self._free: list[np.ndarray[Any, Any]] = []
@@ -51,17 +48,14 @@ class Buffers:
         if size < _SMALL:
             return np.empty(size, np.uint8)
         with self._lock:
-            fits = sorted((buffer.size, place) for place, buffer in enumerate(self._free) if buffer.size >= size)
-            if fits and (fits[0][0] == size or not self._exact):
-                buffer = self._free.pop(fits[0][1])
+            place = next((place for place, buffer in enumerate(self._free) if buffer.size == size), None)
+            if place is None:
+                del self._free[: max(0, len(self._free) - _WAITING + 1)]
+                buffer = _mapped(size)
             else:
-                if self._exact:
-                    del self._free[: max(0, len(self._free) - _WAITING + 1)]
-                elif self._free:  # none will do: a new one takes the place of the largest
-                    self._free.pop(max(range(len(self._free)), key=lambda place: self._free[place].size))
-                buffer = np.empty(size, np.uint8)
+                buffer = self._free.pop(place)
             self._lent += 1
-        return np.asarray(_Loan(self, buffer, size))
+        return np.asarray(_Loan(self, buffer))
 
     def _give_back(self, buffer: np.ndarray[Any, Any]) -> None:
         with self._lock:
@@ -74,12 +68,21 @@ class Buffers:
             self._free.clear()
 
 
+def _mapped(size: int) -> np.ndarray[Any, Any]:
+    """Return memory that begins at a page: from there, a file can be written past the page cache."""
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
+
+
 class _Loan:
     """What an array over a lent buffer refers to; numpy keeps it for as long as anything looks at the memory."""
 
-    def __init__(self, pool: Buffers, buffer: np.ndarray[Any, Any], size: int) -> None:
+    def __init__(self, pool: Buffers, buffer: np.ndarray[Any, Any]) -> None:
         self._pool, self._buffer = pool, buffer
-        self.__array_interface__ = {**buffer.__array_interface__, "shape": (size,)}
+        self.__array_interface__ = buffer.__array_interface__
 
     def __del__(self) -> None:
         self._pool._give_back(self._buffer)
