@@ -88,7 +88,10 @@ class Merge:
         """
         if _is_cpu(device):
             for name, stored in self.stored(names, owned=True):
-                yield name, stored.tensor()
+                tensor = stored.tensor()
+                del stored
+                yield name, tensor
+                del tensor  # or its memory could not serve for the next
             return
         with ThreadPoolExecutor(2, "della_bench-expert") as pool:
             load = partial(self._load, device=device, spread=pool.map)

@@ -28,8 +28,8 @@ def weigh(d: np.ndarray, weight: float) -> None:
 def elect(deltas: np.ndarray, kind: int, total: np.ndarray, signs: np.ndarray) -> None:
     """Set `signs` (uint32) to 2^31 where the elected sign is negative, else 0.
 
-    deltas: (experts, block) float32, weighed. kind: 1 by the sum over the experts from left to right, 2 by the count of signs; a sum of 0 or NaN is not negative.
-    total: float32, of any content.
+    deltas: (experts, block) float32, weighed. kind: 1 by the sum over the experts from left to right, 2 by the count of
+    signs; a sum of 0 or NaN is not negative. total: float32, of any content.
     """
     size = deltas.shape[1]
     for k in range(deltas.shape[0]):
