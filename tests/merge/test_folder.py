@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -86,3 +88,20 @@ def test_a_disk_that_takes_no_more_is_an_error_that_names_the_tensor_and_leaves_
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_merge_of_safetensors_on_the_cpu_needs_no_torch(family, tmp_path):
+    program = (
+        "import pathlib, sys\n"
+        "from della_bench.merge.folder import write_folder\n"
+        "from della_bench.merge.stream import Merge\n"
+        "from della_bench.spec import MergeSpec\n"
+        "write_folder(Merge(MergeSpec.parse(sys.argv[1])), pathlib.Path(sys.argv[2]), progress=False)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", program, str(merge(family).spec), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    with safe_open(out / "model.safetensors", framework="pt") as file:
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in merge(family).stream())
