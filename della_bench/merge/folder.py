@@ -20,7 +20,7 @@ from della_bench.checkpoint.stored import ITEM_SIZES, Bytes, Stored
 from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge.output import ALIGNMENT, Output
-from della_bench.merge.stream import Merge
+from della_bench.merge.stream import Merge, is_cpu
 
 __all__ = ["write_folder"]
 
@@ -133,7 +133,7 @@ def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device:
 
 
 def _merged(merge: Merge, device: Any, names: list[str]) -> Iterator[tuple[str, Bytes]]:
-    if str(device) == "cpu":
+    if is_cpu(device):
         for name, stored in merge.stored(names):
             yield name, stored.data
             del stored

@@ -28,7 +28,7 @@ from della_bench.spec import MergeSpec, Source
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Merge"]
+__all__ = ["Merge", "is_cpu"]
 
 _Sources = TypeVar("_Sources")
 
@@ -86,7 +86,7 @@ class Merge:
         While one tensor merges, a thread loads the sources of the next; no more than these two tensors' sources are
         held at any time.
         """
-        if _is_cpu(device):
+        if is_cpu(device):
             for name, stored in self.stored(names, owned=True):
                 tensor = stored.tensor()
                 del stored
@@ -168,7 +168,8 @@ def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tu
             yield name, sources.pop()  # nothing here may hold them while the consumer does something else
 
 
-def _is_cpu(device: torch.device | str) -> bool:
+def is_cpu(device: torch.device | str) -> bool:
+    """Whether a device is the CPU, told without torch."""
     return str(device).partition(":")[0] == "cpu"
 
 

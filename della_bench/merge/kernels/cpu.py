@@ -34,10 +34,6 @@ _ELECT = {"none": cpu_fuse.NONE, "sum": cpu_fuse.SUM, "count": cpu_fuse.COUNT}
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
 
 
-class _NoTwoLevelsError(Exception):
-    """A factor of infinity: times it a kept zero is NaN and a dropped one 0, which the loops do not tell apart."""
-
-
 def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
     """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
     return (
@@ -56,10 +52,7 @@ def merge_stored(
 
     Raises BrokenSourceError.
     """
-    try:
-        return _TensorMerge(spec, name, base, experts, dtype, workers).run()
-    except _NoTwoLevelsError:
-        return None
+    return _TensorMerge(spec, name, base, experts, dtype, workers).run()
 
 
 def is_finite(tensor: Stored) -> bool:
@@ -103,14 +96,14 @@ class _TensorMerge:
             np.zeros(1 + self.count, np.uint8),
         )
 
-    def run(self) -> Stored:
-        """Plan, then merge all blocks."""
+    def run(self) -> Stored | None:
+        """Plan, then merge all blocks; None where the loops turn out not to cover the merge."""
         drops = self._drops()
         if self.spec.rescale == "l1" and self.spec.method.drops:
             for k in np.flatnonzero(drops.active):
                 drops.factor[k] = self._l1_factor(drops, int(k))
             if not np.isfinite(drops.factor).all():
-                raise _NoTwoLevelsError
+                return None  # times infinity, a kept zero is NaN and a dropped one 0: the loops do not tell them apart
         fuse = self._fuse(drops)
         self._each(lambda room, first, last: cpu_passes.merge(self.tensors, drops, fuse, room, first, last))
         return Stored(self.out, self.dtype, self.shape)

@@ -93,6 +93,18 @@ def _count_parts(weight: np.float32, parts: np.ndarray, total: np.ndarray, is_fi
 
 
 @njit(**OPTIONS)
+def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int) -> None:
+    """Multiply a stretch of a block, from its element `start` on, by the ratios of the block's rows of n, in place."""
+    first = 0
+    while first < d.size:
+        row = (start + first) // n
+        stop = min(d.size, (row + 1) * n - start)
+        for i in range(first, stop):
+            d[i] *= ratios[row]
+        first = stop
+
+
+@njit(**OPTIONS)
 def _divide(values: np.ndarray, divisors: np.ndarray) -> None:
     for i in range(values.size):
         by = divisors[i]
@@ -153,8 +165,7 @@ def finish(
             d = deltas[k, start:stop]
             _parts(d.view(np.uint32), kind, signs[start:stop], part)
             if ratio_n:
-                for i in range(d.size):
-                    d[i] *= ratios[k, (start + i) // ratio_n]
+                _scale_rows(d, ratios[k], start, ratio_n)
             _add_parts(d.view(np.uint32), part, fused, k == 0)
             if normalize and kind != NONE:
                 _count_parts(weights[k], part, divisor, k == 0)
