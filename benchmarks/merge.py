@@ -5,7 +5,8 @@
 Makes synthetic checkpoints once (a Llama shape; default 357 M parameters, three experts, bf16), then runs each method
 in turn as a whole process, ours (`della-bench merge`) and mergekit's (`mergekit-yaml`, if found), both writing a
 safetensors folder, sources in the page cache. Seconds are of the wall clock, the median of `--repeat` rounds in which
-the programs take turns; memory is the peak resident set, which holds mapped file pages too.
+the programs take turns; memory is the peak resident set, which holds mapped file pages too. Before that, each program
+merges a small model by each method, untimed: the first merge after an installation compiles our loops.
 """
 
 from __future__ import annotations
@@ -143,24 +144,40 @@ def mergekit_config(root: Path, method: str, experts: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwidth: float, rounds: int) -> Row:
-    """Run one method by both programs in turn, ours first."""
-    sources = [root / "base", *(root / f"expert{i}" for i in range(1, experts + 1))]
-    spec = {"base": str(sources[0]), "experts": [str(s) for s in sources[1:]], "merge_method": method}
-    out = root / "out"
-    ours = [sys.executable, "-m", "della_bench.cli", "merge", json.dumps(spec | METHODS[method]), "-o", str(out)]
+def commands(root: Path, method: str, experts: int, mergekit: str | None) -> list[list[str]]:
+    """Return the command lines of the same merge to `root / "out"`: ours and, if given, mergekit's."""
+    sources = [str(root / "base"), *(str(root / f"expert{i}") for i in range(1, experts + 1))]
+    spec = {"base": sources[0], "experts": sources[1:], "merge_method": method} | METHODS[method]
+    ours = [sys.executable, "-m", "della_bench.cli", "merge", json.dumps(spec), "-o", str(root / "out")]
+    if not mergekit:
+        return [ours]
     (root / "merge.yaml").write_text(mergekit_config(root, method, experts))
     flags = ["--no-write-model-card", "--no-copy-tokenizer"]
-    commands = [ours, [mergekit, str(root / "merge.yaml"), str(out), *flags]] if mergekit else [ours]
-    found: list[list[tuple[float, float]]] = [[] for _ in commands]
-    moved = 0.0
+    return [ours, [mergekit, str(root / "merge.yaml"), str(root / "out"), *flags]]
+
+
+def warm_up(root: Path, methods: list[str], experts: int, mergekit: str | None) -> None:
+    """Merge a small model by all methods and programs; says on stderr what took long."""
+    for method in methods:
+        for command in commands(root, method, experts, mergekit):
+            shutil.rmtree(root / "out", ignore_errors=True)
+            seconds, _ = run(command)
+            if command[0] == sys.executable and seconds > 5:
+                print(f"compiling the loops for {method}: {seconds:.0f} s", file=sys.stderr)
+    shutil.rmtree(root / "out", ignore_errors=True)
+
+
+def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwidth: float, rounds: int) -> Row:
+    """Run one method by both programs in turn, ours first."""
+    programs = commands(root, method, experts, mergekit)
+    found: list[list[tuple[float, float]]] = [[] for _ in programs]
     for _ in range(rounds):
-        for command, runs in zip(commands, found, strict=True):
-            shutil.rmtree(out, ignore_errors=True)
+        for command, runs in zip(programs, found, strict=True):
+            shutil.rmtree(root / "out", ignore_errors=True)
             runs.append(run(command))
-            moved = moved or sum((s / "model.safetensors").stat().st_size for s in [*sources, out]) / 1e9
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(root / "out", ignore_errors=True)
     (seconds, memory), *theirs = [(median(s for s, _ in runs), max(m for _, m in runs)) for runs in found]
+    moved = (experts + 2) * (root / "base" / "model.safetensors").stat().st_size / 1e9
     rate = moved / seconds
     return Row(method, seconds, memory, rate, rate / bandwidth, *(theirs[0] if theirs else (None, None)))
 
@@ -193,17 +210,17 @@ def main() -> None:
     parser.add_argument("--no-mergekit", action="store_true", help="measure ours alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    shape = Shape(layers=options.layers)
-    root = options.work / f"{shape.layers}x{shape.hidden}"
+    shape, small = Shape(layers=options.layers), Shape(layers=1, vocabulary=512)
+    root, small_root = (options.work / f"{s.layers}x{s.hidden}x{s.vocabulary}" for s in (shape, small))
+    methods = options.methods.split(",")
     # In a process of its own: what this one holds would count as memory of the commands it starts.
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(make_checkpoints, root, shape, options.experts).result()
+        pool.submit(make_checkpoints, small_root, small, options.experts).result()
         bandwidth = pool.submit(copy_bandwidth).result()
     mergekit = None if options.no_mergekit else options.mergekit
-    rows = [
-        measure(root, method, options.experts, mergekit, bandwidth, options.repeat)
-        for method in options.methods.split(",")
-    ]
+    warm_up(small_root, methods, options.experts, mergekit)
+    rows = [measure(root, method, options.experts, mergekit, bandwidth, options.repeat) for method in methods]
     parameters = sum(_product(dims) for dims in _shapes(shape).values())
     if options.json:
         facts = {"parameters": parameters, "experts": options.experts, "copy_gb_per_second": bandwidth}

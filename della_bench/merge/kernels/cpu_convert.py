@@ -147,14 +147,21 @@ def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
 
 
 @njit(**OPTIONS)
-def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray) -> None:
-    """Set `out` (uint16) to the keys of the delta of two bfloat16 tensors: what `widen`, `delta` and `keys` would."""
+def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray) -> bool:
+    """Set `out` (uint16) to the keys of the delta of two bfloat16 tensors: what `widen`, `delta` and `keys` would.
+
+    Returns whether all keys are those of finite deltas, which only finite tensors have.
+    """
     base = carray(_pointer(base_address + 2 * start), (out.size,), np.uint16)
     expert = carray(_pointer(address + 2 * start), (out.size,), np.uint16)
+    most = uint16(0)
     for i in range(out.size):
         b = np.uint32(uint32(base[i]) << uint32(16)).view(np.float32)
         d = np.float32(np.uint32(uint32(expert[i]) << uint32(16)).view(np.float32) - b)
-        out[i] = _bf16(d.view(np.uint32) & uint32(0x7FFFFFFF))
+        key = uint16(_bf16(d.view(np.uint32) & uint32(0x7FFFFFFF)))
+        out[i] = key
+        most = max(most, key)
+    return most < uint16(0x7F80)
 
 
 @njit(**OPTIONS)

@@ -59,48 +59,43 @@ def _float(bits: int) -> float:
 
 
 @njit(**OPTIONS)
-def _parts(bits: np.ndarray, kind: int, signs: np.ndarray, out: np.ndarray) -> None:
-    """Set `out` to masks: whether a delta (its bits) is not 0, or has the elected sign."""
-    if kind == NONE:
-        for i in range(bits.size):
-            out[i] = _mask((bits[i] & uint32(0x7FFFFFFF)) != uint32(0))
-    else:
-        for i in range(bits.size):
-            out[i] = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
-
-
-@njit(**OPTIONS)
-def _add_parts(values: np.ndarray, parts: np.ndarray, total: np.ndarray, is_first: bool) -> None:
-    """Add to float32 totals the values (their bits) that take part, or begin with them."""
-    if is_first:
-        for i in range(total.size):
-            total[i] = _float(values[i] & parts[i])
-    else:
-        for i in range(total.size):
-            total[i] += _float(values[i] & parts[i])
-
-
-@njit(**OPTIONS)
-def _count_parts(weight: np.float32, parts: np.ndarray, total: np.ndarray, is_first: bool) -> None:
-    """Add the weight to float32 totals where it takes part, or begin with it."""
+def _add_elected(
+    bits: np.ndarray,
+    signs: np.ndarray,
+    values: np.ndarray,
+    weight: float,
+    fused: np.ndarray,
+    weights: np.ndarray,
+    taken: np.ndarray,
+) -> None:
+    """Add the values of a delta (given by its bits) with the elected sign to `fused`, and its weight to `weights`."""
     share = np.float32(weight).view(np.uint32)
-    if is_first:
-        for i in range(total.size):
-            total[i] = _float(share & parts[i])
-    else:
-        for i in range(total.size):
-            total[i] += _float(share & parts[i])
+    for i in range(bits.size):
+        part = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
+        fused[i] += _float(values[i] & part)
+        weights[i] += _float(share & part)
+        taken[i] |= part
 
 
 @njit(**OPTIONS)
-def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int) -> None:
-    """Multiply a stretch of a block, from its element `start` on, by the ratios of the block's rows of n, in place."""
+def _add_all(bits: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.ndarray) -> None:
+    """Add the values of a delta (given by its bits) to `fused`."""
+    for i in range(bits.size):
+        part = _mask((bits[i] & uint32(0x7FFFFFFF)) != uint32(0))
+        fused[i] += _float(values[i] & part)
+        taken[i] |= part
+
+
+@njit(**OPTIONS)
+def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.ndarray) -> None:
+    """Set `out` to a stretch of a block, from its element `start` on, times the ratios of the block's rows of n."""
     first = 0
     while first < d.size:
         row = (start + first) // n
         stop = min(d.size, (row + 1) * n - start)
-        for i in range(first, stop):
-            d[i] *= ratios[row]
+        part, scaled, ratio = d[first:stop], out[first:stop], ratios[row]
+        for i in range(part.size):
+            scaled[i] = part[i] * ratio
         first = stop
 
 
@@ -126,13 +121,17 @@ def agreement_counts(
 ) -> None:
     """Add to before[row] and after[row] how many elements of each row of n are not zero, and how many of them agree."""
     for row in range(d.size // n):
-        nonzero = 0
-        agreeing = 0
-        for i in range(row * n, row * n + n):
-            nonzero += d[i] != 0
-            agreeing += (d[i] != 0) if kind == NONE else ((d[i] < 0) if signs[i] else (d[i] > 0))
-        before[row] += nonzero
-        after[row] += agreeing
+        values, elected = d[row * n : row * n + n].view(np.uint32), signs[row * n : row * n + n]
+        nonzero = agreeing = uint32(0)  # as wide as the values, of which most go into a vector then
+        for i in range(values.size):
+            nonzero = uint32(nonzero + uint32((values[i] & uint32(0x7FFFFFFF)) != uint32(0)))
+        if kind == NONE:
+            agreeing = nonzero
+        else:
+            for i in range(values.size):
+                agreeing = uint32(agreeing + uint32(_float(values[i] ^ elected[i]) > np.float32(0)))
+        before[row] += np.int64(nonzero)
+        after[row] += np.int64(agreeing)
 
 
 @njit(**OPTIONS)
@@ -151,31 +150,29 @@ def finish(
 ) -> None:
     """Write out = base + scale * fused (float32), and the base's own bits where no expert takes part.
 
-    ratios: (experts, rows) float32 factor of each expert's row of `ratio_n` elements; ratio_n 0 for none; the deltas
-    are multiplied by it in place. spare: a block of float32 and two of uint32, of any content.
+    ratios: (experts, rows) float32 factor of each expert's row of `ratio_n` elements; ratio_n 0 for none. spare: two
+    blocks of float32 and one of uint32, of any content.
     """
     every = np.float32(0)
     for k in range(deltas.shape[0]):
         every = weights[k] if k == 0 else every + weights[k]
     for start in range(0, base.size, _CHUNK):
         stop = min(start + _CHUNK, base.size)
-        divisor, part, taken = spare[0][: stop - start], spare[1][: stop - start], spare[2][: stop - start]
-        fused = out[start:stop]
+        fused, scaled = out[start:stop], spare[0][: stop - start]
+        divisor, taken = spare[1][: stop - start], spare[2][: stop - start]
+        fused[:] = np.float32(-0.0)  # the one number that changes no bit of what is added to it
+        divisor[:] = every if kind == NONE else np.float32(0)
+        taken[:] = uint32(0)
         for k in range(deltas.shape[0]):
             d = deltas[k, start:stop]
-            _parts(d.view(np.uint32), kind, signs[start:stop], part)
+            bits = values = d.view(np.uint32)
             if ratio_n:
-                _scale_rows(d, ratios[k], start, ratio_n)
-            _add_parts(d.view(np.uint32), part, fused, k == 0)
-            if normalize and kind != NONE:
-                _count_parts(weights[k], part, divisor, k == 0)
-            if k == 0:
-                taken[:] = part
-            else:
-                for i in range(part.size):
-                    taken[i] |= part[i]
-        if normalize:
+                _scale_rows(d, ratios[k], start, ratio_n, scaled)
+                values = scaled.view(np.uint32)
             if kind == NONE:
-                divisor[:] = every
+                _add_all(bits, values, fused, taken)
+            else:
+                _add_elected(bits, signs[start:stop], values, weights[k], fused, divisor, taken)
+        if normalize:
             _divide(fused, divisor)
         _add_to_base(base[start:stop], taken, np.float32(scale), fused)

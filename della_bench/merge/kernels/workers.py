@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from della_bench.merge.kernels.cpu_passes import Room
+    from della_bench.merge.kernels.cpu_plan import Room
 
 __all__ = ["Workers", "thread_count"]
 
@@ -52,7 +52,7 @@ class Workers:
 
     def room(self, step: int, experts: int, wide_keys: bool) -> Room:
         """Return this thread's buffers for blocks of up to `step` elements."""
-        from della_bench.merge.kernels.cpu_passes import make_room
+        from della_bench.merge.kernels.cpu_plan import make_room
 
         room: Room | None = getattr(self._own, "room", None)
         kind = experts, wide_keys

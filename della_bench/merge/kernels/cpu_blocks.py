@@ -1,0 +1,85 @@
+"""A tensor cut into blocks that threads share; see `cpu_passes` for what a block is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from della_bench.checkpoint.stored import Stored
+from della_bench.merge.kernels import BrokenSourceError, cpu_convert
+from della_bench.merge.kernels.cpu_plan import Room, Tensors
+from della_bench.merge.kernels.workers import Workers
+
+__all__ = ["CODES", "Array", "Blocks"]
+
+Array = np.ndarray[Any, Any]
+
+CODES = {"F32": cpu_convert.F32, "BF16": cpu_convert.BF16, "F16": cpu_convert.F16}
+_BLOCK = 8_192  # elements
+_SHARE = 32  # blocks that a thread takes at a time, at least
+_SHARES = 3  # that fall to a thread, at most
+
+
+class Blocks:
+    """The blocks of one tensor's sources and its result, and the threads that pass over them."""
+
+    def __init__(self, sources: Sequence[Stored], out: Array, dtype: str, whole_rows: bool, workers: Workers) -> None:
+        """sources: the base and the experts. out: memory for a result of `dtype`."""
+        base = sources[0]
+        self.size, self.experts = base.size, len(sources) - 1
+        self.row = base.shape[-1] if len(base.shape) > 1 else base.size
+        self.wide_keys = base.dtype == "F32"
+        self._workers = workers
+        self._step = self.row * max(1, _BLOCK // self.row) if whole_rows else _BLOCK
+        self._count = -(-self.size // self._step)
+        self._tasks = min(workers.count, self._count)
+        self._share = max(_SHARE, -(-self._count // (_SHARES * self._tasks)))
+        self.shares = -(-self._count // self._share)
+        # The addresses are all that the passes see of the memory: `_sources` keeps it.
+        self._sources = sources
+        self.tensors = Tensors(
+            np.array([*(source.address for source in sources), out.ctypes.data]),
+            np.array([*(CODES[source.dtype] for source in sources), CODES[dtype]]),
+            self.size,
+            self.row,
+            self._step,
+            self._share,
+            np.zeros(len(sources), np.uint8),
+            np.zeros(len(sources), np.uint8),
+        )
+
+    def each(self, work: Callable[[Room, int, int, int], Any]) -> None:
+        """Call work(room, share, first, last) for the blocks from first to last of each share, in threads."""
+        self._spread(
+            lambda room, first: work(room, first // self._share, first, min(first + self._share, self._count)),
+            range(0, self._count, self._share),
+        )
+
+    def total(self, shape: tuple[int, ...], add: Callable[[Room, int, int, Array], None]) -> Array:
+        """Return the sum of what `add(room, first, last, totals)` adds to int64 arrays, one for each thread."""
+        step = self._share * -(-self.shares // self._tasks)
+
+        def part(room: Room, first: int) -> Array:
+            totals = np.zeros(shape, np.int64)
+            add(room, first, min(first + step, self._count), totals)
+            return totals
+
+        return sum(self._spread(part, range(0, self._count, step)), np.zeros(shape, np.int64))
+
+    def for_experts(self, work: Callable[[Room, int], Any], experts: Sequence[int]) -> list[Any]:
+        """Return [work(room, k)] for some experts."""
+        return self._spread(work, experts)
+
+    def has_checked(self, *experts: int) -> None:
+        """Note that a pass has found all blocks of the base and of some experts finite."""
+        self.tensors.sound[[0, *(1 + k for k in experts)]] = 1
+
+    def _spread(self, work: Callable[[Room, int], Any], items: Sequence[int]) -> list[Any]:
+        """Return [work(room, item)]. Raises BrokenSourceError."""
+        size = min(self._step, self.size)
+        done = self._workers.map(lambda item: work(self._workers.room(size, self.experts, self.wide_keys), item), items)
+        if self.tensors.broken.any():
+            raise BrokenSourceError(int(np.flatnonzero(self.tensors.broken)[0]))
+        return done

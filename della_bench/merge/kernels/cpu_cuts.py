@@ -1,0 +1,122 @@
+"""Finding the key at a cut and keeping what lies above it, on the CPU, compiled by numba."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, uint16, uint32
+
+from della_bench.merge.kernels.cpu_loops import OPTIONS, kept
+
+__all__ = ["around_cut", "at_least", "count_between", "histogram", "keep_above", "row_cut"]
+
+_COMPARES = 8  # of as many keys, comparing with each takes less time than a look at a table
+_STRETCH = 1 << 15  # elements, whose number fits 16 bits
+
+
+@njit(**OPTIONS)
+def at_least(keys: np.ndarray, limit: int) -> int:
+    """Return how many 16-bit keys are `limit` or more."""
+    total = 0
+    least = uint16(limit)
+    for start in range(0, keys.size, _STRETCH):
+        part = keys[start : start + _STRETCH]
+        count = uint16(0)  # as wide as the keys, of which most go into a vector then
+        for i in range(part.size):
+            count = uint16(count + uint16(part[i] >= least))
+        total += np.int64(count)
+    return total
+
+
+@njit(**OPTIONS)
+def count_between(keys: np.ndarray, low: int, counts: np.ndarray) -> None:
+    """Add to counts[j] (int64) how many 16-bit keys are low + j, and to the last count how many lie above these."""
+    width = counts.size - 1
+    if width <= _COMPARES:
+        above = at_least(keys, low)
+        for j in range(width):
+            before, above = above, at_least(keys, low + j + 1)
+            counts[j] += before - above
+        counts[width] += above
+        return
+    counts[width] += at_least(keys, low + width)
+    for i in range(keys.size):
+        place = uint16(keys[i] - uint16(low))
+        if place < width:  # few are, and so the jump is foreseen
+            counts[place] += 1
+
+
+@njit(**OPTIONS)
+def around_cut(counts: np.ndarray, left: float, margin: float) -> tuple[int, int]:
+    """Return the keys at the cuts that leave `margin` fewer and more than the `left` largest. counts: by key."""
+    fewest, most = np.int64(max(left - margin, 1)), np.int64(left + margin)
+    high = counts.size - 1
+    above = np.int64(counts[high])  # how many are this key or above it
+    while high > 0 and above < fewest:
+        high -= 1
+        above += counts[high]
+    low = high
+    while low > 0 and above < most:
+        low -= 1
+        above += counts[low]
+    return low, high
+
+
+@njit(**OPTIONS)
+def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> None:
+    """Count keys by `(key >> shift) mod bins.size`, those whose bits above are `prefix` (any, if negative)."""
+    mask = bins.size - 1
+    width = 0
+    while (1 << width) < bins.size:
+        width += 1
+    for i in range(keys.size):
+        key = np.int64(keys[i])
+        if prefix < 0 or (key >> (shift + width)) == prefix:
+            bins[(key >> shift) & mask] += 1
+
+
+@njit(**OPTIONS)
+def keep_above(d: np.ndarray, cut: int, above: int, room: int, scale: float) -> int:
+    """Keep d where its magnitude's bits are `above` or more, and the first `room` from `cut` on; else 0.
+
+    What is kept is multiplied by `scale`. Returns how many between `cut` and `above` were kept.
+    """
+    bits, factor = d.view(np.uint32), np.float32(scale)
+    low, high = uint32(cut), uint32(above)
+    between = uint32(0)  # as wide as the magnitudes, for the sake of vectors
+    # Most blocks keep all in between or none, which needs no running count.
+    if room <= 0 or room >= d.size:
+        if room > 0:
+            for i in range(d.size):
+                magnitude = bits[i] & uint32(0x7FFFFFFF)
+                between = uint32(between + uint32((magnitude >= low) & (magnitude < high)))
+        least = low if room > 0 else high
+        for i in range(d.size):
+            d[i] = kept(d[i] * factor, (bits[i] & uint32(0x7FFFFFFF)) >= least)
+        return np.int64(between)
+    for i in range(d.size):
+        magnitude = bits[i] & uint32(0x7FFFFFFF)
+        first = (magnitude >= low) & (magnitude < high) & (between < uint32(room))
+        between = uint32(between + uint32(first))
+        d[i] = kept(d[i] * factor, first | (magnitude >= high))
+    return np.int64(between)
+
+
+@njit(**OPTIONS)
+def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int]:
+    """Return the key at the cut that leaves the `count` largest, and how many of those equal to it are left.
+
+    bins: int64[65536], of any content.
+    """
+    left, cut, prefix = count, 0, -1
+    shift = 16 if keys.itemsize == 4 else 0
+    while True:
+        bins[:] = 0
+        histogram(keys, shift, prefix, bins)
+        b = 65535
+        while bins[b] < left:
+            left -= bins[b]
+            b -= 1
+        cut = (cut << 16) | b
+        if shift == 0:
+            return cut, left
+        prefix, shift = cut, 0

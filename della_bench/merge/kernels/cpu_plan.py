@@ -1,0 +1,108 @@
+"""What the compiled passes are told: where tensors lie, what decides the drops, how deltas are fused; their buffers.
+
+Plain tuples of arrays and numbers, which numba takes as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "ADA_LAYER", "ADA_ROW", "ADA_ROW_INV", "DROPS", "LAMBDA", "MAGNITUDE", "MAGNITUDE_ROW", "MAGPRUNE",
+    "MAGPRUNE_LAYER", "MAGPRUNE_NORANK", "NONE", "RANDOM", "SCALINGS", "Drops", "Fuse", "Room", "Tensors", "make_room",
+]  # fmt: skip
+
+# Codes of the kinds of dropping and scaling, in the names of the methods' table.
+NONE, RANDOM, MAGNITUDE, MAGNITUDE_ROW, MAGPRUNE, MAGPRUNE_LAYER, MAGPRUNE_NORANK = range(7)
+DROPS = {
+    "none": NONE, "random": RANDOM, "magnitude": MAGNITUDE, "magnitude_row": MAGNITUDE_ROW, "magprune": MAGPRUNE,
+    "magprune_layer": MAGPRUNE_LAYER, "magprune_norank": MAGPRUNE_NORANK,
+}  # fmt: skip
+LAMBDA, ADA_LAYER, ADA_ROW, ADA_ROW_INV = range(4)
+SCALINGS = {"lambda": LAMBDA, "ada_layer": ADA_LAYER, "ada_row": ADA_ROW, "ada_row_inv": ADA_ROW_INV}
+
+
+class Tensors(NamedTuple):
+    """Where the flattened tensors lie: the base, the experts, the result; (K + 2,) int64 addresses and dtype codes."""
+
+    addresses: np.ndarray
+    codes: np.ndarray
+    size: int
+    row: int
+    step: int  # elements of a block
+    share: int  # blocks that one thread takes at a time; passes start at a multiple of it
+    sound: np.ndarray  # uint8 (K + 1,): set where an earlier pass has found the base or an expert finite
+    broken: np.ndarray  # uint8 (K + 1,): set where the base or an expert holds NaN or infinity
+
+
+class Drops(NamedTuple):
+    """What decides the drops of each expert, as far as it is the same for all blocks. Arrays have a row an expert."""
+
+    kind: int
+    active: np.ndarray  # bool: density below 1
+    random_keys: np.ndarray  # uint64, of Philox
+    last: np.ndarray  # int64: the density's threshold less 1
+    scale: np.ndarray  # float64: 1 / density, or 1
+    low: np.ndarray  # int64: the lowest threshold
+    span: np.ndarray  # int64: the highest less the lowest
+    inverse: bool
+    lasts: np.ndarray  # uint32 (K, ranks or keys): thresholds less 1
+    scales: np.ndarray  # float32, likewise
+    ordered: np.ndarray  # uint32 (K, elements): all keys, sorted
+    cut: np.ndarray  # int64: the key at the cut
+    room: np.ndarray  # int64 (K, shares): how many keys equal to the cut each share of blocks may keep
+    count: np.ndarray  # int64: how many elements of a row are kept
+    factor: np.ndarray  # float64, of the L1 norm
+
+
+class Fuse(NamedTuple):
+    """How the pruned deltas become one."""
+
+    elect: int
+    weights: np.ndarray  # float32
+    normalize: bool
+    scaling: int
+    ratios: np.ndarray  # float32 (K, 1): ada_layer's
+    scale: float  # lambda
+
+
+class Room(NamedTuple):
+    """One thread's buffers, for the largest block, whose content means nothing between two blocks."""
+
+    base: np.ndarray  # float32
+    deltas: np.ndarray  # float32, K blocks one after the other
+    out: np.ndarray  # float32
+    wide: np.ndarray  # float32
+    keys: np.ndarray  # uint16, or uint32 where the base is float32
+    words: np.ndarray  # uint32
+    signs: np.ndarray  # uint32
+    divisor: np.ndarray  # float32
+    taken: np.ndarray  # uint32
+    bins: np.ndarray  # int32 (4, keys), zeros before and after
+    row_bins: np.ndarray  # int64[65536]
+    meaning: np.ndarray  # uint64 by key
+    found: np.ndarray  # uint64
+    left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the share may keep
+
+
+def make_room(step: int, experts: int, wide_keys: bool) -> Room:
+    """Make buffers for blocks of up to `step` elements; those by key for 16-bit keys alone, of which there are 2^15."""
+    values = 2 if wide_keys else 1 << 15
+    return Room(
+        base=np.empty(step, np.float32),
+        deltas=np.empty(experts * step, np.float32),
+        out=np.empty(step, np.float32),
+        wide=np.empty(step, np.float32),
+        keys=np.empty(step, np.uint32 if wide_keys else np.uint16),
+        words=np.empty(step + 8, np.uint32),
+        signs=np.empty(step, np.uint32),
+        divisor=np.empty(step, np.float32),
+        taken=np.empty(step, np.uint32),
+        bins=np.zeros((4, values), np.int32),
+        row_bins=np.empty(1 << 16, np.int64),
+        meaning=np.empty(values, np.uint64),
+        found=np.empty(step, np.uint64),
+        left=np.zeros(experts, np.int64),
+    )

@@ -1,0 +1,109 @@
+"""What a drop has to know of a whole tensor on the CPU: its cuts, the ranks of its keys, its L1 norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from della_bench.merge.exact import norm_ratio
+from della_bench.merge.kernels import cpu_key_passes, cpu_passes
+from della_bench.merge.kernels.cpu_blocks import Array, Blocks
+from della_bench.merge.kernels.cpu_plan import Drops
+from della_bench.merge.thresholds import kept_count
+
+__all__ = ["cuts", "key_counts", "l1_factor", "sorted_keys"]
+
+_WIDEST = 1024  # keys between which a cut is looked for without counting all others
+SAMPLED = 8 * cpu_key_passes.SAMPLE  # elements of a tensor for which a sample pays
+
+
+def cuts(blocks: Blocks, density: Sequence[float], experts: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
+    """Yield (expert, key at its cut, how many keys equal to it each share of blocks may keep, the first first)."""
+    missed = list(experts)
+    if not blocks.wide_keys and blocks.size >= SAMPLED:
+        for k, low, counts in _near_cuts(blocks, density, experts):
+            left = kept_count(density[k], blocks.size) - int(counts[:, -1].sum())
+            if 0 < left <= counts[:, :-1].sum():
+                place, room = _place(counts[:, :-1], left)
+                missed.remove(k)
+                yield k, low + place, room
+    for k in missed:
+        yield k, *_cut(blocks, k, kept_count(density[k], blocks.size))
+
+
+def key_counts(blocks: Blocks, k: int) -> Array:
+    """Return how many of expert k's keys, of 16 bits, have each value."""
+    counts = blocks.total(
+        (1 << 15,), lambda room, a, b, out: cpu_key_passes.histogram(blocks.tensors, k, room, a, b, 0, -1, out)
+    )
+    blocks.has_checked(k)
+    return counts
+
+
+def sorted_keys(blocks: Blocks, k: int) -> Array:
+    """Return expert k's keys, of 32 bits, sorted."""
+    keys = np.zeros(blocks.size, np.uint32)
+    blocks.each(lambda room, _, a, b: cpu_key_passes.all_keys(blocks.tensors, k, room, a, b, keys))
+    blocks.has_checked(k)
+    keys.sort()
+    return keys
+
+
+def l1_factor(blocks: Blocks, drops: Drops, k: int) -> float:
+    """Return the L1 norm of a delta before its drop over that after it, as `drop._l1_factor` does."""
+    before, after = blocks.total(
+        (2, 256), lambda room, a, b, sums: cpu_passes.norms(blocks.tensors, drops, k, room, a, b, sums)
+    )
+    blocks.has_checked(k)
+    return norm_ratio(before.tolist(), after.tolist())
+
+
+def _near_cuts(blocks: Blocks, density: Sequence[float], experts: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
+    """Yield (expert, key, counts of this key and those after it by share; of all above these in the last column)."""
+    tensors = blocks.tensors
+    likely = blocks.for_experts(
+        lambda room, k: cpu_key_passes.likely_cut(tensors, k, room, kept_count(density[k], blocks.size) / blocks.size),
+        experts,
+    )
+    near = [(k, low, high - low + 1) for k, (low, high) in zip(experts, likely, strict=True) if high - low < _WIDEST]
+    if not near:
+        return
+    which, lows = np.array([k for k, _, _ in near]), np.array([low for _, low, _ in near])
+    counts = np.zeros((blocks.shares, len(near), 1 + max(width for _, _, width in near)), np.int64)
+    blocks.each(lambda room, share, a, b: cpu_key_passes.between(tensors, which, room, a, b, lows, counts[share]))
+    blocks.has_checked(*which)
+    for i, (k, low, _) in enumerate(near):
+        yield k, low, counts[:, i]
+
+
+def _cut(blocks: Blocks, k: int, left: int) -> tuple[int, Array]:
+    """Return what `cuts` yields of the cut that leaves the `left` largest, by counting all keys."""
+    cut, prefix = 0, -1
+    room = np.zeros(blocks.shares, np.int64)
+    for shift in (16, 0) if blocks.wide_keys else (0,):
+        counts = key_histogram(blocks, k, shift, prefix)
+        place, room = _place(counts, left)
+        left -= int(counts[:, place + 1 :].sum())
+        prefix = cut = (cut << 16) | place
+    return cut, room
+
+
+def key_histogram(blocks: Blocks, k: int, shift: int, prefix: int) -> Array:
+    """Count expert k's keys by share and value, int64 (shares, values); see `cpu_cuts.histogram`."""
+    counts = np.zeros((blocks.shares, 1 << (16 if blocks.wide_keys else 15)), np.int64)
+    blocks.each(
+        lambda room, share, a, b: cpu_key_passes.histogram(blocks.tensors, k, room, a, b, shift, prefix, counts[share])
+    )
+    blocks.has_checked(k)
+    return counts
+
+
+def _place(counts: Array, left: int) -> tuple[int, Array]:
+    """Return the column of the cut that leaves the `left` highest, and how many each share may keep of it."""
+    from_top = np.cumsum(counts.sum(0)[::-1])
+    position = int(np.searchsorted(from_top, left))
+    place = counts.shape[1] - 1 - position
+    left -= int(from_top[position - 1]) if position else 0
+    equal = counts[:, place]
+    return place, np.maximum(0, left - (np.cumsum(equal) - equal))

@@ -1,0 +1,105 @@
+"""Cuts of large tensors, which the compiled loops look for around a sample's: the reference sorts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from della_bench.merge.kernels import BrokenSourceError, cpu_key_passes, cpu_whole, merge_tensor_fast
+from della_bench.merge.tensor import merge_tensor
+from tests.merge.compare import DTYPES, Case
+
+SHAPE = (619, 500)  # no whole number of blocks
+
+
+def normal(generator):
+    return torch.randn(SHAPE, generator=generator) * 0.02
+
+
+def coarse(generator):
+    return (torch.randn(SHAPE, generator=generator) * 1.5).round() / 64
+
+
+def mostly_zero(generator):
+    return torch.where(torch.rand(SHAPE, generator=generator) < 0.8, torch.zeros(()), normal(generator))
+
+
+def heavy_tailed(generator):
+    return normal(generator) / (torch.rand(SHAPE, generator=generator) + 1e-6)
+
+
+def growing(generator):
+    """Magnitudes that depend on the place alone: a sample of a few places would see a few of them."""
+    return torch.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) / 1e6
+
+
+def equal(generator):
+    return torch.full(SHAPE, 0.125)
+
+
+KINDS = [normal, coarse, mostly_zero, heavy_tailed, growing, equal]
+
+
+def sources(kind, dtype):
+    """A base of zeros, or the deltas' grid would be the base's; three experts."""
+    deltas = [kind(torch.Generator().manual_seed(k)).to(DTYPES[dtype]) for k in range(3)]
+    return torch.zeros(SHAPE, dtype=DTYPES[dtype]), [deltas[0], -deltas[1], deltas[2].t().reshape(SHAPE)]
+
+
+def assert_the_references_bits(case, base, experts):
+    found, expected = (merge(case.spec, "w", base, experts) for merge in (merge_tensor_fast, merge_tensor))
+    assert torch.equal(found.view(torch.int16), expected.view(torch.int16))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("densities", [(0.5,), (0.01, 0.99, 0.3), (1e-6, 1.0, 0.999999)])
+def test_a_large_tensors_cut_keeps_what_the_reference_keeps(dtype, kind, densities):
+    base, experts = sources(kind, dtype)
+    assert base.numel() >= cpu_whole.SAMPLED
+    case = Case("ties", weights=(1.0, 0.7, 1.3), densities=densities)
+    assert_the_references_bits(case, base, experts)
+
+
+@pytest.mark.parametrize("likely", [(0, 0), (0, 3), (32_000, 32_001), (0, 32_767), (14_000, 14_200)])
+def test_a_sample_that_misleads_changes_no_bit(likely, monkeypatch):
+    monkeypatch.setattr(cpu_key_passes, "likely_cut", lambda *_: likely)
+    for kind in (normal, mostly_zero):
+        base, experts = sources(kind, "bfloat16")
+        assert_the_references_bits(Case("ties", weights=(1.0, 1.0, 1.0), densities=(0.4,)), base, experts)
+
+
+def test_a_sample_is_spread_over_rows_and_columns():
+    """Or the cut of a matrix whose rows or columns differ would have to be looked for twice."""
+    counted = []
+    for columns in (500, 512, 1000, 4096):
+        rows = 2_000_000 // columns
+        place = torch.arange(rows * columns).reshape(rows, columns)
+        for ladder in (place // columns, place % columns):
+            base = torch.zeros(rows, columns, dtype=torch.bfloat16)
+            expert = (ladder / ladder.max()).to(torch.bfloat16)
+            counted.append((base, expert))
+    missed = [_missed(base, expert) for base, expert in counted]
+    assert not any(missed)
+
+
+def _missed(base, expert):
+    """Whether all keys had to be counted."""
+    calls = []
+    whole = cpu_whole.key_histogram
+    try:
+        cpu_whole.key_histogram = lambda *arguments: calls.append(1) or whole(*arguments)
+        merge_tensor_fast(Case("ties", weights=(1.0,), densities=(0.5,)).spec, "w", base, [expert])
+    finally:
+        cpu_whole.key_histogram = whole
+    return bool(calls)
+
+
+@pytest.mark.parametrize("position", [0, 1, 3])
+def test_a_large_tensor_that_is_not_finite_is_told(position):
+    base, experts = sources(normal, "bfloat16")
+    (base, *experts)[position][SHAPE[0] - 1, 3] = np.inf
+    with pytest.raises(BrokenSourceError) as caught:
+        merge_tensor_fast(Case("ties", weights=(1.0, 1.0, 1.0)).spec, "w", base, experts)
+    assert caught.value.position == position
