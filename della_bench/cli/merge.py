@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +46,7 @@ def merge(
         from della_bench.spec import MergeSpec
 
     show_warnings()
+    logging.getLogger("della_bench.merge").setLevel(logging.INFO)
     merged = Merge(MergeSpec.parse(text), trust_remote_code=trust_remote_code)
     write_folder(merged, out, device=device, max_shard_bytes=shard_bytes, overwrite=overwrite)
     typer.echo(f"{out}: {merged.spec}")

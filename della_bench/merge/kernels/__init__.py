@@ -84,9 +84,10 @@ def merge_stored_fast(
 @contextmanager
 def working() -> Iterator[Workers]:
     """Provide threads, and keep the memory of results from one tensor to the next while the context lasts."""
+    from della_bench.merge.kernels.compiling import announced
     from della_bench.merge.kernels.cpu import OUTPUTS
 
-    with OUTPUTS.hold(), Workers() as workers:
+    with OUTPUTS.hold(), announced(), Workers() as workers:
         yield workers
 
 

@@ -1,0 +1,33 @@
+"""A word to those who wait for numba: what it compiles lands in a cache on disk, and so they wait once."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+
+from numba.core import event
+
+__all__ = ["announced"]
+
+log = logging.getLogger(__name__)
+
+
+def announced() -> AbstractContextManager[None]:
+    """Say in the log, at level INFO, when something is compiled while the context lasts; the first time only."""
+    context: AbstractContextManager[None] = event.install_listener("numba:compile", _Announcement())
+    return context
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
+    """numba tells of what it compiles alone, not of what it finds in its cache."""
+
+    def __init__(self) -> None:
+        self._is_made = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self._is_made:
+            self._is_made = True
+            log.info("compiling the merging loops, which takes up to half a minute; they are kept for the next time")
+
+    def on_end(self, event: event.Event) -> None:
+        pass

@@ -1,0 +1,27 @@
+"""What is said while loops are compiled."""
+
+from __future__ import annotations
+
+import logging
+
+import numba
+
+from della_bench.merge.kernels.compiling import announced
+
+
+def test_compiling_is_announced_once_and_running_is_not(caplog):
+    @numba.njit
+    def add(a, b):
+        return a + b
+
+    with caplog.at_level(logging.INFO, logger="della_bench"):
+        with announced():
+            assert not caplog.messages
+            add(1, 2)
+            add(1.0, 2.0)
+        assert [message.partition(",")[0] for message in caplog.messages] == ["compiling the merging loops"]
+        caplog.clear()
+        with announced():
+            add(1, 2)
+        add(1j, 2)
+    assert not caplog.messages
