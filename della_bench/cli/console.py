@@ -18,12 +18,19 @@ __all__ = ["one_of", "plain_table", "show_warnings", "start_numba", "without_col
 
 def show_warnings() -> None:
     """Let this package's warnings reach stderr, a line each."""
-    handler = logging.StreamHandler()
+    handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("della_bench: %(levelname)s: %(message)s"))
     logger = logging.getLogger("della_bench")
     if not logger.handlers:
         logger.addHandler(handler)
         logger.propagate = False
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to the stderr of the moment, which a caller in the same process may have exchanged since."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 @contextmanager
