@@ -167,6 +167,14 @@ def warm_up(root: Path, methods: list[str], experts: int, mergekit: str | None) 
     shutil.rmtree(root / "out", ignore_errors=True)
 
 
+def read_all(root: Path) -> None:
+    """Bring the sources into the page cache, which other work may have pushed them out of."""
+    for path in sorted(root.glob("*/model.safetensors")):
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 24):
+                pass
+
+
 def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwidth: float, rounds: int) -> Row:
     """Run one method by both programs in turn, ours first."""
     programs = commands(root, method, experts, mergekit)
@@ -174,6 +182,7 @@ def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwid
     for _ in range(rounds):
         for command, runs in zip(programs, found, strict=True):
             shutil.rmtree(root / "out", ignore_errors=True)
+            read_all(root)
             runs.append(run(command))
     shutil.rmtree(root / "out", ignore_errors=True)
     (seconds, memory), *theirs = [(median(s for s, _ in runs), max(m for _, m in runs)) for runs in found]
