@@ -12,7 +12,7 @@ from della_bench.merge.kernels.cpu_blocks import Array, Blocks
 from della_bench.merge.kernels.cpu_plan import Drops
 from della_bench.merge.thresholds import kept_count
 
-__all__ = ["cuts", "key_counts", "l1_factor", "sorted_keys"]
+__all__ = ["SAMPLED", "cuts", "key_counts", "key_histogram", "l1_factor", "sorted_keys"]
 
 _WIDEST = 1024  # keys between which a cut is looked for without counting all others
 SAMPLED = 8 * cpu_key_passes.SAMPLE  # elements of a tensor for which a sample pays
