@@ -9,7 +9,7 @@ from della_bench.merge.kernels.cpu_loops import OPTIONS, kept
 
 __all__ = ["around_cut", "at_least", "count_between", "histogram", "keep_above", "row_cut"]
 
-_COMPARES = 8  # of as many keys, comparing with each takes less time than a look at a table
+_COMPARES = 12  # of as many keys, comparing with each takes less time than a look at a table
 _STRETCH = 1 << 15  # elements, whose number fits 16 bits
 
 
