@@ -10,12 +10,16 @@ from della_bench.merge.kernels.compiling import announced
 
 
 def test_compiling_is_announced_once_and_running_is_not(caplog):
-    @numba.njit
     def add(a, b):
         return a + b
 
+    foreign = numba.njit(lambda a: a)
+    add.__module__ = "della_bench.merge.kernels.some"
+    add = numba.njit(add)
+
     with caplog.at_level(logging.INFO, logger="della_bench"):
         with announced():
+            foreign(1)
             assert not caplog.messages
             add(1, 2)
             add(1.0, 2.0)

@@ -96,3 +96,10 @@ def test_a_large_tensor_that_is_not_finite_is_told(position):
     with pytest.raises(BrokenSourceError) as caught:
         merge_tensor_fast(Case("ties", weights=(1.0, 1.0, 1.0)).spec, "w", base, experts)
     assert caught.value.position == position
+
+
+@pytest.mark.parametrize("shape", [(2, 140_000), (cpu_whole.SAMPLED,), (cpu_whole.SAMPLED - 1,)])
+@pytest.mark.parametrize("method", ["ties", "ties_ada_row"])
+def test_long_rows_and_the_least_size_that_is_sampled_give_the_references_bits(shape, method):
+    tensors = [torch.randn(shape, generator=torch.Generator().manual_seed(k)).bfloat16() for k in range(3)]
+    assert_the_references_bits(Case(method, weights=(1.0, 0.7)), tensors[0], tensors[1:])

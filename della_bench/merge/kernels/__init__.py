@@ -18,7 +18,10 @@ from della_bench.spec import MergeSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BrokenSourceError", "is_finite", "merge_stored_fast", "merge_tensor_fast", "working"]
+__all__ = ["LARGEST_WEIGHT", "BrokenSourceError", "is_finite", "merge_stored_fast", "merge_tensor_fast", "working"]
+
+
+LARGEST_WEIGHT = 3.4028234663852886e38  # of float32; infinity times a zero that is left out is no zero
 
 
 class BrokenSourceError(Exception):

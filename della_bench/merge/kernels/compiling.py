@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def announced() -> AbstractContextManager[None]:
-    """Say in the log, at level INFO, when something is compiled while the context lasts; the first time only."""
+    """Say in the log, at level INFO, when a loop of ours is compiled while the context lasts; the first time only."""
     context: AbstractContextManager[None] = event.install_listener("numba:compile", _Announcement())
     return context
 
@@ -24,10 +24,10 @@ class _Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
     def __init__(self) -> None:
         self._is_made = False
 
-    def on_start(self, event: event.Event) -> None:
-        if not self._is_made:
+    def on_start(self, compilation: event.Event) -> None:
+        if not self._is_made and compilation.data["dispatcher"].py_func.__module__.startswith("della_bench."):
             self._is_made = True
             log.info("compiling the merging loops, which takes up to half a minute; they are kept for the next time")
 
-    def on_end(self, event: event.Event) -> None:
+    def on_end(self, compilation: event.Event) -> None:
         pass

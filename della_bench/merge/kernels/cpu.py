@@ -13,7 +13,7 @@ import numpy as np
 
 from della_bench.checkpoint.stored import ITEM_SIZES, Stored
 from della_bench.merge import bits
-from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_passes, cpu_whole
+from della_bench.merge.kernels import LARGEST_WEIGHT, cpu_convert, cpu_fuse, cpu_passes, cpu_whole
 from della_bench.merge.kernels.buffers import Buffers
 from della_bench.merge.kernels.cpu_blocks import CODES, Array, Blocks
 from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse
@@ -30,10 +30,14 @@ _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
 
 def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
     """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
+    base, *experts = sources
     return (
         spec.method.kind == "delta"
         and spec.lambda_ != 0
-        and all(0 < source.size < 2**30 and source.dtype in CODES for source in sources)
+        and all(abs(weight) <= LARGEST_WEIGHT for weight in spec.weights)
+        and 0 < base.size < 2**30
+        and all(expert.size == base.size for expert in experts)
+        and all(source.dtype in CODES for source in (base, *experts))
         and dtype in CODES
         and _lowest_threshold(spec) > 0
     )

@@ -5,8 +5,8 @@ whole rows where the merge works by rows. A pass takes the blocks from `first` t
 thread holds one float32 block an expert and nothing of the tensor's size. A pass leaves blocks out whose sources are
 not finite, and says so in `Tensors.broken`: whoever sees that set throws the result away.
 
-numba's cache on disk looks for changes in a function's own file only: after a change of the loops that these passes
-call, touch this file, or the old loops run on.
+numba's cache on disk looks for changes in a function's own file only, and what it keeps of one holds the loops that it
+calls: after a change of any loop, touch all of `cpu_*.py`, or old loops run on.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ import triton
 
 from della_bench.merge import bits
 from della_bench.merge.exact import norm_ratio
-from della_bench.merge.kernels import gpu_counts
+from della_bench.merge.kernels import LARGEST_WEIGHT, gpu_counts
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.gpu_device import BINS
 from della_bench.merge.kernels.gpu_grid import Grid, rank_tables, tables
@@ -73,6 +73,7 @@ def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor
         and torch.version.hip is None
         and spec.method.kind == "delta"
         and spec.lambda_ != 0
+        and all(abs(weight) <= LARGEST_WEIGHT for weight in spec.weights)
         and 0 < base.numel() < 2**30
         and len(experts) <= _EXPERTS
         and all(t.device.type == device and t.device == base.device and t.dtype in _DTYPES for t in (base, *experts))
