@@ -120,8 +120,12 @@ def copy_bandwidth(gigabytes: float = 0.5) -> float:
     return 2 * source.numel() * 4 / 1e9 / best
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Run a command; return its wall seconds and its peak memory in GB. Raises CalledProcessError with its output."""
+def run(command: list[str], out: Path) -> tuple[float, float]:
+    """Run a command that writes the folder `out`, which is removed; return its wall seconds and its peak memory in GB.
+
+    Raises CalledProcessError with its output.
+    """
+    shutil.rmtree(out, ignore_errors=True)
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
@@ -131,6 +135,7 @@ def run(command: list[str]) -> tuple[float, float]:
         if status:
             output.seek(0)
             raise subprocess.CalledProcessError(status, command, output.read())
+    shutil.rmtree(out)
     return seconds, usage.ru_maxrss * 1024 / 1e9
 
 
@@ -145,7 +150,10 @@ def mergekit_config(root: Path, method: str, experts: int) -> str:
 
 
 def commands(root: Path, method: str, experts: int, mergekit: str | None) -> list[list[str]]:
-    """Return the command lines of the same merge to `root / "out"`: ours and, if given, mergekit's."""
+    """Return the command lines of the same merge to `root / "out"`: ours and, if given, mergekit's.
+
+    Writes the configuration that mergekit reads beside the sources.
+    """
     sources = [str(root / "base"), *(str(root / f"expert{i}") for i in range(1, experts + 1))]
     spec = {"base": sources[0], "experts": sources[1:], "merge_method": method} | METHODS[method]
     ours = [sys.executable, "-m", "della_bench.cli", "merge", json.dumps(spec), "-o", str(root / "out")]
@@ -157,14 +165,11 @@ def commands(root: Path, method: str, experts: int, mergekit: str | None) -> lis
 
 
 def warm_up(root: Path, methods: list[str], experts: int, mergekit: str | None) -> None:
-    """Merge a small model by all methods and programs; says on stderr what took long."""
+    """Merge a small model by all methods and programs; says on stderr how long each took."""
     for method in methods:
         for command in commands(root, method, experts, mergekit):
-            shutil.rmtree(root / "out", ignore_errors=True)
-            seconds, _ = run(command)
-            if command[0] == sys.executable and seconds > 5:
-                print(f"compiling the loops for {method}: {seconds:.0f} s", file=sys.stderr)
-    shutil.rmtree(root / "out", ignore_errors=True)
+            seconds, _ = run(command, root / "out")
+            print(f"{Path(command[0]).name}, a small model by {method}: {seconds:.1f} s", file=sys.stderr)
 
 
 def read_all(root: Path) -> None:
@@ -181,10 +186,8 @@ def measure(root: Path, method: str, experts: int, mergekit: str | None, bandwid
     found: list[list[tuple[float, float]]] = [[] for _ in programs]
     for _ in range(rounds):
         for command, runs in zip(programs, found, strict=True):
-            shutil.rmtree(root / "out", ignore_errors=True)
             read_all(root)
-            runs.append(run(command))
-    shutil.rmtree(root / "out", ignore_errors=True)
+            runs.append(run(command, root / "out"))
     (seconds, memory), *theirs = [(median(s for s, _ in runs), max(m for _, m in runs)) for runs in found]
     moved = (experts + 2) * (root / "base" / "model.safetensors").stat().st_size / 1e9
     rate = moved / seconds

@@ -6,6 +6,7 @@ import logging
 
 import numba
 
+from della_bench.merge.kernels import working
 from della_bench.merge.kernels.compiling import announced
 
 
@@ -29,3 +30,13 @@ def test_compiling_is_announced_once_and_running_is_not(caplog):
             add(1, 2)
         add(1j, 2)
     assert not caplog.messages
+
+
+def test_it_is_announced_while_a_merge_is_at_work(caplog):
+    def twice(a):
+        return 2 * a
+
+    twice.__module__ = "della_bench.merge.kernels.some"
+    with caplog.at_level(logging.INFO, logger="della_bench"), working():
+        numba.njit(twice)(1)
+    assert [message.partition(",")[0] for message in caplog.messages] == ["compiling the merging loops"]

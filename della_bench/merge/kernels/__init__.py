@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 from della_bench.checkpoint.stored import SAFETENSORS_NAMES, TORCH_NAMES, Stored
 from della_bench.merge.kernels.workers import Workers
+from della_bench.merge.thresholds import keep_bounds
 from della_bench.spec import MergeSpec
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LARGEST_WEIGHT", "BrokenSourceError", "is_finite", "merge_stored_fast", "merge_tensor_fast", "working"]
+__all__ = ["BrokenSourceError", "covers", "is_finite", "merge_stored_fast", "merge_tensor_fast", "working"]
 
 
-LARGEST_WEIGHT = 3.4028234663852886e38  # of float32; infinity times a zero that is left out is no zero
+_LARGEST = 3.4028234663852886e38  # of float32
 
 
 class BrokenSourceError(Exception):
@@ -57,6 +58,21 @@ def merge_tensor_fast(
     from della_bench.merge.tensor import merge_tensor
 
     return merge_tensor(spec, name, base, experts, dtype)
+
+
+def covers(spec: MergeSpec) -> bool:
+    """Whether the fast implementations, on CPU and GPU, know a spec's merge: any delta method, but for extremes.
+
+    They mask what is left out, which an infinite weight times 0 does not, and write a threshold as "at most itself less
+    1", which 0 cannot be.
+    """
+    least = min(spec.density, default=1.0)
+    return (
+        spec.method.kind == "delta"
+        and spec.lambda_ != 0
+        and all(abs(weight) <= _LARGEST for weight in spec.weights)
+        and (least >= 1 or keep_bounds(least, spec.epsilon or 0.0)[0] > 0)
+    )
 
 
 def merge_stored_fast(

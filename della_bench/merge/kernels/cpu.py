@@ -13,7 +13,7 @@ import numpy as np
 
 from della_bench.checkpoint.stored import ITEM_SIZES, Stored
 from della_bench.merge import bits
-from della_bench.merge.kernels import LARGEST_WEIGHT, cpu_convert, cpu_fuse, cpu_passes, cpu_whole
+from della_bench.merge.kernels import covers, cpu_convert, cpu_fuse, cpu_passes, cpu_whole
 from della_bench.merge.kernels.buffers import Buffers
 from della_bench.merge.kernels.cpu_blocks import CODES, Array, Blocks
 from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse
@@ -32,14 +32,11 @@ def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
     """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
     base, *experts = sources
     return (
-        spec.method.kind == "delta"
-        and spec.lambda_ != 0
-        and all(abs(weight) <= LARGEST_WEIGHT for weight in spec.weights)
+        covers(spec)
         and 0 < base.size < 2**30
         and all(expert.size == base.size for expert in experts)
         and all(source.dtype in CODES for source in (base, *experts))
         and dtype in CODES
-        and _lowest_threshold(spec) > 0
     )
 
 
@@ -69,12 +66,6 @@ def is_finite(tensor: Stored) -> bool:
     return bool(cpu_convert.finite(tensor.address, CODES[tensor.dtype], 0, tensor.size))
 
 
-def _lowest_threshold(spec: MergeSpec) -> int:
-    """A threshold of 0 cannot be written as "at most the threshold less 1"."""
-    least = min(spec.density, default=1.0)
-    return keep_bounds(least, spec.epsilon or 0.0)[0] if least < 1 else ONE
-
-
 def _drops(spec: MergeSpec, name: str, blocks: Blocks) -> Drops:
     """Return what decides the drops, found by passes over the tensor where the kind needs it."""
     kind, count = spec.method.drop, blocks.experts
@@ -101,17 +92,17 @@ def _drops(spec: MergeSpec, name: str, blocks: Blocks) -> Drops:
     )
     active = [int(k) for k in np.flatnonzero(drops.active)]
     if kind == "magnitude":
-        for k, cut, room in cpu_whole.cuts(blocks, density, active):
+        for k, cut, room in cpu_whole.cuts(blocks, {k: kept_count(density[k], blocks.size) for k in active}):
             drops.cut[k], drops.room[k] = cut, room
     elif kind == "magprune":
         return _with_tables(drops, {k: _rank_tables(*bounds[k], blocks.row, inverse) for k in active})
     elif kind == "magprune_layer" and blocks.wide_keys:
         ordered = np.zeros((count, blocks.size), np.uint32)
         for k in active:
-            ordered[k] = cpu_whole.sorted_keys(blocks, k)
+            cpu_whole.sort_keys(blocks, k, ordered[k])
         return drops._replace(ordered=ordered)
     elif kind == "magprune_layer":
-        counts = {k: cpu_whole.key_counts(blocks, k) for k in active}
+        counts = {k: cpu_whole.key_histogram(blocks, k).sum(0) for k in active}
         return _with_tables(drops, {k: _key_tables(counts[k], *bounds[k], inverse) for k in active})
     return drops
 

@@ -52,7 +52,7 @@ class Blocks:
 
     def each(self, work: Callable[[Room, int, int, int], Any]) -> None:
         """Call work(room, share, first, last) for the blocks from first to last of each share, in threads."""
-        self._spread(
+        self.map(
             lambda room, first: work(room, first // self._share, first, min(first + self._share, self._count)),
             range(0, self._count, self._share),
         )
@@ -66,18 +66,14 @@ class Blocks:
             add(room, first, min(first + step, self._count), totals)
             return totals
 
-        return sum(self._spread(part, range(0, self._count, step)), np.zeros(shape, np.int64))
-
-    def for_experts(self, work: Callable[[Room, int], Any], experts: Sequence[int]) -> list[Any]:
-        """Return [work(room, k)] for some experts."""
-        return self._spread(work, experts)
+        return sum(self.map(part, range(0, self._count, step)), np.zeros(shape, np.int64))
 
     def has_checked(self, *experts: int) -> None:
         """Note that a pass has found all blocks of the base and of some experts finite."""
         self.tensors.sound[[0, *(1 + k for k in experts)]] = 1
 
-    def _spread(self, work: Callable[[Room, int], Any], items: Sequence[int]) -> list[Any]:
-        """Return [work(room, item)]. Raises BrokenSourceError."""
+    def map(self, work: Callable[[Room, int], Any], items: Sequence[int]) -> list[Any]:
+        """Return [work(room, item)], worked out in threads. Raises BrokenSourceError."""
         size = min(self._step, self.size)
         done = self._workers.map(lambda item: work(self._workers.room(size, self.experts, self.wide_keys), item), items)
         if self.tensors.broken.any():

@@ -65,15 +65,15 @@ def _add_elected(
     values: np.ndarray,
     weight: float,
     fused: np.ndarray,
-    weights: np.ndarray,
+    divisor: np.ndarray,
     taken: np.ndarray,
 ) -> None:
-    """Add the values of a delta (given by its bits) with the elected sign to `fused`, and its weight to `weights`."""
-    share = np.float32(weight).view(np.uint32)
+    """Add the values of a delta (given by its bits) with the elected sign to `fused`, and its weight to `divisor`."""
+    weight_bits = np.float32(weight).view(np.uint32)
     for i in range(bits.size):
         part = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
         fused[i] += _float(values[i] & part)
-        weights[i] += _float(share & part)
+        divisor[i] += _float(weight_bits & part)
         taken[i] |= part
 
 

@@ -11,20 +11,13 @@ from numba import njit, uint32, uint64
 from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_ranks
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 from della_bench.merge.kernels.cpu_plan import Room, Tensors
+from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
 
-__all__ = ["SAMPLE", "all_keys", "between", "histogram", "is_sound", "likely_cut"]
+__all__ = ["SAMPLE", "all_keys", "between", "histogram", "likely_cut"]
 
 _RUNS, _RUN = 256, 128  # of a sample, and the elements of one: a page of a file costs more than its bytes
+_GUESSING = _RUNS // 4  # of the runs: these guess the cut, the others tell how far runs differ there
 SAMPLE = _RUNS * _RUN  # elements
-
-
-@njit(**OPTIONS)
-def is_sound(tensors: Tensors, source: int, start: int, size: int) -> bool:
-    """Whether a source is finite in a block; the key of what is not may lie beyond all tables."""
-    if tensors.sound[source] or cpu_convert.finite(tensors.addresses[source], tensors.codes[source], start, size):
-        return True
-    tensors.broken[source] = 1
-    return False
 
 
 @njit(**OPTIONS)
@@ -35,9 +28,7 @@ def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.nda
     if tensors.codes[0] == cpu_convert.BF16 and tensors.codes[1 + k] == cpu_convert.BF16:
         is_finite = cpu_convert.bf16_delta_keys(tensors.addresses[0], tensors.addresses[1 + k], start, keys)
     else:
-        base = room.base[:size]
-        cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
-        cpu_convert.delta(tensors.addresses[1 + k], tensors.codes[1 + k], start, base, d)
+        read_delta(tensors, k, start, room.base[:size], d)
         cpu_convert.keys(d, tensors.codes[0], keys)
     if not (is_finite or (is_sound(tensors, 0, start, size) and is_sound(tensors, 1 + k, start, size))):
         keys[:] = 0
@@ -48,8 +39,7 @@ def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.nda
 def all_keys(tensors: Tensors, k: int, room: Room, first: int, last: int, out: np.ndarray) -> None:
     """Write the keys of expert k's delta into their places in `out`."""
     for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
+        start, size = extent(tensors, block)
         out[start : start + size] = _keys(tensors, k, start, size, room)
 
 
@@ -59,8 +49,7 @@ def histogram(
 ) -> None:
     """Add the keys of expert k's delta to counts by key; keys of 32 bits as `cpu_cuts.histogram` does."""
     for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
+        start, size = extent(tensors, block)
         keys = _keys(tensors, k, start, size, room)
         if keys.itemsize == 2:
             cpu_ranks.count_keys(keys, room.bins)
@@ -71,8 +60,8 @@ def histogram(
 
 
 @njit(**OPTIONS)
-def likely_cut(tensors: Tensors, k: int, room: Room, share: float) -> tuple[int, int]:
-    """Return two 16-bit keys between which lies, most likely, the cut that leaves a share of expert k's delta.
+def likely_cut(tensors: Tensors, k: int, room: Room, density: float) -> tuple[int, int]:
+    """Return two 16-bit keys between which lies, most likely, the cut that leaves a density of expert k's delta.
 
     For a tensor of at least `SAMPLE` elements, of which runs are sampled that are spread as multiples of the golden
     ratio are over 0 to 1. How far they differ, as rows do of different scale, tells how far the cut may be from theirs:
@@ -84,15 +73,15 @@ def likely_cut(tensors: Tensors, k: int, room: Room, share: float) -> tuple[int,
         keys = _keys(tensors, k, np.int64(start), _RUN, room)
         for i in range(keys.size):
             counts[keys[i]] += 1
-        if place == _RUNS // 4:
-            guess = cpu_cuts.around_cut(counts, share * (place + 1) * _RUN, 0.0)[1]
-        elif place > _RUNS // 4:
+        if place + 1 == _GUESSING:
+            guess = cpu_cuts.around_cut(counts, density * _GUESSING * _RUN, 0.0)[1]
+        elif place >= _GUESSING:
             above = np.float64(cpu_cuts.at_least(keys, guess))
             total += above
             squares += above * above
-    compared = _RUNS - _RUNS // 4 - 1
+    compared = _RUNS - _GUESSING
     variance = max(squares - total * total / compared, 0.0) / (compared - 1)
-    found = cpu_cuts.around_cut(counts, share * SAMPLE, 4 * np.sqrt(variance * _RUNS) + 1)
+    found = cpu_cuts.around_cut(counts, density * SAMPLE, 4 * np.sqrt(variance * _RUNS) + 1)
     counts[:] = 0
     return found
 
@@ -103,7 +92,6 @@ def between(
 ) -> None:
     """Add the 16-bit keys of some experts' deltas to their rows of counts; see `cpu_cuts.count_between`."""
     for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
+        start, size = extent(tensors, block)
         for i in range(experts.size):
             cpu_cuts.count_between(_keys(tensors, experts[i], start, size, room), lows[i], counts[i])

@@ -15,7 +15,6 @@ import numpy as np
 from numba import njit
 
 from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_fuse, cpu_loops, cpu_ranks
-from della_bench.merge.kernels.cpu_key_passes import is_sound
 from della_bench.merge.kernels.cpu_loops import OPTIONS
 from della_bench.merge.kernels.cpu_plan import (
     ADA_LAYER,
@@ -32,14 +31,9 @@ from della_bench.merge.kernels.cpu_plan import (
     Room,
     Tensors,
 )
+from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
 
 __all__ = ["agreement", "merge", "norms"]
-
-
-@njit(**OPTIONS)
-def _delta(tensors: Tensors, k: int, start: int, base: np.ndarray, d: np.ndarray) -> None:
-    cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
-    cpu_convert.delta(tensors.addresses[1 + k], tensors.codes[1 + k], start, base, d)
 
 
 @njit(**OPTIONS)
@@ -137,8 +131,7 @@ def merge(tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, la
     """Merge the blocks from `first` to `last` and store them."""
     experts = fuse.weights.size
     for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
+        start, size = extent(tensors, block)
         _elected(tensors, drops, fuse, block, start, size, room)
         deltas, signs, out = _deltas(room, experts, size), room.signs[:size], room.out[:size]
         ratios, n = fuse.ratios, 0
@@ -158,8 +151,7 @@ def agreement(
 ) -> None:
     """Add to counts (2, K) how many elements of each expert are not zero, and how many of them the election keeps."""
     for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
+        start, size = extent(tensors, block)
         _elected(tensors, drops, fuse, block, start, size, room)
         for k in range(fuse.weights.size):
             d, signs = _deltas(room, fuse.weights.size, size)[k], room.signs[:size]
@@ -170,12 +162,11 @@ def agreement(
 def norms(tensors: Tensors, drops: Drops, k: int, room: Room, first: int, last: int, sums: np.ndarray) -> None:
     """Add to sums (2, 256) what expert k's delta adds to an exact L1 norm before its drop, and after it."""
     for block in range(first, last):
-        start = block * tensors.step
-        size = min(tensors.step, tensors.size - start)
+        start, size = extent(tensors, block)
         if not (is_sound(tensors, 0, start, size) and is_sound(tensors, 1 + k, start, size)):
             continue
         d = room.deltas[:size]
-        _delta(tensors, k, start, room.base[:size], d)
+        read_delta(tensors, k, start, room.base[:size], d)
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[0])
         _prune(tensors, drops, k, d, start, block, room)
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -10,44 +10,45 @@ from della_bench.merge.exact import norm_ratio
 from della_bench.merge.kernels import cpu_key_passes, cpu_passes
 from della_bench.merge.kernels.cpu_blocks import Array, Blocks
 from della_bench.merge.kernels.cpu_plan import Drops
-from della_bench.merge.thresholds import kept_count
 
-__all__ = ["SAMPLED", "cuts", "key_counts", "key_histogram", "l1_factor", "sorted_keys"]
+__all__ = ["SAMPLED", "cuts", "key_histogram", "l1_factor", "sort_keys"]
 
 _WIDEST = 1024  # keys between which a cut is looked for without counting all others
 SAMPLED = 8 * cpu_key_passes.SAMPLE  # elements of a tensor for which a sample pays
 
 
-def cuts(blocks: Blocks, density: Sequence[float], experts: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
-    """Yield (expert, key at its cut, how many keys equal to it each share of blocks may keep, the first first)."""
-    missed = list(experts)
+def cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Array]]:
+    """Yield (expert, key at its cut, how many keys equal to it each share of blocks may keep, the first first).
+
+    kept: how many elements of some experts' deltas the cut leaves.
+    """
+    missed = dict(kept)
     if not blocks.wide_keys and blocks.size >= SAMPLED:
-        for k, low, counts in _near_cuts(blocks, density, experts):
-            left = kept_count(density[k], blocks.size) - int(counts[:, -1].sum())
+        for k, low, counts in _near_cuts(blocks, kept):
+            left = kept[k] - int(counts[:, -1].sum())
             if 0 < left <= counts[:, :-1].sum():
                 place, room = _place(counts[:, :-1], left)
-                missed.remove(k)
+                del missed[k]
                 yield k, low + place, room
-    for k in missed:
-        yield k, *_cut(blocks, k, kept_count(density[k], blocks.size))
+    for k, left in missed.items():
+        yield k, *_cut(blocks, k, left)
 
 
-def key_counts(blocks: Blocks, k: int) -> Array:
-    """Return how many of expert k's keys, of 16 bits, have each value."""
-    counts = blocks.total(
-        (1 << 15,), lambda room, a, b, out: cpu_key_passes.histogram(blocks.tensors, k, room, a, b, 0, -1, out)
+def key_histogram(blocks: Blocks, k: int, shift: int = 0, prefix: int = -1) -> Array:
+    """Count expert k's keys by share and value, int64 (shares, values); see `cpu_cuts.histogram`."""
+    counts = np.zeros((blocks.shares, 1 << (16 if blocks.wide_keys else 15)), np.int64)
+    blocks.each(
+        lambda room, share, a, b: cpu_key_passes.histogram(blocks.tensors, k, room, a, b, shift, prefix, counts[share])
     )
     blocks.has_checked(k)
     return counts
 
 
-def sorted_keys(blocks: Blocks, k: int) -> Array:
-    """Return expert k's keys, of 32 bits, sorted."""
-    keys = np.zeros(blocks.size, np.uint32)
-    blocks.each(lambda room, _, a, b: cpu_key_passes.all_keys(blocks.tensors, k, room, a, b, keys))
+def sort_keys(blocks: Blocks, k: int, out: Array) -> None:
+    """Fill `out`, uint32 of the tensor's size, with expert k's keys, of 32 bits, sorted."""
+    blocks.each(lambda room, _, a, b: cpu_key_passes.all_keys(blocks.tensors, k, room, a, b, out))
     blocks.has_checked(k)
-    keys.sort()
-    return keys
+    out.sort()
 
 
 def l1_factor(blocks: Blocks, drops: Drops, k: int) -> float:
@@ -59,14 +60,11 @@ def l1_factor(blocks: Blocks, drops: Drops, k: int) -> float:
     return norm_ratio(before.tolist(), after.tolist())
 
 
-def _near_cuts(blocks: Blocks, density: Sequence[float], experts: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
+def _near_cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Array]]:
     """Yield (expert, key, counts of this key and those after it by share; of all above these in the last column)."""
     tensors = blocks.tensors
-    likely = blocks.for_experts(
-        lambda room, k: cpu_key_passes.likely_cut(tensors, k, room, kept_count(density[k], blocks.size) / blocks.size),
-        experts,
-    )
-    near = [(k, low, high - low + 1) for k, (low, high) in zip(experts, likely, strict=True) if high - low < _WIDEST]
+    likely = blocks.map(lambda room, k: cpu_key_passes.likely_cut(tensors, k, room, kept[k] / blocks.size), list(kept))
+    near = [(k, low, high - low + 1) for k, (low, high) in zip(kept, likely, strict=True) if high - low < _WIDEST]
     if not near:
         return
     which, lows = np.array([k for k, _, _ in near]), np.array([low for _, low, _ in near])
@@ -87,16 +85,6 @@ def _cut(blocks: Blocks, k: int, left: int) -> tuple[int, Array]:
         left -= int(counts[:, place + 1 :].sum())
         prefix = cut = (cut << 16) | place
     return cut, room
-
-
-def key_histogram(blocks: Blocks, k: int, shift: int, prefix: int) -> Array:
-    """Count expert k's keys by share and value, int64 (shares, values); see `cpu_cuts.histogram`."""
-    counts = np.zeros((blocks.shares, 1 << (16 if blocks.wide_keys else 15)), np.int64)
-    blocks.each(
-        lambda room, share, a, b: cpu_key_passes.histogram(blocks.tensors, k, room, a, b, shift, prefix, counts[share])
-    )
-    blocks.has_checked(k)
-    return counts
 
 
 def _place(counts: Array, left: int) -> tuple[int, Array]:

@@ -26,7 +26,7 @@ import triton
 
 from della_bench.merge import bits
 from della_bench.merge.exact import norm_ratio
-from della_bench.merge.kernels import LARGEST_WEIGHT, gpu_counts
+from della_bench.merge.kernels import covers, gpu_counts
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.gpu_device import BINS
 from della_bench.merge.kernels.gpu_grid import Grid, rank_tables, tables
@@ -67,20 +67,15 @@ def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor
     """
     device = "cpu" if _INTERPRETED else "cuda"
     row = base.shape[-1] if base.dim() > 1 else base.numel()
-    least = min(spec.density, default=1.0)
     return (
         _TRITON >= (3, 3)
         and torch.version.hip is None
-        and spec.method.kind == "delta"
-        and spec.lambda_ != 0
-        and all(abs(weight) <= LARGEST_WEIGHT for weight in spec.weights)
+        and covers(spec)
         and 0 < base.numel() < 2**30
         and len(experts) <= _EXPERTS
         and all(t.device.type == device and t.device == base.device and t.dtype in _DTYPES for t in (base, *experts))
         and dtype in _DTYPES
         and (spec.method.drop != "magprune" or row <= _LONGEST_RANKED_ROW)
-        # A threshold of 0 cannot be written as "at most the threshold less 1".
-        and (least >= 1 or keep_bounds(least, spec.epsilon or 0.0)[0] > 0)
     )
 
 
