@@ -28,8 +28,8 @@ from rich.table import Table
 
 from della_bench.judging.asking import Asking
 from della_bench.judging.cache import Cache
-from della_bench.judging.config import Judge, load_judge
 from della_bench.judging.cost import prompt_bound
+from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.gsm8k.read import Answer, read_answers
 from della_bench.judging.gsm8k.rows import judged_row

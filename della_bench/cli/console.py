@@ -79,6 +79,6 @@ def one_of(option: str, wanted: str, valid: Iterable[str]) -> str:
     if wanted in valid:
         return wanted
     from della_bench.errors import DataError
-    from della_bench.spec.suggest import nearest
+    from della_bench.suggest import nearest
 
     raise DataError(f"{option} {wanted}: not there{nearest(wanted, valid)}", exit_code=2)

@@ -14,7 +14,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for
     import json
     from dataclasses import asdict
 
-    from della_bench.merge.methods import METHODS
+    from della_bench.spec.methods import METHODS
 
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in METHODS.values()], indent=2))

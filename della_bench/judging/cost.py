@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from della_bench.errors import JudgeError
 from della_bench.judging.reply import OutOfBudget, Reply
 
-__all__ = ["Budget", "Hold", "Price", "completion_bound", "prompt_bound", "typical_prompt_tokens"]
+__all__ = ["Budget", "Estimate", "Hold", "Price", "completion_bound", "prompt_bound", "typical_prompt_tokens"]
 
 _MILLION = Decimal(1_000_000)
 _TEMPLATE_TOKENS = 64  # what a server's own chat template may add around the messages
@@ -52,6 +52,50 @@ def completion_bound(request: Mapping[str, Any]) -> int | None:
     """Return the most tokens that may be answered, None where the request does not say."""
     limits = [request[name] for name in ("max_completion_tokens", "max_tokens") if isinstance(request.get(name), int)]
     return min(limits) * int(request.get("n") or 1) if limits else None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a judging would ask and cost: requests that are to be sent, and votes whose answers are `known` already.
+
+    Tokens and `cost` are about what is to be expected (four bytes a token); `worst_cost` cannot be exceeded while every
+    reply can be read. Costs are dollars, None where the price is unknown.
+    """
+
+    judge: str
+    model: str | None
+    answers: int
+    requests: int
+    known: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: Decimal | None
+    worst_cost: Decimal | None
+
+    @classmethod
+    def of(
+        cls,
+        judge: str,
+        model: str | None,
+        *,
+        answers: int,
+        requests: Sequence[Mapping[str, Any]],
+        known: int,
+        typical_completion: int,
+        price: Price | None,
+        batch: bool,
+    ) -> Estimate:
+        """Add up what `requests` would cost. typical_completion: the tokens of an ordinary reply."""
+        prompt = sum(map(typical_prompt_tokens, requests))
+        bounds = [completion_bound(request) for request in requests]
+        completion = sum(typical_completion if bound is None else min(bound, typical_completion) for bound in bounds)
+        cost = worst = None
+        if price is not None:
+            share = float(price.batch) if batch else 1.0
+            cost = price.of(prompt, completion, share)
+            if None not in bounds:
+                worst = price.of(sum(map(prompt_bound, requests)), sum(bound or 0 for bound in bounds), share)
+        return cls(judge, model, answers, len(requests), known, prompt, completion, cost, worst)
 
 
 class Budget:

@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from della_bench.checkpoint import Fit, ModelFolder, TensorInfo, check_fit, open_base, open_expert
 from della_bench.checkpoint.stored import SAFETENSORS_NAMES, TORCH_NAMES, Stored
 from della_bench.errors import MergeError
-from della_bench.merge.kernels import (
-    BrokenSourceError,
-    is_finite,
-    merge_stored_fast,
-    merge_tensor_fast,
-    working,
-)
+from della_bench.merge.kernels.coverage import BrokenSourceError
+from della_bench.merge.kernels.dispatch import is_finite, merge_stored_fast, merge_tensor_fast, working
 from della_bench.merge.kernels.workers import Workers
 from della_bench.spec import MergeSpec, Source
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["SPEC_NAMES", "doubled_names", "split_arguments"]
 

@@ -39,7 +39,7 @@ def format_of(path: Path | None, wanted: str | None) -> str:
     if wanted is None:
         return _SUFFIXES.get(path.suffix.lower(), "csv") if path else "csv"
     if wanted not in FORMATS:
-        from della_bench.spec.suggest import nearest
+        from della_bench.suggest import nearest
 
         raise DataError(f"--format {wanted}: no such format{nearest(wanted, FORMATS)}", exit_code=USERS_FILE)
     return wanted

@@ -13,7 +13,7 @@ from della_bench.results.benchmarks import TASKS
 from della_bench.results.cells import make_cell
 from della_bench.results.store import Candidate, Evaluation
 from della_bench.results.table import Cell, Row
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["Gathered", "gather"]
 

@@ -17,7 +17,7 @@ from della_bench.results.gather import Gathered, gather
 from della_bench.results.groups import with_exclusions
 from della_bench.results.store import find_evaluations
 from della_bench.results.table import Comparison, Row, Table
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["NO_BASELINE", "build_table"]
 

@@ -12,7 +12,7 @@ from della_bench.errors import DataError
 from della_bench.results.benchmarks import TASKS
 from della_bench.results.schema import Score
 from della_bench.run.evaluation import Evaluated
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["Benchmark", "Step", "benchmark", "score"]
 

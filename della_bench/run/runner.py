@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from della_bench.errors import DataError, DellaBenchError
+from della_bench.lock import folder_lock
 from della_bench.results.schema import Score
 from della_bench.run.benchmarks import Benchmark, benchmark, score
 from della_bench.run.costs import expected_cost
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate
-from della_bench.run.lock import folder_lock
 from della_bench.run.specs import folder_name
 from della_bench.run.work import Options, Work
 from della_bench.spec import MergeSpec

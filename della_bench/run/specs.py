@@ -10,7 +10,7 @@ import yaml
 
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec, Source
-from della_bench.spec.files import _StrictLoader
+from della_bench.spec.files import load_yaml
 
 __all__ = ["folder_name", "read_specs", "with_references"]
 
@@ -42,7 +42,7 @@ def _list_in(path: Path) -> list[object] | None:
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return None
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        value = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if isinstance(value, list) and not value:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from della_bench.errors import SpecError
 
-__all__ = ["read_json", "read_yaml"]
+__all__ = ["load_yaml", "read_json", "read_yaml"]
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -30,6 +30,11 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def load_yaml(text: str | IO[str]) -> Any:
+    """Return what a YAML text holds. Raises yaml.YAMLError, also where a key is given twice."""
+    return yaml.load(text, _StrictLoader)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the mapping that a YAML file holds.
 
@@ -38,7 +43,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         with Path(path).expanduser().open(encoding="utf-8") as file:
-            data = yaml.load(file, _StrictLoader)
+            data = load_yaml(file)
     except (OSError, RuntimeError) as error:  # RuntimeError: ~user where there is no such user
         raise SpecError(f"config={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01

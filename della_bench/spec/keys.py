@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from della_bench.merge.methods import METHODS, Method
+from della_bench.spec.methods import METHODS, Method
 from della_bench.spec.source import Source, decode
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "number_text", "read_bool"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from della_bench.errors import SpecError
 from della_bench.spec.keys import read_bool
 from della_bench.spec.source import encode
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["is_mergekit", "translate"]
 

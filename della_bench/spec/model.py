@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from della_bench.merge.methods import ALGORITHM_VERSION, METHODS, Elect, Method, Rescale
 from della_bench.spec.keys import KEYS, number_text
+from della_bench.spec.methods import ALGORITHM_VERSION, METHODS, Elect, Method, Rescale
 from della_bench.spec.parsing import key_name, read_fields
 from della_bench.spec.source import Source, encode
 

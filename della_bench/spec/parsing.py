@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from della_bench.errors import SpecError
-from della_bench.merge.methods import METHODS, Elect, Method, Rescale
-from della_bench.merge.thresholds import exact
 from della_bench.spec.files import read_json, read_yaml
 from della_bench.spec.keys import KEYS, OTHER_NAMES, number_text
 from della_bench.spec.mergekit import is_mergekit, translate
+from della_bench.spec.methods import METHODS, Elect, Method, Rescale
 from della_bench.spec.source import Source
-from della_bench.spec.suggest import nearest
+from della_bench.spec.thresholds import exact
+from della_bench.suggest import nearest
 
 __all__ = ["key_name", "read_fields"]
 

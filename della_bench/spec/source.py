@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from della_bench import zoo
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["Source", "decode", "encode"]
 

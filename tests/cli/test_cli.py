@@ -8,8 +8,8 @@ import pytest
 
 from della_bench.cli import main
 from della_bench.errors import SpecError
-from della_bench.merge.methods import METHODS
 from della_bench.spec import MergeSpec
+from della_bench.spec.methods import METHODS
 
 SPEC = "base=zoo:base,experts=zoo:math+zoo:code,drop_rate=0.3,window_size=0.14"
 

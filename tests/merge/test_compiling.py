@@ -6,8 +6,8 @@ import logging
 
 import numba
 
-from della_bench.merge.kernels import working
 from della_bench.merge.kernels.compiling import announced
+from della_bench.merge.kernels.dispatch import working
 
 
 def test_compiling_is_announced_once_and_running_is_not(caplog):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from della_bench.merge.kernels import BrokenSourceError, cpu_key_passes, cpu_whole, merge_tensor_fast
+from della_bench.merge.kernels import cpu_key_passes, cpu_whole
+from della_bench.merge.kernels.coverage import BrokenSourceError
+from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case
 

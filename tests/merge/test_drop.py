@@ -19,7 +19,7 @@ from della_bench.merge.drop import (
     magnitude_thresholds,
     rank_thresholds,
 )
-from della_bench.merge.thresholds import ONE, exact, keep_bounds, threshold
+from della_bench.spec.thresholds import ONE, exact, keep_bounds, threshold
 
 KINDS = ("random", "magnitude", "magnitude_row", "magprune", "magprune_layer", "magprune_norank")
 DRAWN = ("random", "magprune", "magprune_layer", "magprune_norank")

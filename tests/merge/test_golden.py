@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from della_bench.merge import bits
-from della_bench.merge.methods import ALGORITHM_VERSION
 from della_bench.merge.tensor import merge_tensor
+from della_bench.spec.methods import ALGORITHM_VERSION
 from tests.merge.compare import tensor_of
 from tests.merge.golden import CASES, DTYPES, FILE, NAME, SHAPES, compute, hexadecimal, source, text
 

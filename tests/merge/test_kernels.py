@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 
 from della_bench.checkpoint.stored import Stored
-from della_bench.merge.kernels import BrokenSourceError, cpu, is_finite, merge_tensor_fast
+from della_bench.merge.kernels import cpu
+from della_bench.merge.kernels.coverage import BrokenSourceError
+from della_bench.merge.kernels.dispatch import is_finite, merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
 from tests.merge.oracle import DELTA_RULES

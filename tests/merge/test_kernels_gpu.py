@@ -24,7 +24,8 @@ import triton
 if not GPU and isinstance(tl.sum, triton.JITFunction):
     pytest.skip("Triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
 
-from della_bench.merge.kernels import gpu, gpu_grid, merge_tensor_fast
+from della_bench.merge.kernels import gpu, gpu_grid
+from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
 from tests.merge.oracle import DELTA_RULES

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from della_bench.checkpoint import Checkpoint
 from della_bench.errors import MergeError
-from della_bench.merge.methods import METHODS
 from della_bench.merge.stream import Merge
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec import MergeSpec
+from della_bench.spec.methods import METHODS
 
 SHAPES = {
     "norm.weight": (12,),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from della_bench.merge.kernels import merge_tensor_fast
+from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.spec import MergeSpec
 
 SEEDS = 400

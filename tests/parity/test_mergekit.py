@@ -20,8 +20,8 @@ from della_bench.merge import bits
 from della_bench.merge.drop import drop, keep_largest, rank_thresholds
 from della_bench.merge.stream import Merge
 from della_bench.merge.tensor import merge_tensor
-from della_bench.merge.thresholds import ONE, keep_bounds, kept_count
 from della_bench.spec import MergeSpec
+from della_bench.spec.thresholds import ONE, keep_bounds, kept_count
 from tests import tiny
 
 REASON = "mergekit is not installed (the extra `parity`)"

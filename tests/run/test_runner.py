@@ -5,13 +5,13 @@ import json
 import pytest
 
 from della_bench.errors import DataError, JudgeError
+from della_bench.lock import folder_lock
 from della_bench.results.leaderboard import build_table
 from della_bench.results.schema import read_provenance, read_score
 from della_bench.run import runner as module
 from della_bench.run.benchmarks import Benchmark, Step
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import evaluate
-from della_bench.run.lock import folder_lock
 from della_bench.run.provenance import package_versions
 from della_bench.run.runner import Runner
 from della_bench.run.specs import folder_name

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from della_bench.errors import DellaBenchError, SpecError
-from della_bench.merge.methods import METHODS
 from della_bench.spec import MergeSpec
+from della_bench.spec.methods import METHODS
 
 GOOD = {"base": "org/base", "experts": "org/a+org/b", "density": 0.5, "epsilon": 0.1}
 

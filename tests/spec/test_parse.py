@@ -10,8 +10,8 @@ import yaml
 from lm_eval._cli.utils import key_val_to_dict
 from lm_eval.utils import simple_parse_args_string
 
-from della_bench.merge.methods import METHODS
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec, Source
+from della_bench.spec.methods import METHODS
 
 DELLA = {"base": "org/base", "experts": "org/a+org/b", "density": 0.5, "epsilon": 0.1}
 TIES = {"base": "org/base", "experts": "org/a+org/b", "merge_method": "ties", "density": 0.5}

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from lm_eval._cli.utils import key_val_to_dict
 from lm_eval.utils import simple_parse_args_string
 
-from della_bench.merge.methods import METHODS
-from della_bench.merge.thresholds import exact
 from della_bench.spec import MergeSpec, Source
+from della_bench.spec.methods import METHODS
 from della_bench.spec.source import decode, encode
+from della_bench.spec.thresholds import exact
 
 NASTY = [
     "a,b", "a+b", "a=b", "a:b", "a:0.5", "a%b", "a%2Cb", "50%", "a@b", "@", "[a]", "[1,2]", "{'a':1}",

@@ -12,8 +12,7 @@ from della_bench.cli.judge import options
 
 if TYPE_CHECKING:
     from della_bench.judging.client import Tally
-    from della_bench.judging.cost import Price
-    from della_bench.judging.gsm8k.estimate import Estimate
+    from della_bench.judging.cost import Estimate, Price
     from della_bench.results.schema import Score
 
 __all__ = ["alpaca_eval"]

@@ -10,7 +10,7 @@ from typing import Any
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import write_whole
 from della_bench.judging.alpaca.process import installed_folder
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["LENGTH_CONTROLLED", "WIN_RATE", "Annotator", "load_annotator", "write_annotator"]
 

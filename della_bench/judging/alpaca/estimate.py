@@ -12,8 +12,7 @@ from della_bench.judging.alpaca.comparison import compare, prepare
 from della_bench.judging.alpaca.models import price_of
 from della_bench.judging.asking import Asking
 from della_bench.judging.cache import request_key
-from della_bench.judging.cost import Price, completion_bound, prompt_bound, typical_prompt_tokens
-from della_bench.judging.gsm8k.estimate import Estimate
+from della_bench.judging.cost import Estimate, Price
 
 __all__ = ["estimate_alpaca_eval"]
 
@@ -46,23 +45,13 @@ def estimate_alpaca_eval(
     if asking.cache_path.is_file():
         with asking.open_cache() as cache:
             fresh = [each for each in wanted if cache.get(request_key(asking.server.url, each)) is None]
-    price, share = price_of(comparison.annotator.model, price), 1.0
-    if price is not None and asking.batch:
-        share = float(price.batch)
-    bounds = [completion_bound(each) for each in fresh]
-    prompt = sum(map(typical_prompt_tokens, fresh))
-    completion = sum(_TYPICAL_TOKENS if each is None else min(each, _TYPICAL_TOKENS) for each in bounds)
-    worst = None
-    if price is not None and None not in bounds:
-        worst = price.of(sum(map(prompt_bound, fresh)), sum(each or 0 for each in bounds), share)
-    return Estimate(
-        judge=comparison.annotator.name,
-        model=comparison.annotator.model,
+    return Estimate.of(
+        comparison.annotator.name,
+        comparison.annotator.model,
         answers=len(comparison.answers.rows),
-        requests=len(fresh),
+        requests=fresh,
         known=len(wanted) - len(fresh),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cost=None if price is None else price.of(prompt, completion, share),
-        worst_cost=worst,
+        typical_completion=_TYPICAL_TOKENS,
+        price=price_of(comparison.annotator.model, price),
+        batch=asking.batch,
     )

@@ -21,8 +21,8 @@ from della_bench.judging.alpaca.score import BENCHMARK, make_items, make_score
 from della_bench.judging.asking import Asking
 from della_bench.judging.cost import Price
 from della_bench.judging.reply import Reply
+from della_bench.lock import folder_lock
 from della_bench.results.schema import Item, Score, Scorer, items_path, score_path, write_score
-from della_bench.run.lock import folder_lock
 
 __all__ = ["ATTEMPTS", "judge_alpaca_eval"]
 

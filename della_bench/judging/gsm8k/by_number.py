@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from della_bench import __version__
-from della_bench.judging.exact import announced_number, reference_number
+from della_bench.judging.gsm8k.exact import announced_number, reference_number
 from della_bench.judging.gsm8k.read import Answer, Answers
 from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import row_of

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from della_bench.judging.asking import Asking
 from della_bench.judging.client import Client
-from della_bench.judging.cost import Price, completion_bound, prompt_bound, typical_prompt_tokens
+from della_bench.judging.cost import Estimate
 from della_bench.judging.gsm8k.by_number import EXACT
 from della_bench.judging.gsm8k.judge import load_asked, open_tries
 from della_bench.judging.gsm8k.read import read_answers
-from della_bench.judging.gsm8k.votes import Question, questions
+from della_bench.judging.gsm8k.votes import questions
 
-__all__ = ["Estimate", "estimate_gsm8k"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a judging would ask and cost: requests that are to be sent, and votes whose answers are `known` already.
-
-    Tokens and `cost` are about what is to be expected (four bytes a token); `worst_cost` cannot be exceeded while every
-    reply can be read. Costs are dollars, None where the price is unknown.
-    """
-
-    judge: str
-    model: str | None
-    answers: int
-    requests: int
-    known: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: Decimal | None
-    worst_cost: Decimal | None
+__all__ = ["estimate_gsm8k"]
 
 
 def estimate_gsm8k(
@@ -58,25 +37,13 @@ def estimate_gsm8k(
         with asking.open_cache() as cache:
             client = Client(asking.server, cache)
             wanted = [each for each in every if open_tries(asked, client, each, asking)[1]]
-    prompt = sum(typical_prompt_tokens(each.request) for each in wanted)
-    completion = asked.config.typical_completion_tokens * len(wanted)
-    price = asked.price
-    share = float(price.batch) if asking.batch and price is not None else 1.0
-    return Estimate(
-        judge=asked.name,
-        model=asked.config.model,
+    return Estimate.of(
+        asked.name,
+        asked.config.model,
         answers=len(answers),
-        requests=len(wanted),
+        requests=[each.request for each in wanted],
         known=len(every) - len(wanted),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cost=None if price is None else price.of(prompt, completion, share),
-        worst_cost=_worst(price, wanted, share),
+        typical_completion=asked.config.typical_completion_tokens,
+        price=asked.price,
+        batch=asking.batch,
     )
-
-
-def _worst(price: Price | None, wanted: Sequence[Question], share: float) -> Decimal | None:
-    bounds = [completion_bound(each.request) for each in wanted]
-    if price is None or None in bounds:
-        return None
-    return price.of(sum(prompt_bound(each.request) for each in wanted), sum(each or 0 for each in bounds), share)

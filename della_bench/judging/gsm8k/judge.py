@@ -15,16 +15,16 @@ from della_bench.errors import JudgeError
 from della_bench.judging.asking import Asking
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
-from della_bench.judging.config import Judge, load_judge
 from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
+from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import judged_row
 from della_bench.judging.gsm8k.store import Store, judge_folder, made_from
 from della_bench.judging.gsm8k.votes import Question, judge_answer, questions, tries_left
 from della_bench.judging.reply import Reply, Unanswered
+from della_bench.lock import folder_lock
 from della_bench.results.schema import Score, Scorer, write_score
-from della_bench.run.lock import folder_lock
 
 __all__ = ["Progress", "judge_gsm8k", "load_asked", "open_tries"]
 

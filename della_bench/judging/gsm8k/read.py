@@ -11,7 +11,7 @@ from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
-from della_bench.judging.exact import flexible_extract, strict_match
+from della_bench.judging.gsm8k.exact import flexible_extract, strict_match
 from della_bench.results.samples import Sample, choose_filter, is_sample_row, read_samples
 
 __all__ = ["DOCUMENTS", "METRICS", "Answer", "Answers", "read_answers"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from della_bench.judging.agreement import agreement
 from della_bench.judging.cost import Price
+from della_bench.judging.gsm8k.agreement import agreement
 from della_bench.judging.gsm8k.read import DOCUMENTS, METRICS, Answers
 from della_bench.judging.gsm8k.store import BENCHMARK
 from della_bench.results.schema import SCHEMA, Score, Scorer

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from della_bench.judging.config import Judge
 from della_bench.judging.cost import Price
+from della_bench.judging.gsm8k.config import Judge
 from della_bench.judging.gsm8k.read import Answer
+from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because
 from della_bench.judging.reply import Reply, Unanswered
-from della_bench.judging.verdict import majority, read_json_verdict, read_tag, unreadable_because
 
 __all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "judge_answer", "questions", "read_reply", "tries_left"]
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from della_bench.checkpoint.stored import ITEM_SIZES, Stored
 from della_bench.merge import bits
-from della_bench.merge.kernels import covers, cpu_convert, cpu_fuse, cpu_passes, cpu_whole
+from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_passes, cpu_whole
 from della_bench.merge.kernels.buffers import Buffers
+from della_bench.merge.kernels.coverage import covers
 from della_bench.merge.kernels.cpu_blocks import CODES, Array, Blocks
 from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse
 from della_bench.merge.kernels.workers import Workers
-from della_bench.merge.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 from della_bench.spec import MergeSpec
+from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 __all__ = ["OUTPUTS", "is_finite", "merge_stored", "supports"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from della_bench.checkpoint.stored import Stored
-from della_bench.merge.kernels import BrokenSourceError, cpu_convert
+from della_bench.merge.kernels import cpu_convert
+from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.cpu_plan import Room, Tensors
 from della_bench.merge.kernels.workers import Workers
 

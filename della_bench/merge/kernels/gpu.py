@@ -26,13 +26,14 @@ import triton
 
 from della_bench.merge import bits
 from della_bench.merge.exact import norm_ratio
-from della_bench.merge.kernels import covers, gpu_counts
+from della_bench.merge.kernels import gpu_counts
 from della_bench.merge.kernels import gpu_kernels as kernels
+from della_bench.merge.kernels.coverage import covers
 from della_bench.merge.kernels.gpu_device import BINS
 from della_bench.merge.kernels.gpu_grid import Grid, rank_tables, tables
 from della_bench.merge.tensor import merge_tensor
-from della_bench.merge.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 from della_bench.spec import MergeSpec
+from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 __all__ = ["merge_tensor_gpu", "supports"]
 

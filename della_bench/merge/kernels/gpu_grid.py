@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 import triton
 
-from della_bench.merge.thresholds import ONE
+from della_bench.spec.thresholds import ONE
 
 __all__ = ["Grid", "rank_tables", "tables"]
 

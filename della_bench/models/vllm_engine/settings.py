@@ -10,7 +10,7 @@ from typing import Any
 from della_bench.errors import CheckpointError, DellaBenchError, MergeError, SpecError
 from della_bench.models.residency import PLACES
 from della_bench.spec import MergeSpec
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["Settings", "as_error", "failure_of"]
 

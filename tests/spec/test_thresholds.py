@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from della_bench.merge.thresholds import ONE, exact, keep_bounds, kept_count, threshold
+from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 SHARES = st.decimals(min_value="0.0001", max_value=1, places=4)
 

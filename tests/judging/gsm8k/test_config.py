@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from della_bench.errors import JudgeError
-from della_bench.judging.config import judge_names, load_judge
+from della_bench.judging.gsm8k.config import judge_names, load_judge
 from della_bench.resources import folder
 
 

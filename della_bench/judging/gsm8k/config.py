@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
 from della_bench.resources import folder
-from della_bench.spec.suggest import nearest
+from della_bench.suggest import nearest
 
 __all__ = ["FILE", "PLACEHOLDERS", "Judge", "JudgeConfig", "PromptFiles", "judge_names", "load_judge"]
 
@@ -157,7 +157,7 @@ class Judge:
 
     def request(self, question: str, reference: str, response: str, *, swapped: bool = False) -> dict[str, Any]:
         """Return the request that has one response judged; `swapped`: the labels have changed places."""
-        from della_bench.judging.verdict import verdict_schema
+        from della_bench.judging.gsm8k.verdict import verdict_schema
 
         correct, wrong = reversed(self.labels) if swapped else self.labels
         texts = {"question": question, "reference": reference, "response": response}

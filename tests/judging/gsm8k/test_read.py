@@ -7,8 +7,7 @@ import pytest
 
 from della_bench.errors import DataError
 from della_bench.judging.gsm8k.read import DOCUMENTS, read_answers
-
-from .problems import plain_rows, sample_rows, write_plain, write_rows
+from tests.judging.problems import plain_rows, sample_rows, write_plain, write_rows
 
 
 def test_samples_are_taken_by_document_and_filter_with_the_metrics_that_were_logged(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from della_bench.merge.methods import METHODS
+from della_bench.spec.methods import METHODS
 from tests.merge.oracle import DELTA_RULES, RULES, WHOLE_RULES
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from della_bench.judging.agreement import agreement, kappa
+from della_bench.judging.gsm8k.agreement import agreement, kappa
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from della_bench.errors import DataError
-from della_bench.run.lock import folder_lock
+from della_bench.lock import folder_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from della_bench.run.lock import folder_lock
+from della_bench.lock import folder_lock
 with folder_lock(Path(sys.argv[1]), wait=True) as mine:
     print(mine, flush=True)
     time.sleep(60)

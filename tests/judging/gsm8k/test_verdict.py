@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from della_bench.judging.config import load_judge
+from della_bench.judging.gsm8k.config import load_judge
+from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because, verdict_schema
 from della_bench.judging.reply import Reply
-from della_bench.judging.verdict import majority, read_json_verdict, read_tag, unreadable_because, verdict_schema
-
-from . import stub
+from tests.judging import stub
 
 
 @pytest.mark.parametrize(

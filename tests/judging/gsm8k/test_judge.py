@@ -20,9 +20,8 @@ from della_bench.judging.server import Server
 from della_bench.resources import folder
 from della_bench.results.schema import Score, items_path, read_items, read_score, score_path
 from della_bench.results.stats import wilson
-
-from . import stub
-from .problems import plain_rows, sample_rows, verdict_of, write_plain, write_rows
+from tests.judging import stub
+from tests.judging.problems import plain_rows, sample_rows, verdict_of, write_plain, write_rows
 
 N = 12
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from della_bench.judging.exact import (
+from della_bench.judging.gsm8k.exact import (
     announced_number,
     flexible_extract,
     read_number,

@@ -1,0 +1,33 @@
+"""Which merges the fast implementations, on CPU and GPU, cover; all others go to the reference."""
+
+from __future__ import annotations
+
+from della_bench.spec import MergeSpec
+from della_bench.spec.thresholds import keep_bounds
+
+__all__ = ["BrokenSourceError", "covers"]
+
+_LARGEST = 3.4028234663852886e38  # of float32
+
+
+class BrokenSourceError(Exception):
+    """A source holds NaN or infinity; `position` is 0 for the base, 1 for the first expert."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"source {position} of a merge is not finite")
+        self.position = position
+
+
+def covers(spec: MergeSpec) -> bool:
+    """Whether the fast implementations, on CPU and GPU, know a spec's merge: any delta method, but for extremes.
+
+    They mask what is left out, which an infinite weight times 0 does not, and write a threshold as "at most itself less
+    1", which 0 cannot be.
+    """
+    least = min(spec.density, default=1.0)
+    return (
+        spec.method.kind == "delta"
+        and spec.lambda_ != 0
+        and all(abs(weight) <= _LARGEST for weight in spec.weights)
+        and (least >= 1 or keep_bounds(least, spec.epsilon or 0.0)[0] > 0)
+    )

@@ -1,0 +1,95 @@
+"""Fast implementations of the reference `della_bench.merge.tensor.merge_tensor`; each equals it bit for bit.
+
+Nothing is compiled or imported before the first tensor is merged, and torch not at all where the loops on the CPU cover
+the merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from della_bench.checkpoint.stored import SAFETENSORS_NAMES, TORCH_NAMES, Stored
+from della_bench.merge.kernels.coverage import BrokenSourceError
+from della_bench.merge.kernels.workers import Workers
+from della_bench.spec import MergeSpec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["is_finite", "merge_stored_fast", "merge_tensor_fast", "working"]
+
+
+def merge_tensor_fast(
+    spec: MergeSpec,
+    name: str,
+    base: torch.Tensor,
+    experts: Sequence[torch.Tensor],
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Do what `merge_tensor` does, by the fastest implementation that covers the merge; else by the reference.
+
+    Raises BrokenSourceError on the CPU; elsewhere the caller makes sure that the sources are finite.
+    """
+    dtype = dtype or base.dtype
+    if base.device.type == "cpu":
+        wanted = SAFETENSORS_NAMES[str(dtype).removeprefix("torch.")]
+        with Workers() as workers:
+            stored = [Stored.of(expert) for expert in experts]
+            return merge_stored_fast(spec, name, Stored.of(base), stored, wanted, workers).tensor()
+    if base.device.type == "cuda" and find_spec("triton") is not None:
+        from della_bench.merge.kernels import gpu
+
+        if gpu.supports(spec, base, experts, dtype):
+            return gpu.merge_tensor_gpu(spec, name, base, experts, dtype)
+    from della_bench.merge.tensor import merge_tensor
+
+    return merge_tensor(spec, name, base, experts, dtype)
+
+
+def merge_stored_fast(
+    spec: MergeSpec, name: str, base: Stored, experts: Sequence[Stored], dtype: str, workers: Workers
+) -> Stored:
+    """Do what `merge_tensor` does on the CPU, without torch where the compiled loops cover the merge.
+
+    dtype: of the result, by safetensors' name. The result may lie in the memory of a source. Raises BrokenSourceError.
+    """
+    from della_bench.merge.kernels import cpu
+
+    if cpu.supports(spec, (base, *experts), dtype):
+        merged = cpu.merge_stored(spec, name, base, experts, dtype, workers)
+        if merged is not None:
+            return merged
+    import torch
+
+    from della_bench.merge.tensor import merge_tensor
+
+    wanted: torch.dtype = getattr(torch, TORCH_NAMES[dtype])
+    tensors = [source.tensor() for source in (base, *experts)]
+    for position, tensor in enumerate(tensors):
+        if not is_finite(tensor):
+            raise BrokenSourceError(position)
+    return Stored.of(merge_tensor(spec, name, tensors[0], tensors[1:], wanted))
+
+
+@contextmanager
+def working() -> Iterator[Workers]:
+    """Provide threads, and keep the memory of results from one tensor to the next while the context lasts."""
+    from della_bench.merge.kernels.compiling import announced
+    from della_bench.merge.kernels.cpu import OUTPUTS
+
+    with OUTPUTS.hold(), announced(), Workers() as workers:
+        yield workers
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no element of a tensor is infinite or NaN."""
+    import torch
+
+    if tensor.device.type == "cpu" and tensor.dtype in (torch.bfloat16, torch.float16, torch.float32):
+        from della_bench.merge.kernels import cpu
+
+        return cpu.is_finite(Stored.of(tensor))
+    return bool(torch.isfinite(tensor).all())
