@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,18 @@ from tests import tiny
 atexit.register(shutil.rmtree, os.environ["DELLA_BENCH_CACHE"], ignore_errors=True)
 
 
+# Why a test is skipped, as its reason begins, and what brings it back.
+HOW_TO_RUN = {
+    "no CUDA device": "on a machine with an NVIDIA GPU",
+    "DELLA_BENCH_DATA is not set": "DELLA_BENCH_DATA names a folder with the real benchmark files",
+    "DELLA_BENCH_NETWORK_TESTS is not set": "DELLA_BENCH_NETWORK_TESTS=1, with a way to the hub",
+    "vLLM is not installed": "tools/vllm_cpu/install.sh or pip install '.[vllm]'",
+    "chromium is not installed": "apt install chromium",
+    "LibreOffice is not installed": "apt install libreoffice-calc-nogui",
+    "bubblewrap": "apt install bubblewrap",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "real_data": None if os.environ.get("DELLA_BENCH_DATA") else "DELLA_BENCH_DATA is not set",
@@ -38,6 +51,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped, and how to run it."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        _, _, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, str(report.longrepr))
+        reason = reason.removeprefix("Skipped: ")
+        how = next((how for start, how in HOW_TO_RUN.items() if reason.startswith(start)), "")
+        reasons[f"{reason} ({how})" if how else reason] += 1
+    if reasons:
+        told = "; ".join(f"{count} for: {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"skipped {reasons.total()}: {told}")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import pytest
 import della_bench._autoload
 from della_bench.errors import DataError, SpecError
 from della_bench.plugin import render_error
+from tests.waiting import HANGS
 
 PACKAGE = Path(della_bench._autoload.__file__).parent
 ROOT = PACKAGE.parent
@@ -60,7 +61,7 @@ class Environment:
             cwd=self.site.parent,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=HANGS,
         )
 
     def code(self, code: str, *flags: str) -> str:
@@ -414,7 +415,7 @@ def files(folder: Path) -> set[str]:
 
 
 def succeed(*command: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

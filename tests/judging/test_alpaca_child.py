@@ -17,6 +17,7 @@ from della_bench.errors import JudgeError
 from della_bench.judging.alpaca import child
 from della_bench.judging.alpaca.process import Job, installed_folder, run_alpaca_eval
 from tests.judging import alpaca
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed")
 
@@ -157,7 +158,7 @@ def test_length_controlled_win_rate_is_alpaca_evals_own_and_touches_no_installed
     ]
     (tmp_path / "rows.json").write_text(json.dumps(annotations), encoding="utf-8")
     command = [sys.executable, "-c", script, str(tmp_path / "rows.json"), str(tmp_path / "gamed.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANGS)
     expected = [float(number) for number in done.stdout.split()]
     found = [judged.leaderboard["length_controlled_winrate"], judged.leaderboard["lc_standard_error"]]
     assert found == pytest.approx(expected, rel=1e-9)

@@ -30,6 +30,7 @@ from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
 from della_bench.results.schema import read_items, read_score
 from tests.judging import alpaca
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed")
 
@@ -256,7 +257,7 @@ def test_a_killed_run_goes_on_where_it_was_and_pays_again_for_what_was_in_flight
         codes: list[int] = []
         while not codes or codes[-1] != 0:
             running.append(run(answers, server.url, cache, concurrency))
-            codes.append(running[-1].wait(timeout=120))
+            codes.append(running[-1].wait(timeout=HANGS))
             assert len(codes) <= 4
     assert codes == [-signal.SIGKILL] * 3 + [0]
     assert len(server.answered) == 20
@@ -275,7 +276,7 @@ def test_a_disk_that_is_full_ends_the_run_with_one_message_and_what_was_kept_is_
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))\n" + SCRIPT
     with alpaca.Server(alpaca.ranking) as server:
         command = [sys.executable, "-c", limited, str(answers), server.url, str(tmp_path / "cache.sqlite"), "2"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
         assert ended.returncode == 1
         assert "JudgeError" in ended.stderr.splitlines()[-1]
         assert "run the same command again" in ended.stderr.splitlines()[-1]
@@ -313,7 +314,7 @@ def replay():
 
 
 def stats(address: str) -> dict[str, int]:
-    with urllib.request.urlopen(f"{address}/stats", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}/stats", timeout=HANGS) as answer:
         found: dict[str, int] = json.load(answer)
     return found
 

@@ -10,6 +10,7 @@ import pytest
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache, default_cache_path, request_key
 from della_bench.judging.reply import Reply
+from tests.waiting import HANGS
 
 from . import stub
 
@@ -57,7 +58,7 @@ def test_a_killed_writer_loses_nothing_that_it_has_put(tmp_path: Path) -> None:
         "from della_bench.judging.reply import Reply\ncache = Cache(Path(sys.argv[1]))\n"
         "for i in range(50): cache.put(Reply(str(i), {'choices': [1]}, 0, 0))\nos.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(path)], timeout=60, check=False)
+    subprocess.run([sys.executable, "-c", code, str(path)], timeout=HANGS, check=False)
     with Cache(path) as cache:
         assert all(cache.get(str(i)) is not None for i in range(50))
 

@@ -12,6 +12,7 @@ import pytest
 
 from della_bench.cli import main
 from della_bench.results.schema import read_score, score_path
+from tests.waiting import HANGS
 
 from . import stub
 from .problems import verdict_of, write_plain, write_rows
@@ -133,7 +134,7 @@ def test_no_key_is_in_any_file_output_or_process_title(tmp_path: Path) -> None:
     with stub.serving(chat) as server:
         done = subprocess.run(
             [sys.executable, "-m", "della_bench.cli", "--debug", "judge", "gsm8k", samples, "--base-url", server.url],
-            env=environment, capture_output=True, timeout=120, check=True,
+            env=environment, capture_output=True, timeout=HANGS, check=True,
         )  # fmt: skip
     assert f"Bearer {secret}" in [*server.headers[0].values()]  # it was used
     assert titles
@@ -147,5 +148,5 @@ def test_help_is_quick_to_import() -> None:
     code = (
         "import sys, della_bench.cli; print([m for m in ('openai', 'scipy', 'torch', 'pydantic') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=True)
     assert done.stdout.strip() == "[]"

@@ -23,6 +23,7 @@ from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
 from della_bench.judging.server import Server
 from della_bench.results.schema import Score, items_path, read_items, read_score, score_path
+from tests.waiting import HANGS
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
@@ -48,7 +49,7 @@ class Replaying:
         self.url = f"http://127.0.0.1:{port}/v1"
 
     def stats(self) -> dict[str, int]:
-        with urllib.request.urlopen(self.url.replace("/v1", "/stats"), timeout=30) as answer:
+        with urllib.request.urlopen(self.url.replace("/v1", "/stats"), timeout=HANGS) as answer:
             found: dict[str, int] = json.load(answer)
         return found
 
@@ -159,7 +160,7 @@ def test_killed_at_twenty_moments_the_result_is_that_of_an_undisturbed_run(tmp_p
             kills += process.poll() is None
             process.kill()
             process.wait()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=HANGS)
         stats = server.stats()
         undisturbed = judge_gsm8k(samples, tmp_path / "whole", "gsm8k_gpt4",
                                   asking=Asking(server=Server(server.url), cache=tmp_path / "other"))  # fmt: skip

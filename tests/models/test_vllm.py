@@ -6,7 +6,6 @@ import contextlib
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from della_bench.models.hf import DellaMergedLM
 from della_bench.spec import MergeSpec
 from tests.models.lm import ask
 from tests.models.parity import digests, expected
+from tests.waiting import until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -216,5 +216,5 @@ def test_no_file_that_holds_weights_is_written_at_any_time(lm, watch):
     ask(lm, *PROMPTS)
     assert watch.seen == set()
     (watch.folder / "weights").write_bytes(bytes(600_000))
-    time.sleep(0.5)
+    until(lambda: watch.seen)
     assert watch.seen == {watch.folder / "weights"}

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,6 @@ def main(out: Path, broken: str) -> None:
     # The second worker stands still, so that the first waits for its share of the merge, and dies two seconds later.
     os.kill(workers[1], signal.SIGSTOP)
     threading.Timer(2, os.kill, (workers[1], signal.SIGKILL)).start()
-    (out.parent / "killed").write_text(str(time.time() + 2))
     lm.remerge(SPEC.format(2))
 
 

@@ -13,6 +13,7 @@ from della_bench.errors import DataError
 from della_bench.results.formats import FORMATS, alpaca_eval_csv, format_of, render, write
 from della_bench.results.leaderboard import build_table
 from tests.results.making import BASE_SPEC, JUDGE, plain_folder, scored
+from tests.waiting import HANGS
 
 HALF = [1.0, 0.0] * 5
 NAMES = [
@@ -102,7 +103,7 @@ def test_libreoffice_reads_the_right_types_and_computes_nothing(table, tmp_path)
     write(table, tmp_path / "x.csv", "csv")
     profile = f"-env:UserInstallation=file://{tmp_path / 'profile'}"
     command = [office, profile, "--headless", "--convert-to", "fods", "--infilter=CSV:44,34,UTF8,1"]
-    subprocess.run([*command, "--outdir", str(tmp_path), str(tmp_path / "x.csv")], check=True, timeout=120)
+    subprocess.run([*command, "--outdir", str(tmp_path), str(tmp_path / "x.csv")], check=True, timeout=HANGS)
     spaces = {
         "table": "urn:oasis:names:tc:opendocument:xmlns:table:1.0",
         "office": "urn:oasis:names:tc:opendocument:xmlns:office:1.0",

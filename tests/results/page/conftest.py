@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        pytest.skip("no chromium on the PATH")
+        pytest.skip("chromium is not installed")
     with playwright.sync_playwright() as running:
         found = running.chromium.launch(executable_path=chromium, args=FLAGS)
         yield found
