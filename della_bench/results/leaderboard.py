@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
-from della_bench.results.averages import averaged_benchmarks, with_average
+from della_bench.results.averages import averaged_benchmarks, with_averages
 from della_bench.results.benchmarks import TASKS
-from della_bench.results.compare import compare_averages, compare_cells, corrected
+from della_bench.results.compare import AVERAGE, compare_pairs, corrected
 from della_bench.results.gather import Gathered, gather
 from della_bench.results.groups import with_exclusions
 from della_bench.results.store import find_evaluations
@@ -51,10 +51,10 @@ def build_table(
     rows = [found.row(fingerprint, faults) for fingerprint in _bar(found.fingerprints, "Scoring", progress)]
     rows, exclusions = with_exclusions(_unique_names(rows), found.benchmarks)
     averaged, remarks = averaged_benchmarks(rows, found.benchmarks, fixed=benchmarks is not None)
-    rows = [with_average(row, averaged) for row in _bar(rows, "Resampling", progress)]
+    rows = with_averages(rows, averaged)
     base = _baseline(rows, baseline)
     if base is not None:
-        rows = corrected([_versus(row, base, averaged) for row in _bar(rows, f"Against {base.name}", progress)])
+        rows = corrected(_against(rows, base, found.benchmarks, averaged))
     rows.sort(key=lambda row: (row.average is None, -(row.average or 0.0), row.name, row.fingerprint))
     columns = list(found.benchmarks)
     if paper:
@@ -115,13 +115,17 @@ def is_base(row: Row) -> bool:
     return spec.experts == (spec.base,)
 
 
-def _versus(row: Row, base: Row, averaged: Sequence[str]) -> Row:
-    if row is base:
-        return row
+def _against(rows: Sequence[Row], base: Row, benchmarks: Sequence[str], averaged: Sequence[str]) -> list[Row]:
+    """Return the rows with `versus` set, in the rows and their cells, but for the base itself."""
+    others = [row for row in rows if row is not base]
+    compared = compare_pairs([(row.cells, base.cells) for row in others], benchmarks, averaged)
+    versus = {row.fingerprint: each for row, each in zip(others, compared, strict=True)}
+    return [row if row is base else _with_versus(row, base, versus[row.fingerprint]) for row in rows]
+
+
+def _with_versus(row: Row, base: Row, versus: Mapping[str, Comparison]) -> Row:
+    missing = Comparison(reason=f"{base.name} was not evaluated on it")
     cells = {
-        name: replace(cell, versus=compare_cells(cell, base.cells[name]))
-        if name in base.cells
-        else replace(cell, versus=Comparison(reason=f"{base.name} was not evaluated on it"))
-        for name, cell in row.cells.items()
+        name: replace(cell, versus=versus[name] if name in base.cells else missing) for name, cell in row.cells.items()
     }
-    return replace(row, cells=cells, versus=compare_averages(row.cells, base.cells, averaged))
+    return replace(row, cells=cells, versus=versus[AVERAGE])

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from della_bench.results.compare import AVERAGE
 from della_bench.results.page.blocks import Packed
-from della_bench.results.page.pairs import AVERAGE, Pairs, compare_all, corrected_against, known, reversed_
+from della_bench.results.page.pairs import Pairs, compare_all, corrected_against, table_correction
 from della_bench.results.table import Cell, Row, Table, scorer_label
 
 __all__ = ["content", "script_text"]
@@ -105,15 +106,12 @@ def date_text(date: float | None) -> str:
 def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pairs]) -> dict[str, Any]:
     """Return by measure columns over the pairs i < j in order, and Holm's p for each row (down) and baseline (across).
 
-    Against the table's own baseline the numbers are the table's.
+    Against the table's own baseline the correction is the table's.
     """
     n = len(rows)
-    holms = [corrected_against(measures, column, n) for column in range(n)]
-    if base is not None:
-        for name, index, versus in known(rows, base, measures):
-            measures[name][min(index, base), max(index, base)] = versus if index < base else reversed_(versus)
-            if versus.p_holm is not None:
-                holms[base][name, index] = versus.p_holm
+    holms = [
+        table_correction(rows) if column == base else corrected_against(measures, column, n) for column in range(n)
+    ]
     out: dict[str, Any] = {}
     for name, pairs in measures.items():
         found = [pairs[i, j] for i in range(n) for j in range(i + 1, n)]
