@@ -38,7 +38,7 @@ def why_not(cell: Cell | None, other: Cell | None) -> str | None:
     if cell.metric != other.metric:
         return f"measured as {cell.metric}, the other as {other.metric}"
     if cell.keys is None or other.keys is None:
-        return "no samples on disk in both rows (evaluate with --log_samples)"
+        return "no samples on disk in both rows (lm-eval writes them with log_samples)"
     if cell.item_set == other.item_set:
         return None if is_mean(cell) and is_mean(other) else f"{cell.metric} is no mean over its items"
     ours, theirs = dict(cell.keys), dict(other.keys)

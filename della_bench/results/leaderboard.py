@@ -96,8 +96,9 @@ def _baseline(rows: Sequence[Row], wanted: str | None) -> Row | None:
     named = [row for row in rows if row.name == wanted or (len(wanted) >= 8 and row.fingerprint.startswith(wanted))]
     if len(named) != 1:
         names = [row.name for row in rows]
-        many = "several rows" if named or any(name.startswith(f"{wanted} (") for name in names) else "no row"
-        raise DataError(f"--baseline {wanted}: {many} of that name{nearest(wanted, names)}", exit_code=USERS_FILE)
+        several = named or any(name.startswith(f"{wanted} (") for name in names)
+        which = "several rows have that name" if several else "no row has that name"
+        raise DataError(f"baseline {wanted!r}: {which}{nearest(wanted, names)}", exit_code=USERS_FILE)
     return named[0]
 
 

@@ -142,7 +142,7 @@ def test_the_base_is_the_baseline_unless_another_is_named(tmp_path):
     assert build_table([tmp_path]).baseline == "base"
     assert build_table([tmp_path], baseline="merge").baseline == "merge"
     assert build_table([tmp_path], baseline="none").baseline is None
-    with pytest.raises(DataError, match="no row of that name; did you mean 'merge'"):
+    with pytest.raises(DataError, match="no row has that name; did you mean 'merge'"):
         build_table([tmp_path], baseline="merged")
 
 
