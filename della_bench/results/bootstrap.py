@@ -28,11 +28,15 @@ _DECIMALS = 1e9  # values are taken to nine decimals
 
 @dataclass(frozen=True)
 class Resampled:
-    """What resampling says of a mean: its percentile interval, and the two-sided p of its being 0."""
+    """What resampling says of a mean: its percentile interval, and the two-sided p of its being 0.
+
+    bounded: whether p is Hoeffding's bound, as no resample reached the other side of 0.
+    """
 
     low: float
     high: float
     p: float
+    bounded: bool = False
 
 
 def seed_of(benchmark: str) -> list[int]:
@@ -54,13 +58,18 @@ def bootstrap(
     them.
 
     The interval is the percentile interval, and p is twice the smaller share of resampled means on either side of 0,
-    the observed mean counted as one of them: (count + 1) / (resamples + 1).
+    the observed mean counted as one of them: (count + 1) / (resamples + 1). Resampling cannot tell how far below
+    2 / (resamples + 1) a p lies, and a correction for many comparisons would turn any difference into noise. Where no
+    resampled mean is beyond 0, p is therefore at most 2 exp(-z^2 / 2), which bounds the p of a randomization test, in
+    which each value might as well have had the other sign; z is the mean over the square root of the sum of squares of
+    what the items add to it. It holds for any number of items and needs no normal distribution.
 
     A sample's numbers are the same to the last bit whatever other samples it stands among, and turn with its sign: the
     values are taken to nine decimals, as whole numbers, whose sums are exact in any order of adding.
 
     Source: Efron and Tibshirani (1993), An introduction to the bootstrap, chapters 13 and 15; for paired systems:
-    Koehn (2004), Statistical significance tests for machine translation evaluation.
+    Koehn (2004), Statistical significance tests for machine translation evaluation; Hoeffding (1963), Probability
+    inequalities for sums of bounded random variables, theorem 2.
     """
     import numpy as np
 
@@ -78,10 +87,12 @@ def bootstrap(
                     averages = [(place, row_of[index]) for place, index in enumerate(members) if index in row_of]
                     places, rows = zip(*averages, strict=True) if averages else ((), ())
                     sums[list(rows)] += means[list(places)]
-                for index, resampled in zip(members, _read(means, confidence), strict=True):
+                observed = np.array([_observed(block[index], [benchmark]) for index in members])
+                for index, resampled in zip(members, _read(means, observed, confidence), strict=True):
                     out[index][benchmark] = resampled
         sums /= max(1, len(averaged))
-        average = dict(zip(complete, _read(sums, confidence), strict=True))
+        observed = np.array([_observed(block[index], averaged) for index in complete])
+        average = dict(zip(complete, _read(sums, observed, confidence), strict=True))
         yield from ((found, average.get(index)) for index, found in enumerate(out))
 
 
@@ -117,13 +128,27 @@ def _means(values: Values, benchmark: str, resamples: int) -> Values:
     return out
 
 
-def _read(means: Values, confidence: float) -> list[Resampled]:
-    """Return what each row of resampled means (m, resamples) says; the rows are left in another order."""
+def _observed(sample: Mapping[str, Values], benchmarks: Sequence[str]) -> tuple[float, float]:
+    """Return the mean over `benchmarks` of the means over items, and the sum of squares of what the items add."""
+    count = len(benchmarks)
+    mean = sum(float(sample[name].mean()) for name in benchmarks) / count
+    return mean, sum(float((sample[name] ** 2).sum()) / (count * len(sample[name])) ** 2 for name in benchmarks)
+
+
+def _read(means: Values, observed: Values, confidence: float) -> list[Resampled]:
+    """Return what each row of resampled means (m, resamples) says; the rows are left in another order.
+
+    observed: (m, 2), the mean and the sum of squares of what each item adds to it.
+    """
     import numpy as np
 
     resamples = means.shape[1]
     tails = np.minimum((means <= 0).sum(axis=1), (means >= 0).sum(axis=1))
     p_values = np.minimum(1.0, 2 * (tails + 1) / (resamples + 1))
+    mean, squares = observed.reshape(-1, 2).T
+    bound = 2 * np.exp(-(mean**2) / np.maximum(2 * squares, np.finfo(float).tiny))
+    bounded = (tails == 0) & (bound < p_values)
+    p_values[bounded] = bound[bounded]
     # numpy's percentiles lie between two values; here the upper one mirrors the lower, so that -x has the ends of x.
     place = (resamples - 1) * (1 - confidence) / 2
     below, last = int(place), resamples - 1
@@ -132,4 +157,5 @@ def _read(means: Values, confidence: float) -> list[Resampled]:
     means.partition([below, above, last - above, last - below], axis=1)
     low = means[:, below] * (1 - share) + means[:, above] * share
     high = means[:, last - below] * (1 - share) + means[:, last - above] * share
-    return [Resampled(*map(float, each)) for each in zip(low, high, p_values, strict=True)]
+    columns = (each.tolist() for each in (low, high, p_values, bounded))
+    return [Resampled(*row) for row in zip(*columns, strict=True)]

@@ -19,11 +19,23 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-__all__ = ["AVERAGE", "compare_pairs", "corrected", "is_mean", "scored_values", "why_not"]
+__all__ = [
+    "AVERAGE",
+    "BOOTSTRAP",
+    "BOUNDED",
+    "MCNEMAR",
+    "compare_pairs",
+    "corrected",
+    "is_mean",
+    "scored_values",
+    "why_not",
+]
 
 AVERAGE = ""  # the average's key beside the benchmarks' names
-MCNEMAR = "exact McNemar"
+# Comparison.test: how p was had.
+MCNEMAR = "McNemar's exact test"
 BOOTSTRAP = "paired bootstrap"
+BOUNDED = "Hoeffding's bound"
 _SAME = 1e-6  # percent
 
 Cells = Mapping[str, Cell]
@@ -78,8 +90,9 @@ def compare_pairs(
     """Compare the first row's cells of each pair with the second's: first minus second, by benchmark and AVERAGE.
 
     Items that either row lacks a value for are left out. Right and wrong are tested by McNemar's exact test, other
-    values and averages by the paired bootstrap, which gives all intervals. A comparison has a reason instead where the
-    two may not be compared. The average over one benchmark is that benchmark, and so is its test.
+    values and averages by the paired bootstrap (its smallest p values by Hoeffding's bound), which gives all intervals.
+    A comparison has a reason instead where the two may not be compared. The average over one benchmark is that
+    benchmark, and so is its test.
     """
     blocks = (pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK))
     return [each for block in blocks for each in _compared(block, benchmarks, averaged)]
@@ -126,7 +139,7 @@ def _comparison(differences: Sequence[Values], resampled: Resampled) -> Comparis
         difference=100 * sum(float(each.mean()) for each in differences) / len(differences),
         interval=(100 * resampled.low, 100 * resampled.high),
         p=resampled.p,
-        test=BOOTSTRAP,
+        test=BOUNDED if resampled.bounded else BOOTSTRAP,
         n=sum(map(len, differences)),
         wins=sum(int((each > 0).sum()) for each in differences),
         losses=sum(int((each < 0).sum()) for each in differences),

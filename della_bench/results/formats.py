@@ -206,9 +206,10 @@ def legend(table: Table) -> list[str]:
     if table.averaged:
         out.append(f"Average over {', '.join(table.averaged)}.")
     if table.baseline:
+        tests = sorted({row.versus.test for row in table.rows if row.versus and row.versus.test})
+        how = f"p by {' or '.join(tests)}, corrected by Holm over the whole table" if tests else "without a test"
         out.append(
-            f"vs {table.baseline}: difference of averages in points, p of a paired bootstrap, corrected by Holm over "
-            "the whole table; noise: chance alone explains it at 5 %."
+            f"vs {table.baseline}: difference of averages in points, {how}; noise: chance alone explains it at 5 %."
         )
     if any(cell.excluded for row in table.rows if not row.reference for cell in row.cells.values()):
         out.append("*: not compared with the others of its column.")

@@ -12,7 +12,8 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.averages import averaged_benchmarks, with_averages
 from della_bench.results.benchmarks import TASKS
-from della_bench.results.compare import AVERAGE, compare_pairs, corrected
+from della_bench.results.bootstrap import RESAMPLES
+from della_bench.results.compare import AVERAGE, BOOTSTRAP, BOUNDED, compare_pairs, corrected
 from della_bench.results.gather import Gathered, gather
 from della_bench.results.groups import with_exclusions
 from della_bench.results.store import find_evaluations
@@ -55,6 +56,7 @@ def build_table(
     base = _baseline(rows, baseline)
     if base is not None:
         rows = corrected(_against(rows, base, found.benchmarks, averaged))
+        remarks += _tests_note(rows)
     rows.sort(key=lambda row: (row.average is None, -(row.average or 0.0), row.name, row.fingerprint))
     columns = list(found.benchmarks)
     if paper:
@@ -122,6 +124,14 @@ def _against(rows: Sequence[Row], base: Row, benchmarks: Sequence[str], averaged
     compared = compare_pairs([(row.cells, base.cells) for row in others], benchmarks, averaged)
     versus = {row.fingerprint: each for row, each in zip(others, compared, strict=True)}
     return [row if row is base else _with_versus(row, base, versus[row.fingerprint]) for row in rows]
+
+
+def _tests_note(rows: Sequence[Row]) -> list[str]:
+    """Say which p values are no shares of resamples, where there are any."""
+    compared = [versus for row in rows for versus in (row.versus, *(cell.versus for cell in row.cells.values()))]
+    if not any(versus is not None and versus.test == BOUNDED for versus in compared):
+        return []
+    return [f"p below {2 / (RESAMPLES + 1):g} of the {BOOTSTRAP} is {BOUNDED}: no resample reaches the other side of 0"]
 
 
 def _with_versus(row: Row, base: Row, versus: Mapping[str, Comparison]) -> Row:

@@ -133,7 +133,7 @@ def test_equal_values_give_a_difference_of_nothing():
 def test_resampling_is_within_each_benchmark():
     # A benchmark whose items are all alike adds no spread, however many it has.
     mixed = np.array([0.0, 1.0] * 50)
-    alone, beside = average(mixed), average(mixed, np.ones(10_000))
+    alone, beside = average(mixed), average(mixed, np.ones(1_000))
     assert beside.high - beside.low == pytest.approx((alone.high - alone.low) / 2, rel=0.1)
 
 
@@ -142,3 +142,26 @@ def test_equal_win_rates_differ_in_five_percent_of_400_pairs():
     samples = [{"chat": generator.normal(size=400).clip(-2, 2) / 4} for _ in range(400)]
     found = [each["chat"].p < 0.05 for each, _ in bootstrap(samples, [], resamples=999)]
     assert 0.03 <= sum(found) / len(found) <= 0.075
+
+
+def test_beyond_the_last_resample_p_is_no_smaller_than_that_of_the_randomization_test():
+    # Each difference with either sign: 2^21 ways, counted out for two benchmarks of 10 and 11 items.
+    draw = np.random.default_rng(2)
+    for _ in range(3):
+        samples = [np.round(draw.uniform(0.7, 1.0, n), 2) for n in (10, 11)]
+        added = np.concatenate([values / len(values) / 2 for values in samples])
+        sums = np.zeros(1)
+        for each in added:
+            sums = np.concatenate([sums + each, sums - each])
+        exact = (np.abs(sums) >= added.sum() * (1 - 1e-12)).mean()
+        found = average(*samples)
+        assert found.bounded
+        assert exact <= found.p < 2 / (RESAMPLES + 1)
+
+
+def test_p_goes_on_falling_where_no_resample_reaches_the_other_side():
+    found = [resampled(np.full(n, 0.5)) for n in (5, 17, 18, 100, 1000)]
+    assert [each.bounded for each in found] == [False, False, False, True, True]
+    assert [each.p for each in found[:3]] == [2 / (RESAMPLES + 1)] * 3
+    assert found[3].p == pytest.approx(2 * np.exp(-50))
+    assert found[4].p < 1e-200

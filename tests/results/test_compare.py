@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from della_bench.cli import app
 from della_bench.results.bootstrap import RESAMPLES, seed_of
-from della_bench.results.compare import AVERAGE, compare_pairs
+from della_bench.results.compare import AVERAGE, BOOTSTRAP, BOUNDED, MCNEMAR, compare_pairs, corrected
 from della_bench.results.formats import p_text, render
 from della_bench.results.leaderboard import build_table
 from della_bench.results.page import write_page
-from della_bench.results.table import Comparison, Table
-from tests.results.making import plain_folder
+from della_bench.results.table import Cell, CellSource, Comparison, Row, Table
+from tests.results.making import EXACT, plain_folder
 
 TASKS = ("chat", "code", "math")
 
@@ -129,7 +129,7 @@ def test_right_and_wrong_are_tested_by_mcnemar_and_grades_and_averages_by_the_bo
     math = found["math"]
     assert math.p == pytest.approx(binomtest(math.wins, math.wins + math.losses).pvalue, rel=1e-12)
     assert {name: each.test for name, each in found.items()} == {
-        "chat": "paired bootstrap", "code": "exact McNemar", "math": "exact McNemar", AVERAGE: "paired bootstrap",
+        "chat": BOOTSTRAP, "code": MCNEMAR, "math": MCNEMAR, AVERAGE: BOOTSTRAP,
     }  # fmt: skip
     assert [found[name].p_mid is None for name in ("chat", "math", AVERAGE)] == [True, False, True]
 
@@ -150,7 +150,7 @@ def test_the_average_over_one_benchmark_is_that_benchmark(tmp_path: Path) -> Non
     models(tmp_path, "ab")
     found = pair(build_table([tmp_path]), "a", "b", averaged=("math",))
     assert found[AVERAGE] == found["math"]
-    assert found["math"].test == "exact McNemar"
+    assert found["math"].test == MCNEMAR
 
 
 def test_rows_over_other_documents_have_a_reason_and_no_number(tmp_path: Path) -> None:
@@ -184,3 +184,47 @@ def test_equal_rows_differ_by_nothing_and_have_p_one(tmp_path: Path) -> None:
         plain_folder(tmp_path / name, name, {"chat": [0.25, 0.5, 0.75], "math": [1.0, 0.0, 1.0], "code": [1.0]})
     for found in pair(build_table([tmp_path]), "a", "b").values():
         assert (found.difference, found.p, found.interval) == (0.0, 1.0, (0.0, 0.0))
+
+
+def in_memory(name: str, shares: dict[str, float], n: int = 60) -> Row:
+    """Return a row whose first items are right, the given share of them."""
+    cells = {
+        task: Cell(
+            benchmark=task,
+            metric="accuracy",
+            value=100 * round(share * n) / n,
+            interval=None,
+            n=n,
+            unscored=0,
+            scorer=EXACT,
+            source=CellSource(folder=Path()),
+            keys=tuple((index, "") for index in range(n)),
+            values=np.array([float(index < round(share * n)) for index in range(n)]),
+            item_set="the same",
+        )
+        for task, share in shares.items()
+    }
+    return Row(name=name, method="", spec="", fingerprint=name, cells=cells)
+
+
+def test_a_difference_of_91_points_is_no_noise_among_1000_rows() -> None:
+    draw = np.random.default_rng(1)
+    base = in_memory("base", {"math": 0.04, "code": 0.04})
+    rows = [in_memory(f"row {index}", dict.fromkeys(("math", "code"), draw.uniform(0.0, 0.1))) for index in range(999)]
+    rows.append(in_memory("best", {"math": 0.95, "code": 0.95}))
+    compared = compare_pairs([(row.cells, base.cells) for row in rows], ["math", "code"], ["math", "code"])
+    rows = [
+        replace(
+            row,
+            cells={name: replace(cell, versus=found[name]) for name, cell in row.cells.items()},
+            versus=found[AVERAGE],
+        )
+        for row, found in zip(rows, compared, strict=True)
+    ]
+    *others, best = corrected(rows)
+    assert best.versus is not None
+    assert best.versus.difference == pytest.approx(91.7, abs=0.05)
+    assert best.versus.test == BOUNDED
+    assert best.versus.p_holm is not None
+    assert best.versus.p_holm < 1e-6
+    assert {row.versus.in_noise for row in others if row.versus} == {True}

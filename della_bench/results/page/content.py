@@ -47,6 +47,7 @@ class VersusContent(TypedDict):
     wins: int
     losses: int
     n: int
+    test: str
     reason: str | None
 
 
@@ -66,7 +67,8 @@ class RowContent(TypedDict):
 class MeasureContent(TypedDict):
     """One measure's comparisons: a value for each pair of rows i < j, in order.
 
-    `reason` is a place in `reasons`. `holm` has a value for each row (down) and baseline (across).
+    `reason` is a place in `reasons`, `test` one in `tests`. `holm` has a value for each row (down) and baseline
+    (across).
     """
 
     difference: list[float | None]
@@ -79,7 +81,8 @@ class MeasureContent(TypedDict):
     reason: list[int | None]
     reasons: list[str]
     holm: list[float | None]
-    test: str
+    test: list[int | None]
+    tests: list[str]
 
 
 class PairedContent(TypedDict):
@@ -156,6 +159,7 @@ def _versus(row: Row) -> dict[str, VersusContent]:
             "wins": each.wins,
             "losses": each.losses,
             "n": each.n,
+            "test": each.test,
             "reason": each.reason,
         }
         for name, each in found.items()
@@ -197,6 +201,7 @@ def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pair
     for name, pairs in measures.items():
         found = [pairs[i, j] for i in range(n) for j in range(i + 1, n)]
         reasons = sorted({each.reason for each in found if each.reason})
+        tests = sorted({each.test for each in found if each.test})
         out[name] = {
             "difference": [_rounded(each.difference) for each in found],
             "low": [_rounded(each.interval[0]) if each.interval else None for each in found],
@@ -208,7 +213,8 @@ def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pair
             "reason": [reasons.index(each.reason) if each.reason else None for each in found],
             "reasons": reasons,
             "holm": [_significant(holms[column].get((name, i))) for i in range(n) for column in range(n)],
-            "test": next((each.test for each in found if each.test), ""),
+            "test": [tests.index(each.test) if each.test else None for each in found],
+            "tests": tests,
         }
     return out
 
