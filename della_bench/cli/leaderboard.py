@@ -57,6 +57,8 @@ def leaderboard(
     chosen = format_of(out, format_name)
     if alpaca_eval and chosen != "csv":
         raise DataError("--alpaca-eval writes a CSV: leave --format out", exit_code=2)
+    if chosen == "parquet" and out is None:
+        raise DataError("--format parquet is no text: name a file with -o", exit_code=2)
     table = build_table(
         runs,
         baseline=baseline,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from della_bench.results.compare import is_mean
-from della_bench.results.table import Cell, Row
+from della_bench.results.bootstrap import bootstrap
+from della_bench.results.compare import is_mean, scored_values
+from della_bench.results.table import Row
 
-__all__ = ["averaged_benchmarks", "with_average"]
+__all__ = ["averaged_benchmarks", "with_averages"]
 
 
 def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed: bool) -> tuple[list[str], list[str]]:
@@ -25,20 +26,36 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
             out.append(name)
         else:
             who = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-            notes.append(f"{name}: no part of the average, for want of it in {who}")
+            has = "has" if len(lacking) == 1 else "have"
+            notes.append(f"{name}: left out of the average: {who} {has} no score")
     return out, notes
 
 
-def with_average(row: Row, averaged: Sequence[str]) -> Row:
-    """Return the row with the mean of its values over `averaged` (percent) and its interval, or why there is none.
+def with_averages(rows: Sequence[Row], averaged: Sequence[str]) -> list[Row]:
+    """Return the rows with the mean of their values over `averaged` (percent) and its interval, or why there is none.
 
     The interval needs every item's value, and scores that are the mean of them. Of one benchmark it is the cell's own.
     Where all items of each benchmark are alike (all right, all wrong) resampling finds no spread, which does not mean
     that there is none: then there is no interval.
     """
-    cells = [row.cells.get(name) for name in averaged]
+    out = [_with_average(row, averaged) for row in rows]
+    if len(averaged) < 2:
+        return out
+    values = {
+        index: {name: scored_values(each) for name in averaged if (each := row.cells[name].values) is not None}
+        for index, row in enumerate(out)
+        if row.average is not None and all(is_mean(row.cells[name]) for name in averaged)
+    }
+    for index, (_, average) in zip(values, bootstrap(list(values.values()), averaged), strict=True):
+        if average is not None and average.low < average.high:
+            out[index] = replace(out[index], average_interval=(100 * average.low, 100 * average.high))
+    return out
+
+
+def _with_average(row: Row, averaged: Sequence[str]) -> Row:
     if not averaged:
         return replace(row, average_reason="no benchmark that all rows have")
+    cells = [row.cells.get(name) for name in averaged]
     there = [cell for cell in cells if cell is not None and cell.value is not None]
     if len(there) < len(averaged):
         lacking = [name for name, cell in zip(averaged, cells, strict=True) if cell is None or cell.value is None]
@@ -46,16 +63,4 @@ def with_average(row: Row, averaged: Sequence[str]) -> Row:
     if excluded := next((cell for cell in there if cell.excluded), None):
         return replace(row, average_reason=f"{excluded.benchmark}: {excluded.excluded}")
     average = sum(cell.value for cell in there if cell.value is not None) / len(there)
-    return replace(row, average=average, average_interval=_interval(there))
-
-
-def _interval(cells: Sequence[Cell]) -> tuple[float, float] | None:
-    from della_bench.results.stats import average_interval
-
-    if len(cells) == 1:
-        return cells[0].interval
-    if not all(is_mean(cell) for cell in cells):
-        return None
-    values = [cell.values[cell.values == cell.values] for cell in cells if cell.values is not None]  # without NaN
-    low, high = average_interval(values)
-    return (100 * low, 100 * high) if low < high else None
+    return replace(row, average=average, average_interval=there[0].interval if len(there) == 1 else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
@@ -13,6 +13,12 @@ from della_bench.results.logged import logged_items, score_of_items
 from della_bench.results.schema import SCHEMA, Item, Score, read_items
 from della_bench.results.store import Candidate
 from della_bench.results.table import Cell
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
 
 __all__ = ["make_cell"]
 
@@ -30,7 +36,7 @@ def make_cell(candidate: Candidate) -> Cell:
         items = _items_of(candidate.source.items, score)
     if score is None:
         score = _unlogged(candidate)
-    found = _arrays(items) if items else {}
+    keys, values = _arrays(items) if items else (None, None)
     interval = score["interval"]
     return Cell(
         benchmark=candidate.benchmark,
@@ -41,11 +47,13 @@ def make_cell(candidate: Candidate) -> Cell:
         unscored=score["unscored"],
         scorer=candidate.scorer,
         source=candidate.source,
-        standard_error=_standard_error(candidate, found.get("values")),
+        standard_error=_standard_error(candidate, values),
         task=candidate.task,
         date=candidate.date,
         detail=score["detail"],
-        **found,
+        keys=keys,
+        values=values,
+        item_set=hashlib.sha256(json.dumps(keys).encode()).hexdigest() if keys else None,
     )
 
 
@@ -68,13 +76,13 @@ def _items_of(path: Path, score: Score) -> list[Item]:
     return items
 
 
-def _arrays(items: list[Item]) -> dict[str, Any]:
+def _arrays(items: list[Item]) -> tuple[tuple[tuple[int, str], ...], Values]:
+    """Return the keys of the items, and their values (n): NaN where one is unscored."""
     import numpy as np
 
     keys = tuple((item["doc_id"], item["doc_hash"]) for item in items)
     values = np.array([np.nan if item["value"] is None else item["value"] for item in items], dtype=float)
-    item_set = hashlib.sha256(json.dumps(keys).encode()).hexdigest()
-    return {"keys": keys, "values": values, "item_set": item_set}
+    return keys, values
 
 
 def _unlogged(candidate: Candidate) -> Score:
@@ -102,7 +110,7 @@ def _unlogged(candidate: Candidate) -> Score:
     )
 
 
-def _standard_error(candidate: Candidate, values: Any) -> float | None:
+def _standard_error(candidate: Candidate, values: Values | None) -> float | None:
     from della_bench.results.stats import standard_error
 
     if values is not None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Literal
 
 from della_bench.results.table import Cell, Comparison, Row, Table, scorer_label
 
-__all__ = ["Column", "alpaca_eval_columns", "columns"]
+__all__ = ["Column", "Value", "alpaca_eval_columns", "columns"]
 
+Value = str | float | bool | datetime | None  # an int is a float to the type checker
 Kind = Literal["text", "float", "int", "bool", "date"]
 
 
@@ -20,7 +21,7 @@ class Column:
 
     header: str
     kind: Kind
-    of: Callable[[Row], Any]
+    of: Callable[[Row], Value]
 
 
 def columns(table: Table) -> list[Column]:
@@ -44,7 +45,7 @@ def columns(table: Table) -> list[Column]:
 
 
 def _benchmark(name: str, baseline: str | None) -> list[Column]:
-    def of(get: Callable[[Cell], Any]) -> Callable[[Row], Any]:
+    def of(get: Callable[[Cell], Value]) -> Callable[[Row], Value]:
         return lambda row: get(row.cells[name]) if name in row.cells else None
 
     out = [
@@ -62,19 +63,23 @@ def _benchmark(name: str, baseline: str | None) -> list[Column]:
 
 
 def _comparison(prefix: str, baseline: str, get: Callable[[Row], Comparison | None]) -> list[Column]:
-    def of(name: str) -> Callable[[Row], Any]:
-        return lambda row: getattr(get(row), name, None)
+    def of(value: Callable[[Comparison], Value]) -> Callable[[Row], Value]:
+        def known(row: Row) -> Value:
+            comparison = get(row)
+            return None if comparison is None else value(comparison)
+
+        return known
 
     head = f"{prefix}vs {baseline}"
     out = [
-        Column(head, "float", of("difference")),
-        Column(f"{head} low", "float", lambda row: _end(of("interval")(row), 0)),
-        Column(f"{head} high", "float", lambda row: _end(of("interval")(row), 1)),
-        Column(f"{head} p", "float", of("p")),
-        Column(f"{head} p (Holm)", "float", of("p_holm")),
+        Column(head, "float", of(lambda found: found.difference)),
+        Column(f"{head} low", "float", of(lambda found: _end(found.interval, 0))),
+        Column(f"{head} high", "float", of(lambda found: _end(found.interval, 1))),
+        Column(f"{head} p", "float", of(lambda found: found.p)),
+        Column(f"{head} p (Holm)", "float", of(lambda found: found.p_holm)),
         Column(f"{head} verdict", "text", lambda row: verdict(get(row))),
     ]
-    return [*out, Column(f"{head} p (mid)", "float", of("p_mid"))] if prefix else out
+    return [*out, Column(f"{head} p (mid)", "float", of(lambda found: found.p_mid))] if prefix else out
 
 
 def verdict(comparison: Comparison | None) -> str | None:
@@ -91,13 +96,15 @@ def verdict(comparison: Comparison | None) -> str | None:
 def alpaca_eval_columns(table: Table) -> list[Column]:
     """Return the columns of alpaca_eval's own leaderboards, whose first one has no name; lengths in characters."""
 
-    def of(name: str, own: Callable[[Cell], Any]) -> Callable[[Row], Any]:
+    def of(name: str, own: Callable[[Cell], Value]) -> Callable[[Row], Value]:
         """Prefer what alpaca_eval itself has counted, which the score's detail holds."""
 
-        def value(row: Row) -> Any:
+        def value(row: Row) -> Value:
             cell = row.cells.get("alpaca_eval")
-            theirs = {} if cell is None else cell.detail.get("alpaca_eval") or {}
-            return None if cell is None else theirs.get(name, own(cell))
+            if cell is None:
+                return None
+            theirs: Mapping[str, Value] = cell.detail.get("alpaca_eval") or {}
+            return theirs.get(name, own(cell))
 
         return value
 

@@ -1,18 +1,44 @@
-"""Two rows over the same items: by how much they differ, and whether chance alone would do that."""
+"""Two rows over the same items: by how much they differ, and whether chance alone would do that.
+
+All that shows a comparison, terminal, file or page, has it from here, and so the same numbers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from della_bench.results.bootstrap import BLOCK, Resampled, bootstrap
+from della_bench.results.stats import holm, is_binary, mcnemar
 from della_bench.results.table import Cell, Comparison, Row, scorer_label
 
-__all__ = ["compare_averages", "compare_cells", "corrected", "is_mean", "why_not"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-MCNEMAR = "exact McNemar"
+    Values = NDArray[np.float64]
+
+__all__ = [
+    "AVERAGE",
+    "BOOTSTRAP",
+    "BOUNDED",
+    "MCNEMAR",
+    "compare_pairs",
+    "corrected",
+    "is_mean",
+    "scored_values",
+    "why_not",
+]
+
+AVERAGE = ""  # the average's key beside the benchmarks' names
+# Comparison.test: how p was had.
+MCNEMAR = "McNemar's exact test"
 BOOTSTRAP = "paired bootstrap"
+BOUNDED = "Hoeffding's bound"
 _SAME = 1e-6  # percent
+
+Cells = Mapping[str, Cell]
 
 
 def why_not(cell: Cell | None, other: Cell | None) -> str | None:
@@ -24,7 +50,7 @@ def why_not(cell: Cell | None, other: Cell | None) -> str | None:
     if cell.metric != other.metric:
         return f"measured as {cell.metric}, the other as {other.metric}"
     if cell.keys is None or other.keys is None:
-        return "no samples on disk in both rows (evaluate with --log_samples)"
+        return "no samples on disk in both rows (lm-eval writes them with log_samples)"
     if cell.item_set == other.item_set:
         return None if is_mean(cell) and is_mean(other) else f"{cell.metric} is no mean over its items"
     ours, theirs = dict(cell.keys), dict(other.keys)
@@ -39,78 +65,115 @@ def is_mean(cell: Cell) -> bool:
     """Return whether a cell's value is the mean of its items' values; a length-controlled win rate is not."""
     if cell.values is None or cell.value is None:
         return False
-    scored = cell.values[cell.values == cell.values]  # NaN, an unscored item, equals nothing
+    scored = scored_values(cell.values)
     return bool(len(scored)) and abs(100 * float(scored.mean()) - cell.value) < _SAME
 
 
-def compare_cells(cell: Cell, other: Cell, *, interval: bool = True) -> Comparison:
-    """Compare two cells of one benchmark item by item: `cell` minus `other`, or the reason why not.
+def scored_values(values: Values) -> Values:
+    """Return the values that are there: an unscored item's is NaN, which equals nothing."""
+    scored: Values = values[values == values]
+    return scored
+
+
+@dataclass
+class _Pair:
+    """Two rows that are compared: what keeps them apart, or by how much they differ, by benchmark."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, Values] = field(default_factory=dict)
+    binary: set[str] = field(default_factory=set)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[Cells, Cells]], benchmarks: Sequence[str], averaged: Sequence[str]
+) -> list[dict[str, Comparison]]:
+    """Compare the first row's cells of each pair with the second's: first minus second, by benchmark and AVERAGE.
 
     Items that either row lacks a value for are left out. Right and wrong are tested by McNemar's exact test, other
-    values by the paired bootstrap. Without `interval` only the test is run, much quicker for right and wrong.
+    values and averages by the paired bootstrap (its smallest p values by Hoeffding's bound), which gives all intervals.
+    A comparison has a reason instead where the two may not be compared. The average over one benchmark is that
+    benchmark, and so is its test.
     """
-    if reason := why_not(cell, other):
-        return Comparison(reason=reason)
-    pair = _paired_values(cell, other)
-    if pair is None:
-        return Comparison(reason="no item is scored in both rows")
-    from della_bench.results.stats import RESAMPLES, RESAMPLES_OF_INTERVAL, mcnemar, paired_bootstrap
-
-    ours, theirs = pair
-    binary = bool((((ours == 0) | (ours == 1)) & ((theirs == 0) | (theirs == 1))).all())
-    test = mcnemar(ours, theirs)
-    ends, p, p_mid = None, test.p, test.p_mid
-    if interval or not binary:
-        ends, resampled_p = paired_bootstrap([ours - theirs], resamples=RESAMPLES_OF_INTERVAL if binary else RESAMPLES)
-        if not binary:
-            p, p_mid = resampled_p, None
-    return Comparison(
-        difference=100 * float((ours - theirs).mean()),
-        interval=_percent(ends) if ends and interval else None,
-        p=p,
-        p_mid=p_mid,
-        test=MCNEMAR if binary else BOOTSTRAP,
-        n=len(ours),
-        wins=test.wins,
-        losses=test.losses,
-    )
+    blocks = (pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK))
+    return [each for block in blocks for each in _compared(block, benchmarks, averaged)]
 
 
-def compare_averages(cells: Mapping[str, Cell], others: Mapping[str, Cell], benchmarks: Sequence[str]) -> Comparison:
-    """Compare the averages over `benchmarks` by the paired bootstrap, items resampled within each benchmark.
+def _compared(
+    pairs: Sequence[tuple[Cells, Cells]], benchmarks: Sequence[str], averaged: Sequence[str]
+) -> list[dict[str, Comparison]]:
+    read = [_read(ours, theirs, benchmarks) for ours, theirs in pairs]
+    several = averaged if len(averaged) > 1 else []
+    found = bootstrap([pair.differences for pair in read], several)
+    out = []
+    for pair, (resampled, average) in zip(read, found, strict=True):
+        comparisons = {name: Comparison(reason=reason) for name, reason in pair.reasons.items()}
+        comparisons |= {name: _comparison([pair.differences[name]], each) for name, each in resampled.items()}
+        comparisons[AVERAGE] = _average(pair, comparisons, averaged, average)
+        out.append(comparisons)
+    _test_right_and_wrong(out, read)
+    return [
+        {**comparisons, AVERAGE: comparisons[averaged[0]]} if len(averaged) == 1 else comparisons for comparisons in out
+    ]
 
-    The average over one benchmark is that benchmark, and so is its test.
-    """
-    if not benchmarks:
-        return Comparison(reason="the rows have no benchmark in common")
-    if len(benchmarks) == 1 and (ours := cells.get(benchmarks[0])) and (theirs := others.get(benchmarks[0])):
-        return compare_cells(ours, theirs)
-    differences = []
-    for benchmark in benchmarks:
-        own, other = cells.get(benchmark), others.get(benchmark)
-        reason = why_not(own, other)
-        pair = None if reason or own is None or other is None else _paired_values(own, other)
-        if pair is None:
-            return Comparison(reason=f"{benchmark}: {reason or 'no item is scored in both rows'}")
-        differences.append(pair[0] - pair[1])
-    from della_bench.results.stats import paired_bootstrap
 
-    interval, p = paired_bootstrap(differences)
+def _read(ours: Cells, theirs: Cells, benchmarks: Sequence[str]) -> _Pair:
+    pair = _Pair()
+    for name in benchmarks:
+        cell, other = ours.get(name), theirs.get(name)
+        if reason := why_not(cell, other):
+            pair.reasons[name] = reason
+        elif cell is not None and other is not None and cell.values is not None and other.values is not None:
+            difference = cell.values - other.values
+            both = difference == difference  # NaN, where either is unscored, equals nothing
+            if not both.any():
+                pair.reasons[name] = "no item is scored in both rows"
+                continue
+            pair.differences[name] = difference[both]
+            if is_binary(cell.values[both]) and is_binary(other.values[both]):
+                pair.binary.add(name)
+    return pair
+
+
+def _comparison(differences: Sequence[Values], resampled: Resampled) -> Comparison:
     return Comparison(
         difference=100 * sum(float(each.mean()) for each in differences) / len(differences),
-        interval=_percent(interval),
-        p=p,
-        test=BOOTSTRAP,
+        interval=(100 * resampled.low, 100 * resampled.high),
+        p=resampled.p,
+        test=BOUNDED if resampled.bounded else BOOTSTRAP,
         n=sum(map(len, differences)),
         wins=sum(int((each > 0).sum()) for each in differences),
         losses=sum(int((each < 0).sum()) for each in differences),
     )
 
 
+def _average(
+    pair: _Pair, comparisons: Mapping[str, Comparison], averaged: Sequence[str], resampled: Resampled | None
+) -> Comparison:
+    if not averaged:
+        return Comparison(reason="the rows have no benchmark in common")
+    for name in averaged:
+        if reason := comparisons[name].reason:
+            return Comparison(reason=f"{name}: {reason}")
+    if resampled is None:
+        return comparisons[averaged[0]]
+    return _comparison([pair.differences[name] for name in averaged], resampled)
+
+
+def _test_right_and_wrong(out: Sequence[dict[str, Comparison]], pairs: Sequence[_Pair]) -> None:
+    """Give the comparisons of right and wrong the p values of McNemar's test, all in one call of scipy's."""
+    import numpy as np
+
+    places = [(comparisons, name) for comparisons, pair in zip(out, pairs, strict=True) for name in pair.binary]
+    if not places:
+        return
+    wins = np.array([comparisons[name].wins for comparisons, name in places])
+    losses = np.array([comparisons[name].losses for comparisons, name in places])
+    for (comparisons, name), p, mid in zip(places, *map(np.ndarray.tolist, mcnemar(wins, losses)), strict=True):
+        comparisons[name] = replace(comparisons[name], p=p, p_mid=mid, test=MCNEMAR)
+
+
 def corrected(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with `p_holm` set: Holm's correction over every comparison with the baseline in them."""
-    from della_bench.results.stats import holm
-
     places = [(index, name) for index, row in enumerate(rows) for name in (*row.cells, None)]
     tested = [
         (place, comparison) for place in places if (comparison := _versus(rows, *place)) and comparison.p is not None
@@ -126,15 +189,3 @@ def corrected(rows: Sequence[Row]) -> list[Row]:
 
 def _versus(rows: Sequence[Row], index: int, benchmark: str | None) -> Comparison | None:
     return rows[index].versus if benchmark is None else rows[index].cells[benchmark].versus
-
-
-def _paired_values(cell: Cell, other: Cell) -> tuple[Any, Any] | None:
-    """Return the values (n) of both cells over the items that both have scored; None where there are none."""
-    if cell.values is None or other.values is None:
-        return None
-    both = (cell.values == cell.values) & (other.values == other.values)  # NaN, an unscored item, equals nothing
-    return (cell.values[both], other.values[both]) if both.any() else None
-
-
-def _percent(interval: tuple[float, float]) -> tuple[float, float]:
-    return 100 * interval[0], 100 * interval[1]

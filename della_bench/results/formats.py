@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, write_whole
-from della_bench.results.columns import Column, alpaca_eval_columns, columns, verdict
+from della_bench.results.columns import Column, Value, alpaca_eval_columns, columns, verdict
 from della_bench.results.table import Cell, Comparison, Row, Table
 
 __all__ = [
@@ -41,7 +40,7 @@ def format_of(path: Path | None, wanted: str | None) -> str:
     if wanted not in FORMATS:
         from della_bench.suggest import nearest
 
-        raise DataError(f"--format {wanted}: no such format{nearest(wanted, FORMATS)}", exit_code=USERS_FILE)
+        raise DataError(f"format {wanted!r}: no such format{nearest(wanted, FORMATS)}", exit_code=USERS_FILE)
     return wanted
 
 
@@ -79,7 +78,7 @@ def _csv_text(shown: Sequence[Column], rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _csv_value(value: Any) -> Any:
+def _csv_value(value: Value) -> Value:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     return _harmless(value) if isinstance(value, str) else value
@@ -101,7 +100,7 @@ def _json(table: Table) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-def _json_value(value: Any) -> Any:
+def _json_value(value: Value) -> Value:
     return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
 
 
@@ -207,9 +206,10 @@ def legend(table: Table) -> list[str]:
     if table.averaged:
         out.append(f"Average over {', '.join(table.averaged)}.")
     if table.baseline:
+        tests = sorted({row.versus.test for row in table.rows if row.versus and row.versus.test})
+        how = f"p by {' or '.join(tests)}, corrected by Holm over the whole table" if tests else "without a test"
         out.append(
-            f"vs {table.baseline}: difference of averages in points, p of a paired bootstrap, corrected by Holm over "
-            "the whole table; noise: chance alone explains it at 5 %."
+            f"vs {table.baseline}: difference of averages in points, {how}; noise: chance alone explains it at 5 %."
         )
     if any(cell.excluded for row in table.rows if not row.reference for cell in row.cells.values()):
         out.append("*: not compared with the others of its column.")
@@ -219,7 +219,7 @@ def legend(table: Table) -> list[str]:
 
 
 def _no_text(table: Table) -> str:
-    raise DataError("Parquet is no text: name a file with -o", exit_code=USERS_FILE)
+    raise DataError("Parquet is no text: it needs a file to be written to", exit_code=USERS_FILE)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

@@ -39,9 +39,8 @@ class Gathered:
         self._counts = {name: _scorer_counts(models, name) for name in self.benchmarks}
         self._order = {name: self._scorers(name, scorers.get(name)) for name in self.benchmarks}
         if unknown := sorted(scorers.keys() - set(self.benchmarks)):
-            raise DataError(
-                f"--scorer {unknown[0]}=...: no such column{nearest(unknown[0], self.benchmarks)}", exit_code=USERS_FILE
-            )
+            name = unknown[0]
+            raise DataError(f"scorer of {name!r}: no such column{nearest(name, self.benchmarks)}", exit_code=USERS_FILE)
 
     @property
     def fingerprints(self) -> list[str]:
@@ -57,8 +56,8 @@ class Gathered:
                 count = self._counts[benchmark]
                 others = ", ".join(f"{name} for {count[name]}" for name in order[1:])
                 out.append(
-                    f"{benchmark}: by {order[0]} (models that have it: {count[order[0]]}); on disk too: {others} "
-                    f"(choose with --scorer {benchmark}=NAME)"
+                    f"{benchmark}: by {order[0]} (models that have it: {count[order[0]]}); on disk too: {others}, "
+                    f"which can be chosen as the scorer of {benchmark}"
                 )
         for model in self._models.values():
             if len(model.names) > 1:
@@ -115,7 +114,7 @@ class Gathered:
         if wanted is None:
             return order
         if wanted not in counts:
-            message = f"--scorer {benchmark}={wanted}: no score of that name{nearest(wanted, order)}"
+            message = f"scorer {wanted!r} of {benchmark}: no score of that name{nearest(wanted, order)}"
             raise DataError(message, exit_code=USERS_FILE)
         return [wanted, *(name for name in order if name != wanted)]
 
@@ -154,7 +153,7 @@ def _columns(models: Mapping[str, _Model], wanted: Sequence[str] | None) -> list
         return order
     for name in wanted:
         if name not in there:
-            raise DataError(f"--benchmarks {name}: no run has it{nearest(name, order)}", exit_code=USERS_FILE)
+            raise DataError(f"benchmark {name!r}: no run has it{nearest(name, order)}", exit_code=USERS_FILE)
     return list(dict.fromkeys(wanted))
 
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
@@ -27,7 +26,7 @@ class Identity:
     engine: str
 
 
-def identity_of(path: Path, value: Mapping[str, Any]) -> Identity:
+def identity_of(path: Path, value: Mapping[str, object]) -> Identity:
     """Return whose the results `value` of the file `path` are.
 
     A merge's fingerprint is the one that `della-bench run` writes into the results; then the provenance's, where it is
@@ -35,7 +34,7 @@ def identity_of(path: Path, value: Mapping[str, Any]) -> Identity:
     other model is told by its type, arguments and prompt settings. Raises DataError where no model is named.
     """
     found = value.get("config")
-    config: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    config: Mapping[str, object] = found if isinstance(found, dict) else {}
     ours = config.get("della_bench")
     if isinstance(ours, dict) and isinstance(ours.get("spec"), str):
         keys = ours.get("keys")
@@ -55,13 +54,13 @@ def identity_of(path: Path, value: Mapping[str, Any]) -> Identity:
     return Identity(name=name or model, method="", spec=spec, fingerprint=digest, engine=model)
 
 
-def _from_provenance(path: Path, ours: Mapping[str, Any]) -> str | None:
+def _from_provenance(path: Path, ours: Mapping[str, object]) -> str | None:
     beside = path.parent / "provenance.json"
     known = read_provenance(beside) if beside.is_file() else None
     return known["fingerprint"] if known is not None and known["digest"] == ours.get("digest") else None
 
 
-def _arguments(arguments: Any) -> tuple[str, str]:
+def _arguments(arguments: object) -> tuple[str, str]:
     """Return the checkpoint's name and all arguments as one string; lm-eval writes a mapping or a string."""
     if not isinstance(arguments, dict):
         arguments = dict(part.partition("=")[::2] for part in str(arguments or "").split(",") if part)

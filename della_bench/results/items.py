@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from della_bench.jsonfiles import read_rows
 from della_bench.results.logged import logged_items
@@ -29,7 +28,8 @@ def joined_items(cell: Cell) -> Iterator[JoinedItem]:
         found = logged_items(source.samples, source.metric, source.filter or "none")
         items = {item["doc_id"]: item for item in found}
     for doc_id, doc_hash in cell.keys or ():
-        row, item = rows.get(doc_id, {}), items[doc_id]
+        row: Mapping[str, object] = rows.get(doc_id, {})
+        item = items[doc_id]
         if row.get("doc_hash", doc_hash) != doc_hash:
             row = {}  # samples of another document: what was asked is not known
         yield JoinedItem(
@@ -45,9 +45,9 @@ def joined_items(cell: Cell) -> Iterator[JoinedItem]:
         )
 
 
-def _sample_rows(path: Path, filter_name: str | None) -> dict[int, dict[str, Any]]:
+def _sample_rows(path: Path, filter_name: str | None) -> dict[int, dict[str, object]]:
     """Return the logged rows by document: those of the filter, or the first of each where it has none of its own."""
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, dict[str, object]] = {}
     for _, row in read_rows(path):
         doc_id = row.get("doc_id")
         if isinstance(doc_id, int) and (doc_id not in found or row.get("filter") == filter_name):
@@ -55,19 +55,19 @@ def _sample_rows(path: Path, filter_name: str | None) -> dict[int, dict[str, Any
     return found
 
 
-def _prompt(row: dict[str, Any]) -> str:
+def _prompt(row: Mapping[str, object]) -> str:
     """Return what the model was asked: lm-eval logs a dict of arguments by name, or (older) a list."""
     arguments = row.get("arguments")
     return _text(_first(_first(arguments)))
 
 
-def _first(value: Any) -> Any:
+def _first(value: object) -> object:
     if isinstance(value, dict):
         return next(iter(value.values()), None)
     return value[0] if isinstance(value, list) and value else value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None:

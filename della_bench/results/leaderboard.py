@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
-from della_bench.results.averages import averaged_benchmarks, with_average
+from della_bench.results.averages import averaged_benchmarks, with_averages
 from della_bench.results.benchmarks import TASKS
-from della_bench.results.compare import compare_averages, compare_cells, corrected
+from della_bench.results.bootstrap import RESAMPLES
+from della_bench.results.compare import AVERAGE, BOOTSTRAP, BOUNDED, compare_pairs, corrected
 from della_bench.results.gather import Gathered, gather
 from della_bench.results.groups import with_exclusions
 from della_bench.results.store import find_evaluations
@@ -51,10 +52,11 @@ def build_table(
     rows = [found.row(fingerprint, faults) for fingerprint in _bar(found.fingerprints, "Scoring", progress)]
     rows, exclusions = with_exclusions(_unique_names(rows), found.benchmarks)
     averaged, remarks = averaged_benchmarks(rows, found.benchmarks, fixed=benchmarks is not None)
-    rows = [with_average(row, averaged) for row in _bar(rows, "Resampling", progress)]
+    rows = with_averages(rows, averaged)
     base = _baseline(rows, baseline)
     if base is not None:
-        rows = corrected([_versus(row, base, averaged) for row in _bar(rows, f"Against {base.name}", progress)])
+        rows = corrected(_against(rows, base, found.benchmarks, averaged))
+        remarks += _tests_note(rows)
     rows.sort(key=lambda row: (row.average is None, -(row.average or 0.0), row.name, row.fingerprint))
     columns = list(found.benchmarks)
     if paper:
@@ -96,8 +98,9 @@ def _baseline(rows: Sequence[Row], wanted: str | None) -> Row | None:
     named = [row for row in rows if row.name == wanted or (len(wanted) >= 8 and row.fingerprint.startswith(wanted))]
     if len(named) != 1:
         names = [row.name for row in rows]
-        many = "several rows" if named or any(name.startswith(f"{wanted} (") for name in names) else "no row"
-        raise DataError(f"--baseline {wanted}: {many} of that name{nearest(wanted, names)}", exit_code=USERS_FILE)
+        several = named or any(name.startswith(f"{wanted} (") for name in names)
+        which = "several rows have that name" if several else "no row has that name"
+        raise DataError(f"baseline {wanted!r}: {which}{nearest(wanted, names)}", exit_code=USERS_FILE)
     return named[0]
 
 
@@ -115,13 +118,25 @@ def is_base(row: Row) -> bool:
     return spec.experts == (spec.base,)
 
 
-def _versus(row: Row, base: Row, averaged: Sequence[str]) -> Row:
-    if row is base:
-        return row
+def _against(rows: Sequence[Row], base: Row, benchmarks: Sequence[str], averaged: Sequence[str]) -> list[Row]:
+    """Return the rows with `versus` set, in the rows and their cells, but for the base itself."""
+    others = [row for row in rows if row is not base]
+    compared = compare_pairs([(row.cells, base.cells) for row in others], benchmarks, averaged)
+    versus = {row.fingerprint: each for row, each in zip(others, compared, strict=True)}
+    return [row if row is base else _with_versus(row, base, versus[row.fingerprint]) for row in rows]
+
+
+def _tests_note(rows: Sequence[Row]) -> list[str]:
+    """Say which p values are no shares of resamples, where there are any."""
+    compared = [versus for row in rows for versus in (row.versus, *(cell.versus for cell in row.cells.values()))]
+    if not any(versus is not None and versus.test == BOUNDED for versus in compared):
+        return []
+    return [f"p below {2 / (RESAMPLES + 1):g} of the {BOOTSTRAP} is {BOUNDED}: no resample reaches the other side of 0"]
+
+
+def _with_versus(row: Row, base: Row, versus: Mapping[str, Comparison]) -> Row:
+    missing = Comparison(reason=f"{base.name} was not evaluated on it")
     cells = {
-        name: replace(cell, versus=compare_cells(cell, base.cells[name]))
-        if name in base.cells
-        else replace(cell, versus=Comparison(reason=f"{base.name} was not evaluated on it"))
-        for name, cell in row.cells.items()
+        name: replace(cell, versus=versus[name] if name in base.cells else missing) for name, cell in row.cells.items()
     }
-    return replace(row, cells=cells, versus=compare_averages(row.cells, base.cells, averaged))
+    return replace(row, cells=cells, versus=versus[AVERAGE])

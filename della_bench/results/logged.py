@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
@@ -27,7 +26,7 @@ def logged_scorer(filter_name: str, version: str) -> Scorer:
     return Scorer(name="lm_eval" if plain in ("", "none") else f"lm_eval-{plain}", version=version, model=None)
 
 
-def logged_metric(result: Mapping[str, Any], better: Mapping[str, Any] | None = None) -> dict[str, str]:
+def logged_metric(result: Mapping[str, object], better: Mapping[str, object] | None = None) -> dict[str, str]:
     """Return the first metric of each filter in one task's part of lm-eval's results, whose keys are metric,filter.
 
     better: lm-eval's `higher_is_better` of the task, by metric; one that is not to be high (a length, a perplexity) is
@@ -86,9 +85,9 @@ def score_logged(
     samples: Path,
     out: Path,
     task: str,
-    result: Mapping[str, Any],
+    result: Mapping[str, object],
     version: str,
-    better: Mapping[str, Any] | None = None,
+    better: Mapping[str, object] | None = None,
 ) -> list[Score]:
     """Write the scores of one task, and the items behind them, below `out`; return the scores, one a filter.
 
@@ -111,7 +110,7 @@ def score_logged(
     return scores
 
 
-def _item(place: str, row: Mapping[str, Any], metric: str, filter_name: str) -> Item:
+def _item(place: str, row: Mapping[str, object], metric: str, filter_name: str) -> Item:
     doc_id, value = row.get("doc_id"), row.get(metric)
     if not isinstance(doc_id, int) or isinstance(doc_id, bool):
         raise DataError(f"{place}: no sample of lm-eval: doc_id is missing", exit_code=USERS_FILE)

@@ -75,9 +75,7 @@ def choose_filter(path: Path, samples: Sequence[Sample], wanted: str | None = No
     first, *others = by_filter
     for other in others:
         if _documents(by_filter[other]) != _documents(by_filter[first]):
-            message = (
-                f"{path}: filters {first!r} and {other!r} hold different documents or responses: name one with --filter"
-            )
+            message = f"{path}: filters {first!r} and {other!r} hold different documents or responses: choose one"
             raise DataError(message, exit_code=USERS_FILE)
     return by_filter[first]
 

@@ -178,7 +178,7 @@ def read_provenance(path: Path) -> Provenance:
     return cast(Provenance, value)
 
 
-def check_schema(value: Mapping[str, Any], place: str) -> None:
+def check_schema(value: Mapping[str, object], place: str) -> None:
     """Raise DataError unless `value` carries the version of the schema that this release reads."""
     found = value.get("schema")
     if found == SCHEMA and not isinstance(found, bool):
@@ -193,7 +193,7 @@ def check_schema(value: Mapping[str, Any], place: str) -> None:
     raise DataError(message, exit_code=USERS_FILE)
 
 
-def _finite(number: Any) -> bool:
+def _finite(number: object) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
 
 
@@ -228,7 +228,7 @@ _PROVENANCE: dict[str, tuple[type, ...]] = {
 }
 
 
-def _require(value: Mapping[str, Any], keys: Mapping[str, tuple[type, ...]], place: str) -> None:
+def _require(value: Mapping[str, object], keys: Mapping[str, tuple[type, ...]], place: str) -> None:
     """Raise DataError that names every key of `keys` that `value` lacks or has with another type."""
     faults = []
     for key, types in keys.items():

@@ -1,51 +1,27 @@
-"""How sure a number is: intervals for shares and means, tests between paired rows. scipy does the mathematics.
+"""How sure a number is: intervals for shares and means, McNemar's test, Holm's correction. scipy does the mathematics.
 
-Values are numpy arrays of one number an item, without NaN; what is resampled is the items, never the models' sampling.
-Every draw comes from a generator of a fixed seed, so that the same values give the same numbers.
+Values are numpy arrays of one number an item, without NaN. What resampling has to say stands in `bootstrap`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
+
+from della_bench.results.bootstrap import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Counts = NDArray[np.int64]
     Values = NDArray[np.float64]
 
-__all__ = [
-    "RESAMPLES",
-    "RESAMPLES_OF_INTERVAL",
-    "Paired",
-    "average_interval",
-    "holm",
-    "mcnemar",
-    "mean_interval",
-    "paired_bootstrap",
-    "standard_error",
-    "wilson",
-]
-
-CONFIDENCE = 0.95
-RESAMPLES = 9999  # of a test: the smallest p is 2 / (RESAMPLES + 1)
-RESAMPLES_OF_INTERVAL = 1999  # the interval's ends move by some 3 % of its width with the draw
-_SEED = 20240617  # the day of the DELLA paper; any number would do
-_BATCH_NUMBERS = 4_000_000  # most numbers drawn at once: 32 MB
+__all__ = ["holm", "is_binary", "mcnemar", "mean_interval", "standard_error", "wilson"]
 
 
-@dataclass(frozen=True)
-class Paired:
-    """A paired test: two-sided `p`, mid-p where the test has one, and the items that speak for either side."""
-
-    p: float
-    p_mid: float | None
-    wins: int
-    losses: int
-
-
+@cache  # scipy's takes milliseconds, as it tests, too; and thousands of rows have few values
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the Wilson score interval of the share successes / n, as two shares in [0, 1]; (0, 1) where n is 0.
 
@@ -61,9 +37,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
 
 def standard_error(values: Values) -> float | None:
     """Return the standard error of the mean of `values` (n), with n - 1 in the variance; None below two values."""
-    from scipy.stats import sem
-
-    return float(sem(values)) if len(values) > 1 else None
+    return float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def mean_interval(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
@@ -74,7 +48,7 @@ def mean_interval(values: Values, confidence: float = CONFIDENCE) -> tuple[float
     """
     if len(values) == 0:
         return None
-    if _all_binary(values):
+    if is_binary(values):
         return wilson(int(values.sum()), len(values), confidence)
     error = standard_error(values)
     if not error:
@@ -85,59 +59,24 @@ def mean_interval(values: Values, confidence: float = CONFIDENCE) -> tuple[float
     return float(low), float(high)
 
 
-def mcnemar(ours: Values, theirs: Values) -> Paired:
-    """Test whether two models are right equally often on the same items; both (n), of 0 and 1, item by item.
+def mcnemar(wins: Counts, losses: Counts) -> tuple[Values, Values]:
+    """Test whether two models are right equally often: return (p, mid-p), two-sided, for each pair of models.
 
-    `p` is the exact test: binomial on the items where the two differ. It never exceeds its level and stays below it
-    where few items differ (3.5 % for 5 % on 200 items with 20 % differing), so `p_mid`, whose rate is close to the
-    level, stands beside it.
+    wins, losses: (pairs) the items that only the one, and only the other, has right. `p` is the exact test: binomial on
+    the items where the two differ. It never exceeds its level and stays below it where few items differ (3.5 % for 5 %
+    on 200 items with 20 % differing), so mid-p, whose rate is close to the level, stands beside it.
 
     Source: McNemar (1947); for mid-p: Fagerland, Lydersen and Laake (2013), The McNemar test for binary matched-pairs
     data: mid-p and asymptotic are better than exact conditional, BMC Medical Research Methodology 13:91.
     """
-    wins, losses = int((ours > theirs).sum()), int((ours < theirs).sum())
-    if not wins + losses:
-        return Paired(1.0, 1.0, 0, 0)
-    from scipy.stats import binom, binomtest
+    import numpy as np
+    from scipy.stats import binom
 
-    p = float(binomtest(wins, wins + losses).pvalue)
-    point = float(binom.pmf(wins, wins + losses, 0.5))
-    mid = 1 - point / 2 if wins == losses else p - point
-    return Paired(p, mid, wins, losses)
-
-
-def paired_bootstrap(
-    differences: Sequence[Values], confidence: float = CONFIDENCE, resamples: int = RESAMPLES
-) -> tuple[tuple[float, float], float]:
-    """Return ((low, high), p) of a mean of means of paired differences, by resampling items within each array.
-
-    differences: one array (n_i) a benchmark, this row's values minus the other's over the same items. The interval is
-    the percentile interval, and p is two-sided: the level at which that interval would just touch 0.
-
-    Source: Efron and Tibshirani (1993), An introduction to the bootstrap, chapters 13 and 15; for paired systems:
-    Koehn (2004), Statistical significance tests for machine translation evaluation.
-    """
-    if not any(d.any() for d in differences):
-        return (0.0, 0.0), 1.0
-    result = _bootstrap(differences, confidence, resamples)
-    drawn = result.bootstrap_distribution
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    interval = float(result.confidence_interval.low), float(result.confidence_interval.high)
-    return interval, min(1.0, 2 * float(tail + 1) / (resamples + 1))
-
-
-def average_interval(
-    benchmarks: Sequence[Values], confidence: float = CONFIDENCE, resamples: int = RESAMPLES_OF_INTERVAL
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean over benchmarks of the mean over items.
-
-    benchmarks: one array (n_i) each. Items are resampled within each, the benchmarks are not: it is how far this
-    average could move with other items of the same benchmarks, and says nothing of benchmarks that are not there.
-
-    Source: Efron and Tibshirani (1993), chapter 13.
-    """
-    interval = _bootstrap(benchmarks, confidence, resamples).confidence_interval
-    return float(interval.low), float(interval.high)
+    fewer, differing = np.minimum(wins, losses), wins + losses
+    p = np.minimum(1.0, 2 * binom.cdf(fewer, differing, 0.5))
+    point = binom.pmf(fewer, differing, 0.5)
+    mid = np.where(wins == losses, np.where(differing == 0, 1.0, 1 - point / 2), p - point)
+    return p, mid
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -154,25 +93,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _all_binary(values: Values) -> bool:
+def is_binary(values: Values) -> bool:
+    """Return whether all values are 0 or 1: wrong or right."""
     return bool(((values == 0) | (values == 1)).all())
-
-
-def _bootstrap(samples: Sequence[Values], confidence: float, resamples: int) -> Any:
-    import numpy as np
-    from scipy.stats import bootstrap
-
-    def mean_of_means(*drawn: Values, axis: int) -> Any:
-        return sum(each.mean(axis=axis) for each in drawn) / len(drawn)
-
-    return bootstrap(
-        [np.repeat(each, 2) if len(each) == 1 else each for each in samples],  # scipy wants two; one item never varies
-        mean_of_means,
-        n_resamples=resamples,
-        batch=max(1, _BATCH_NUMBERS // max(map(len, samples))),
-        vectorized=True,
-        axis=-1,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(_SEED),
-    )

@@ -181,7 +181,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _logged(
-    path: Path, value: Mapping[str, Any], task: str, result: Mapping[str, Any], log: Path | None, date: float
+    path: Path, value: Mapping[str, Any], task: str, result: Mapping[str, object], log: Path | None, date: float
 ) -> Iterator[Candidate]:
     """Yield the numbers that lm-eval's own metrics give for one task, one a filter."""
     version = str(value.get("versions", {}).get(task, ""))
@@ -212,7 +212,7 @@ def _samples(results: Path) -> dict[str, Path]:
     return found
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """Return a finite number, or None for all else (lm-eval writes "N/A" and NaN)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None

@@ -14,6 +14,7 @@ from della_bench.results.schema import Scorer
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Cell", "CellSource", "Comparison", "JoinedItem", "Row", "Table", "scorer_label"]
 
@@ -95,7 +96,7 @@ class Cell:
     date: float | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     keys: tuple[tuple[int, str], ...] | None = None
-    values: np.ndarray[Any, Any] | None = field(default=None, compare=False)
+    values: NDArray[np.float64] | None = field(default=None, compare=False)
     item_set: str | None = None
     excluded: str | None = None
     versus: Comparison | None = None
@@ -106,7 +107,7 @@ class Row:
     """One model.
 
     `fingerprint` is SHA-256 (hex): rows with the same one are the same model. `name` is unique in a table. `spec` is
-    what one pastes after --model_args. `cells` by benchmark: a benchmark that the model was not evaluated on has none.
+    what lm-eval takes as model_args. `cells` by benchmark: a benchmark that the model was not evaluated on has none.
     `average` is the mean over `Table.averaged`, with its 95 % interval, or None with `average_reason`. `versus`
     compares that average with the baseline's. `date` is seconds since 1970 of the latest evaluation. `reference` rows
     are facts from elsewhere (a paper's table), named in `note`: shown, never compared.

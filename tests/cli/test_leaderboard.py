@@ -50,7 +50,7 @@ def test_what_cannot_be_read_is_a_note_or_with_strict_an_error(runs):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["--format", "xls"], "--format xls: no such format"),
+        (["--format", "xls"], "format 'xls': no such format"),
         (["--baseline", "bas"], "did you mean 'base'"),
         (["--scorer", "zoo_math=x"], "no score of that name"),
         (["--scorer", "gsm8k=x"], "no such column"),

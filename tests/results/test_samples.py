@@ -57,7 +57,7 @@ def test_filters_over_the_same_responses_need_no_choice_and_others_do(tmp_path):
     same = read_samples(write(tmp_path / "x", row(0, "a"), row(0, "b")))
     assert [sample.filter for sample in choose_filter(tmp_path, same)] == ["a"]
     differing = read_samples(write(tmp_path / "x", row(0, "a"), row(0, "b"), row(1, "b")))
-    with pytest.raises(DataError, match="name one with --filter"):
+    with pytest.raises(DataError, match="different documents or responses: choose one"):
         choose_filter(tmp_path, differing)
     assert len(choose_filter(tmp_path, differing, "b")) == 2
     with pytest.raises(DataError, match="no rows of filter 'c'"):

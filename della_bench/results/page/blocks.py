@@ -7,13 +7,25 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from della_bench.errors import DataError
 from della_bench.results.items import joined_items
 from della_bench.results.table import Cell, Row
 
 __all__ = ["Packed", "pack", "pack_items"]
+
+
+class ItemsBlock(TypedDict):
+    """One cell's items as columns: `doc` places among the benchmark's documents, `own` prompts by position."""
+
+    doc: list[int]
+    value: list[float | None]
+    verdict: list[str]
+    answer: list[str | None]
+    response: list[str]
+    why: list[str]
+    own: dict[str, str]
 
 
 @dataclass
@@ -25,7 +37,7 @@ class Packed:
     reasons: dict[tuple[int, str], str] = field(default_factory=dict)
 
 
-def pack(value: Any) -> str:
+def pack(value: object) -> str:
     """Return a JSON value as base64 of its zlib-compressed text, which a browser reads with DecompressionStream.
 
     Lone surrogates, which UTF-8 does not have, become JSON's own escapes.
@@ -59,7 +71,7 @@ def pack_items(
             if index not in chosen:
                 packed.reasons[index, name] = "this page does not hold the samples of this row"
             elif cell.keys is None:
-                packed.reasons[index, name] = "no samples were logged (evaluate with --log_samples)"
+                packed.reasons[index, name] = "no samples were logged (lm-eval logs them with log_samples)"
             else:
                 try:
                     block = _cell_block(cell, documents, prompts, targets)
@@ -75,12 +87,14 @@ def pack_items(
     return packed
 
 
-def _cell_block(cell: Cell, documents: dict[tuple[int, str], int], prompts: list[str], targets: list[str]) -> Any:
+def _cell_block(
+    cell: Cell, documents: dict[tuple[int, str], int], prompts: list[str], targets: list[str]
+) -> ItemsBlock:
     """Return one cell's items as columns; `own` has the prompts that differ from the documents' by position.
 
     An answer is None where it is the whole response.
     """
-    block: dict[str, Any] = {"doc": [], "value": [], "verdict": [], "answer": [], "response": [], "why": [], "own": {}}
+    block: ItemsBlock = {"doc": [], "value": [], "verdict": [], "answer": [], "response": [], "why": [], "own": {}}
     for position, item in enumerate(joined_items(cell)):
         number = documents.setdefault((item.doc_id, item.doc_hash), len(documents))
         if number == len(prompts):

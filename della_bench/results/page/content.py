@@ -5,16 +5,104 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TypedDict
 
+from della_bench.results.compare import AVERAGE
 from della_bench.results.page.blocks import Packed
-from della_bench.results.page.pairs import AVERAGE, Pairs, compare_all, corrected_against, known, reversed_
+from della_bench.results.page.pairs import Pairs, compare_all, corrected_against, table_correction
 from della_bench.results.table import Cell, Row, Table, scorer_label
 
-__all__ = ["content", "script_text"]
+__all__ = ["PageContent", "content", "script_text"]
 
 
-def content(table: Table, packed: Packed, paired: Sequence[int]) -> dict[str, Any]:
+class BenchmarkContent(TypedDict):
+    """A column: its name, and the metric that most rows have it in."""
+
+    name: str
+    label: str
+
+
+class CellContent(TypedDict):
+    """A cell; `block` is the id of its packed items, or None with the `reason` why there are none."""
+
+    value: float | None
+    interval: tuple[float, float] | None
+    n: int
+    unscored: int
+    metric: str
+    scorer: str
+    date: str
+    excluded: str | None
+    block: str | None
+    reason: str | None
+
+
+class VersusContent(TypedDict):
+    """A row against the table's baseline in one measure, or the `reason` why not."""
+
+    difference: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    holm: float | None
+    wins: int
+    losses: int
+    n: int
+    test: str
+    reason: str | None
+
+
+class RowContent(TypedDict):
+    """A row; `versus` by measure, for a row that is not among those compared pair by pair."""
+
+    name: str
+    method: str
+    fingerprint: str
+    average: float | None
+    interval: tuple[float, float] | None
+    reference: bool
+    cells: dict[str, CellContent]
+    versus: dict[str, VersusContent]
+
+
+class MeasureContent(TypedDict):
+    """One measure's comparisons: a value for each pair of rows i < j, in order.
+
+    `reason` is a place in `reasons`, `test` one in `tests`. `holm` has a value for each row (down) and baseline
+    (across).
+    """
+
+    difference: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    p: list[float | None]
+    wins: list[int]
+    losses: list[int]
+    n: list[int]
+    reason: list[int | None]
+    reasons: list[str]
+    holm: list[float | None]
+    test: list[int | None]
+    tests: list[str]
+
+
+class PairedContent(TypedDict):
+    """The rows (places among all rows) that are compared pair by pair, and the comparisons by measure."""
+
+    rows: list[int]
+    measures: dict[str, MeasureContent]
+
+
+class PageContent(TypedDict):
+    """All that the page's script knows, but for the packed items."""
+
+    benchmarks: list[BenchmarkContent]
+    averaged: list[str]
+    baseline: int | None
+    rows: list[RowContent]
+    paired: PairedContent
+
+
+def content(table: Table, packed: Packed, paired: Sequence[int]) -> PageContent:
     """Return the table with its `packed` items; the rows in the places `paired` are compared with one another.
 
     Of the others the page knows what the table knows: how they differ from its baseline. Values and differences are
@@ -28,14 +116,11 @@ def content(table: Table, packed: Packed, paired: Sequence[int]) -> dict[str, An
         "averaged": list(table.averaged),
         "baseline": None if base is None else paired[base],
         "rows": [_row(index, row, packed, index in paired) for index, row in enumerate(table.rows)],
-        "paired": {
-            "rows": list(paired),
-            "measures": _measures(compared, base, measures),
-        },
+        "paired": {"rows": list(paired), "measures": _measures(compared, base, measures)},
     }
 
 
-def script_text(value: Any) -> str:
+def script_text(value: object) -> str:
     """Return JSON that no HTML parser mistakes for anything else, in ASCII."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -49,7 +134,7 @@ def _labels(table: Table) -> tuple[tuple[str, ...], list[str]]:
     return table.benchmarks, labels
 
 
-def _row(index: int, row: Row, packed: Packed, paired: bool) -> dict[str, Any]:
+def _row(index: int, row: Row, packed: Packed, paired: bool) -> RowContent:
     return {
         "name": row.name,
         "method": row.method,
@@ -62,7 +147,7 @@ def _row(index: int, row: Row, packed: Packed, paired: bool) -> dict[str, Any]:
     }
 
 
-def _versus(row: Row) -> dict[str, Any]:
+def _versus(row: Row) -> dict[str, VersusContent]:
     """Return by measure how a row differs from the table's baseline."""
     found = {AVERAGE: row.versus, **{name: cell.versus for name, cell in row.cells.items()}}
     return {
@@ -74,6 +159,7 @@ def _versus(row: Row) -> dict[str, Any]:
             "wins": each.wins,
             "losses": each.losses,
             "n": each.n,
+            "test": each.test,
             "reason": each.reason,
         }
         for name, each in found.items()
@@ -81,7 +167,7 @@ def _versus(row: Row) -> dict[str, Any]:
     }
 
 
-def _cell(index: int, cell: Cell, packed: Packed) -> dict[str, Any]:
+def _cell(index: int, cell: Cell, packed: Packed) -> CellContent:
     place = index, cell.benchmark
     return {
         "value": cell.value,
@@ -102,22 +188,20 @@ def date_text(date: float | None) -> str:
     return "" if date is None else datetime.fromtimestamp(date, tz=timezone.utc).strftime("%Y-%m-%d")
 
 
-def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pairs]) -> dict[str, Any]:
+def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pairs]) -> dict[str, MeasureContent]:
     """Return by measure columns over the pairs i < j in order, and Holm's p for each row (down) and baseline (across).
 
-    Against the table's own baseline the numbers are the table's.
+    Against the table's own baseline the correction is the table's.
     """
     n = len(rows)
-    holms = [corrected_against(measures, column, n) for column in range(n)]
-    if base is not None:
-        for name, index, versus in known(rows, base, measures):
-            measures[name][min(index, base), max(index, base)] = versus if index < base else reversed_(versus)
-            if versus.p_holm is not None:
-                holms[base][name, index] = versus.p_holm
-    out: dict[str, Any] = {}
+    holms = [
+        table_correction(rows) if column == base else corrected_against(measures, column, n) for column in range(n)
+    ]
+    out: dict[str, MeasureContent] = {}
     for name, pairs in measures.items():
         found = [pairs[i, j] for i in range(n) for j in range(i + 1, n)]
         reasons = sorted({each.reason for each in found if each.reason})
+        tests = sorted({each.test for each in found if each.test})
         out[name] = {
             "difference": [_rounded(each.difference) for each in found],
             "low": [_rounded(each.interval[0]) if each.interval else None for each in found],
@@ -129,7 +213,8 @@ def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pair
             "reason": [reasons.index(each.reason) if each.reason else None for each in found],
             "reasons": reasons,
             "holm": [_significant(holms[column].get((name, i))) for i in range(n) for column in range(n)],
-            "test": next((each.test for each in found if each.test), ""),
+            "test": [tests.index(each.test) if each.test else None for each in found],
+            "tests": tests,
         }
     return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from della_bench import __version__
 from della_bench.jsonfiles import write_whole
@@ -91,7 +91,7 @@ def _breakable(name: str) -> markupsafe.Markup:
     return markupsafe.Markup("<wbr>").join(parts)
 
 
-def _facts(row: Row) -> Mapping[str, Any]:
+def _facts(row: Row) -> Mapping[str, str]:
     """Return what a row is, by label, for those who unfold its name."""
     judges = {scorer_label(cell.scorer): None for cell in row.cells.values() if isinstance(cell, Cell)}
     facts = {

@@ -120,7 +120,7 @@ def test_a_prompt_of_its_own_stays_with_its_model(tmp_path: Path) -> None:
 def test_a_cell_without_samples_says_why_and_is_no_button(tmp_path: Path) -> None:
     plain_folder(tmp_path / "a", "a", {"math": [1.0, 0.0]}, samples=False)
     found = page(build_table([tmp_path]), tmp_path)
-    assert "--log_samples" in content(found)["rows"][0]["cells"]["math"]["reason"]
+    assert "log_samples" in content(found)["rows"][0]["cells"]["math"]["reason"]
     assert not [1 for tag, attributes in found.tags if tag == "button" and attributes.get("class") == "cell"]
 
 

@@ -133,7 +133,7 @@ def test_samples_of_another_benchmark_or_data_set_are_refused(tmp_path):
 def test_filters_that_differ_must_be_chosen_by_name(tmp_path):
     rows = [sample(i, text, filter=name) for name, text in (("x", "a"), ("y", "b")) for i in range(2)]
     path = write_rows(tmp_path / "samples.jsonl", rows)
-    assert "filters 'x' and 'y' hold different documents or responses: name one with --filter" in fails(path)
+    assert "filters 'x' and 'y' hold different documents or responses: choose one" in fails(path)
     assert texts(read_answers(path, "mbpp", PROBLEMS, filter_name="y")) == [[("b", "reply")]] * 2
     assert "no rows of filter 'z' (it has: 'x', 'y')" in fails(path, filter_name="z")
 

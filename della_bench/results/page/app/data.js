@@ -74,6 +74,7 @@ function compare(measure, ours, theirs) {
     p: found.p[at],
     holm,
     n: found.n[at],
+    test: found.tests[found.test[at]],
     wins: same ? found.wins[at] : found.losses[at],
     losses: same ? found.losses[at] : found.wins[at],
     verdict: verdict(difference, holm ?? found.p[at]),
@@ -88,7 +89,7 @@ function differenceText(found) {
   const words = { better: "better", worse: "worse", noise: "inside the noise" };
   const range = found.interval ? ` (${signed(found.interval[0])} to ${signed(found.interval[1])})` : "";
   const p = pText(found.holm ?? found.p);
-  return `${signed(found.difference)} points${range}${p ? `, ${p}` : ""}: ${words[found.verdict]}; `
+  return `${signed(found.difference)} points${range}${p ? `, ${p} (${found.test})` : ""}: ${words[found.verdict]}; `
     + `better on ${found.wins} and worse on ${found.losses} of ${found.n} items`;
 }
 
