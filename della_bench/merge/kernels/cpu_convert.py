@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from della_bench.merge.kernels import cpu_loops
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 
 __all__ = [
     "BF16",
@@ -72,7 +72,7 @@ def _f16(magnitude: int) -> int:
     return uint32(0x7E00) if nan else (uint32(0x7C00) if magnitude >= uint32(0x47800000) else rounded)
 
 
-@njit(**OPTIONS)
+@compiled
 def finite(address: int, code: int, start: int, size: int) -> bool:
     """Whether the elements from `start` on of the tensor at `address` are finite."""
     if code == F32:
@@ -81,7 +81,7 @@ def finite(address: int, code: int, start: int, size: int) -> bool:
     return cpu_loops.finite(stored, uint16(0x7F80) if code == BF16 else uint16(0x7C00))
 
 
-@njit(**OPTIONS)
+@compiled
 def widen(address: int, code: int, start: int, out: np.ndarray) -> None:
     """Set `out` (float32) to the elements from `start` on of the tensor at `address`."""
     if code == F32:
@@ -96,7 +96,7 @@ def widen(address: int, code: int, start: int, out: np.ndarray) -> None:
             out[i] = _from_f16(stored[i])
 
 
-@njit(**OPTIONS)
+@compiled
 def delta(address: int, code: int, start: int, base: np.ndarray, out: np.ndarray) -> None:
     """Set out = expert - base, all float32, for the expert's elements from `start` on."""
     if code == F32:
@@ -113,7 +113,7 @@ def delta(address: int, code: int, start: int, base: np.ndarray, out: np.ndarray
             out[i] = _from_f16(stored[i]) - base[i]
 
 
-@njit(**OPTIONS)
+@compiled
 def store(values: np.ndarray, address: int, code: int, start: int) -> None:
     """Round float32 values to the dtype of the tensor at `address` and put them at its elements from `start` on."""
     bits = values.view(np.uint32)
@@ -131,7 +131,7 @@ def store(values: np.ndarray, address: int, code: int, start: int) -> None:
             target[i] = uint16(_f16(bits[i] & uint32(0x7FFFFFFF)) | ((bits[i] >> uint32(16)) & uint32(0x8000)))
 
 
-@njit(**OPTIONS)
+@compiled
 def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
     """Set `out` (uint32 for float32, else uint16) to the rounded magnitudes, as integers that order alike."""
     bits = d.view(np.uint32)
@@ -146,7 +146,7 @@ def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
             out[i] = _f16(bits[i] & uint32(0x7FFFFFFF))
 
 
-@njit(**OPTIONS)
+@compiled
 def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray) -> bool:
     """Set `out` (uint16) to the keys of the delta of two bfloat16 tensors: what `widen`, `delta` and `keys` would.
 
@@ -164,7 +164,7 @@ def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray
     return most < uint16(0x7F80)
 
 
-@njit(**OPTIONS)
+@compiled
 def least_magnitude(key: int, code: int) -> int:
     """Return the bits of the least float32 magnitude whose key is `key` or more; 2^31 where there is none."""
     least, most = 0, 0x80000000
@@ -179,7 +179,7 @@ def least_magnitude(key: int, code: int) -> int:
     return least
 
 
-@njit(**OPTIONS)
+@compiled
 def magnitudes(keys: np.ndarray, code: int, out: np.ndarray) -> None:
     """Set `out` (float32) to the magnitudes whose keys these are."""
     for i in range(keys.size):

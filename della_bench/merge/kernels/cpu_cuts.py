@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint16, uint32
+from numba import uint16, uint32
 
-from della_bench.merge.kernels.cpu_loops import OPTIONS, kept
+from della_bench.merge.kernels.cpu_loops import compiled, kept
 
 __all__ = ["around_cut", "at_least", "count_between", "histogram", "keep_above", "row_cut"]
 
@@ -13,7 +13,7 @@ _COMPARES = 12  # of as many keys, comparing with each takes less time than a lo
 _STRETCH = 1 << 15  # elements, whose number fits 16 bits
 
 
-@njit(**OPTIONS)
+@compiled
 def at_least(keys: np.ndarray, limit: int) -> int:
     """Return how many 16-bit keys are `limit` or more."""
     total = 0
@@ -27,7 +27,7 @@ def at_least(keys: np.ndarray, limit: int) -> int:
     return total
 
 
-@njit(**OPTIONS)
+@compiled
 def count_between(keys: np.ndarray, low: int, counts: np.ndarray) -> None:
     """Add to counts[j] (int64) how many 16-bit keys are low + j, and to the last count how many lie above these."""
     width = counts.size - 1
@@ -45,7 +45,7 @@ def count_between(keys: np.ndarray, low: int, counts: np.ndarray) -> None:
             counts[place] += 1
 
 
-@njit(**OPTIONS)
+@compiled
 def around_cut(counts: np.ndarray, left: float, margin: float) -> tuple[int, int]:
     """Return the keys at the cuts that leave `margin` fewer and more than the `left` largest. counts: by key."""
     fewest, most = np.int64(max(left - margin, 1)), np.int64(left + margin)
@@ -61,7 +61,7 @@ def around_cut(counts: np.ndarray, left: float, margin: float) -> tuple[int, int
     return low, high
 
 
-@njit(**OPTIONS)
+@compiled
 def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> None:
     """Count keys by `(key >> shift) mod bins.size`, those whose bits above are `prefix` (any, if negative)."""
     mask = bins.size - 1
@@ -74,7 +74,7 @@ def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> No
             bins[(key >> shift) & mask] += 1
 
 
-@njit(**OPTIONS)
+@compiled
 def keep_above(d: np.ndarray, cut: int, above: int, room: int, scale: float) -> int:
     """Keep d where its magnitude's bits are `above` or more, and the first `room` from `cut` on; else 0.
 
@@ -101,7 +101,7 @@ def keep_above(d: np.ndarray, cut: int, above: int, room: int, scale: float) -> 
     return np.int64(between)
 
 
-@njit(**OPTIONS)
+@compiled
 def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int]:
     """Return the key at the cut that leaves the `count` largest, and how many of those equal to it are left.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32
 
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 
 __all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "weigh"]
 
@@ -16,7 +16,7 @@ NONE, SUM, COUNT = 0, 1, 2
 _CHUNK = 2048  # elements that a core's first-level cache holds of all arrays in `finish`
 
 
-@njit(**OPTIONS)
+@compiled
 def weigh(d: np.ndarray, weight: float) -> None:
     """Multiply by a float32 weight, in place."""
     w = np.float32(weight)
@@ -24,7 +24,7 @@ def weigh(d: np.ndarray, weight: float) -> None:
         d[i] *= w
 
 
-@njit(**OPTIONS)
+@compiled
 def elect(deltas: np.ndarray, kind: int, total: np.ndarray, signs: np.ndarray) -> None:
     """Set `signs` (uint32) to 2^31 where the elected sign is negative, else 0.
 
@@ -58,7 +58,7 @@ def _float(bits: int) -> float:
     return np.uint32(bits).view(np.float32)
 
 
-@njit(**OPTIONS)
+@compiled
 def _add_elected(
     bits: np.ndarray,
     signs: np.ndarray,
@@ -77,7 +77,7 @@ def _add_elected(
         taken[i] |= part
 
 
-@njit(**OPTIONS)
+@compiled
 def _add_all(bits: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.ndarray) -> None:
     """Add the values of a delta (given by its bits) to `fused`."""
     for i in range(bits.size):
@@ -86,7 +86,7 @@ def _add_all(bits: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.
         taken[i] |= part
 
 
-@njit(**OPTIONS)
+@compiled
 def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.ndarray) -> None:
     """Set `out` to a stretch of a block, from its element `start` on, times the ratios of the block's rows of n."""
     first = 0
@@ -99,14 +99,14 @@ def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.n
         first = stop
 
 
-@njit(**OPTIONS)
+@compiled
 def _divide(values: np.ndarray, divisors: np.ndarray) -> None:
     for i in range(values.size):
         by = divisors[i]
         values[i] /= np.float32(1) if by == np.float32(0) else by
 
 
-@njit(**OPTIONS)
+@compiled
 def _add_to_base(base: np.ndarray, taken: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
     """Set out = base + factor * out where `taken`, else to the base's own bits."""
     for i in range(base.size):
@@ -115,7 +115,7 @@ def _add_to_base(base: np.ndarray, taken: np.ndarray, factor: np.float32, out: n
         out[i] = _float((summed & taken[i]) | (np.float32(left).view(np.uint32) & ~taken[i]))
 
 
-@njit(**OPTIONS)
+@compiled
 def agreement_counts(
     d: np.ndarray, kind: int, signs: np.ndarray, n: int, before: np.ndarray, after: np.ndarray
 ) -> None:
@@ -134,7 +134,7 @@ def agreement_counts(
         after[row] += np.int64(agreeing)
 
 
-@njit(**OPTIONS)
+@compiled
 def finish(
     base: np.ndarray,
     deltas: np.ndarray,

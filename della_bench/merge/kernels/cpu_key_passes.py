@@ -1,15 +1,15 @@
 """Passes over the keys of a tensor's deltas on the CPU, compiled by numba: what ranks and cuts have to know first.
 
-As in `cpu_passes`, a pass takes blocks and leaves out those that are not finite; the same holds for numba's cache.
+As in `cpu_passes`, a pass takes blocks and leaves out those that are not finite.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 
 from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_ranks
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import Room, Tensors
 from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
 
@@ -20,7 +20,7 @@ _GUESSING = _RUNS // 4  # of the runs: these guess the cut, the others tell how 
 SAMPLE = _RUNS * _RUN  # elements
 
 
-@njit(**OPTIONS)
+@compiled
 def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.ndarray:
     """Return the keys of a stretch of expert k's delta, zeros where a source is not finite."""
     d, keys = room.deltas[:size], room.keys[:size]
@@ -35,7 +35,7 @@ def _keys(tensors: Tensors, k: int, start: int, size: int, room: Room) -> np.nda
     return keys
 
 
-@njit(**OPTIONS)
+@compiled
 def all_keys(tensors: Tensors, k: int, room: Room, first: int, last: int, out: np.ndarray) -> None:
     """Write the keys of expert k's delta into their places in `out`."""
     for block in range(first, last):
@@ -43,7 +43,7 @@ def all_keys(tensors: Tensors, k: int, room: Room, first: int, last: int, out: n
         out[start : start + size] = _keys(tensors, k, start, size, room)
 
 
-@njit(**OPTIONS)
+@compiled
 def histogram(
     tensors: Tensors, k: int, room: Room, first: int, last: int, shift: int, prefix: int, counts: np.ndarray
 ) -> None:
@@ -59,7 +59,7 @@ def histogram(
         cpu_ranks.take_counts(room.bins, counts)
 
 
-@njit(**OPTIONS)
+@compiled
 def likely_cut(tensors: Tensors, k: int, room: Room, density: float) -> tuple[int, int]:
     """Return two 16-bit keys between which lies, most likely, the cut that leaves a density of expert k's delta.
 
@@ -86,7 +86,7 @@ def likely_cut(tensors: Tensors, k: int, room: Room, density: float) -> tuple[in
     return found
 
 
-@njit(**OPTIONS)
+@compiled
 def between(
     tensors: Tensors, experts: np.ndarray, room: Room, first: int, last: int, lows: np.ndarray, counts: np.ndarray
 ) -> None:

@@ -1,7 +1,7 @@
 """The inner loops on the CPU, compiled by numba: plain loops over flat blocks, without Python objects.
 
-They release the interpreter lock, so that blocks run in threads. No fast-math and no contraction: every product and
-every sum is rounded once, as in the torch reference. Magnitudes are compared as integers ("keys"), which order as the
+They release the interpreter lock, so that blocks run in threads. Every product and every sum is rounded once, as in the
+torch reference. Magnitudes are compared as integers ("keys"), which order as the
 non-negative floats do whose bits they are.
 
 Whether an element is kept is a coin's toss, which no branch predictor guesses: dropped values are masked, not
@@ -13,14 +13,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32, uint64
 
-__all__ = ["OPTIONS", "finite", "kept", "magnitude_sums", "norank_rows", "philox", "random_keep", "scale_kept"]
+from della_bench.compiled import compiler
 
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+__all__ = ["compiled", "finite", "kept", "magnitude_sums", "norank_rows", "philox", "random_keep", "scale_kept"]
+
+compiled = compiler(__file__, "cpu_*.py")
 _M0, _M1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
 _W0, _W1 = uint32(0x9E3779B9), uint32(0xBB67AE85)
 
 
-@njit(**OPTIONS)
+@compiled
 def philox(words: np.ndarray, first: int, key: int) -> None:
     """Fill `words` (uint32, a multiple of 4) from counter `first` on; see della_bench.merge.bits."""
     for i in range(words.size // 4):
@@ -49,7 +51,7 @@ def kept(value: float, keep: bool) -> float:
     return np.uint32(np.float32(value).view(np.uint32) & (uint32(0) - uint32(keep))).view(np.float32)
 
 
-@njit(**OPTIONS)
+@compiled
 def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> None:
     """Keep d where its word is at most `last` (the threshold less 1), times `scale`; else 0."""
     limit, factor = uint32(last), np.float32(scale)
@@ -57,7 +59,7 @@ def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> No
         d[i] = kept(d[i] * factor, words[i] <= limit)
 
 
-@njit(**OPTIONS)
+@compiled
 def norank_rows(
     d: np.ndarray, magnitudes: np.ndarray, words: np.ndarray, n: int, low: int, span: int, inverse: bool
 ) -> None:
@@ -77,7 +79,7 @@ def norank_rows(
             row[j] = kept(value, np.int64(row_words[j]) < limit)
 
 
-@njit(**OPTIONS)
+@compiled
 def scale_kept(d: np.ndarray, factor: float) -> None:
     """Multiply by a float32 factor, in place; zeros stay positive zeros."""
     f = np.float32(factor)
@@ -85,7 +87,7 @@ def scale_kept(d: np.ndarray, factor: float) -> None:
         d[i] = d[i] * f if d[i] != np.float32(0) else np.float32(0)
 
 
-@njit(**OPTIONS)
+@compiled
 def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
     """Add the mantissas of float32 bits to sums[exponent] (int64[256]): an exact L1 norm, in any order.
 
@@ -97,7 +99,7 @@ def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
         sums[exponent] += mantissa + (np.int64(0x800000) if exponent else np.int64(0))
 
 
-@njit(**OPTIONS)
+@compiled
 def finite(bits: np.ndarray, exponent: int) -> bool:
     """Whether no float, given by its bits, has an exponent of all ones; `exponent` is the mask of those bits."""
     most = bits.dtype.type(0)  # as wide as the bits, of which most go into a vector then

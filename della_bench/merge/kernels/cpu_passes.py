@@ -4,18 +4,14 @@ A block is a stretch of the flattened tensor that fits a core's second-level cac
 whole rows where the merge works by rows. A pass takes the blocks from `first` to `last`, so that threads share them; a
 thread holds one float32 block an expert and nothing of the tensor's size. A pass leaves blocks out whose sources are
 not finite, and says so in `Tensors.broken`: whoever sees that set throws the result away.
-
-numba's cache on disk looks for changes in a function's own file only, and what it keeps of one holds the loops that it
-calls: after a change of any loop, touch all of `cpu_*.py`, or old loops run on.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_fuse, cpu_loops, cpu_ranks
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import (
     ADA_LAYER,
     ADA_ROW_INV,
@@ -36,20 +32,20 @@ from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
 __all__ = ["agreement", "merge", "norms"]
 
 
-@njit(**OPTIONS)
+@compiled
 def _deltas(room: Room, experts: int, size: int) -> np.ndarray:
     """Return the experts' deltas in a block, (K, size) and contiguous, without which loops are not vectorised."""
     return room.deltas[: experts * size].reshape((experts, size))
 
 
-@njit(**OPTIONS)
+@compiled
 def _keep_above(d: np.ndarray, code: int, cut: int, room: int, scale: float) -> int:
     """Keep d where its key is above `cut`, and the first `room` of those equal to it; see `cpu_cuts.keep_above`."""
     least, above = cpu_convert.least_magnitude(cut, code), cpu_convert.least_magnitude(cut + 1, code)
     return cpu_cuts.keep_above(d, least, above, room, scale)
 
 
-@njit(**OPTIONS)
+@compiled
 def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, room: Room) -> None:
     """Drop from expert k's delta and rescale it, in place, but for the factor of the L1 norm."""
     kind, code, n = drops.kind, tensors.codes[0], tensors.row
@@ -90,7 +86,7 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
         cpu_loops.norank_rows(d, wide, words, n, drops.low[k], drops.span[k], drops.inverse)
 
 
-@njit(**OPTIONS)
+@compiled
 def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int, size: int, room: Room) -> None:
     """Fill a block's base, its pruned and weighed deltas, and where the elected sign is negative."""
     base, deltas = room.base[:size], _deltas(room, fuse.weights.size, size)
@@ -111,7 +107,7 @@ def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int,
         cpu_fuse.elect(deltas, fuse.elect, room.out[:size], room.signs[:size])
 
 
-@njit(**OPTIONS)
+@compiled
 def _row_ratios(deltas: np.ndarray, fuse: Fuse, signs: np.ndarray, n: int) -> np.ndarray:
     """Return each expert's ratio by row: before / after the election, in float64, rounded to float32."""
     experts, rows = deltas.shape[0], deltas.shape[1] // n
@@ -126,7 +122,7 @@ def _row_ratios(deltas: np.ndarray, fuse: Fuse, signs: np.ndarray, n: int) -> np
     return ratios
 
 
-@njit(**OPTIONS)
+@compiled
 def merge(tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, last: int) -> None:
     """Merge the blocks from `first` to `last` and store them."""
     experts = fuse.weights.size
@@ -145,7 +141,7 @@ def merge(tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, la
         cpu_convert.store(out, tensors.addresses[1 + experts], tensors.codes[1 + experts], start)
 
 
-@njit(**OPTIONS)
+@compiled
 def agreement(
     tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, last: int, counts: np.ndarray
 ) -> None:
@@ -158,7 +154,7 @@ def agreement(
             cpu_fuse.agreement_counts(d, fuse.elect, signs, size, counts[0, k : k + 1], counts[1, k : k + 1])
 
 
-@njit(**OPTIONS)
+@compiled
 def norms(tensors: Tensors, drops: Drops, k: int, room: Room, first: int, last: int, sums: np.ndarray) -> None:
     """Add to sums (2, 256) what expert k's delta adds to an exact L1 norm before its drop, and after it."""
     for block in range(first, last):

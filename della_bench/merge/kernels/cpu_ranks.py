@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32, uint64
 
-from della_bench.merge.kernels.cpu_loops import OPTIONS, kept
+from della_bench.merge.kernels.cpu_loops import compiled, kept
 
 __all__ = ["count_keys", "layer_keep16", "layer_keep32", "rank_rows16", "rank_rows32", "take_counts"]
 
 
-@njit(**OPTIONS)
+@compiled
 def count_keys(keys: np.ndarray, bins: np.ndarray) -> None:
     """Count 16-bit keys, each fourth one in another row of bins, int32 (4, 32768).
 
@@ -28,7 +28,7 @@ def count_keys(keys: np.ndarray, bins: np.ndarray) -> None:
         one[keys[i]] += 1
 
 
-@njit(**OPTIONS)
+@compiled
 def take_counts(bins: np.ndarray, out: np.ndarray) -> None:
     """Add what `count_keys` counted to `out`, int64[32768], and begin anew."""
     one, two, three, four = bins[0], bins[1], bins[2], bins[3]
@@ -37,7 +37,7 @@ def take_counts(bins: np.ndarray, out: np.ndarray) -> None:
     bins[:] = 0
 
 
-@njit(**OPTIONS)
+@compiled
 def _key_range(keys: np.ndarray) -> tuple[int, int]:
     """Return the least key but 0, less 1, and the largest; 65535 and 0 where all are 0."""
     least, most = np.uint16(65535), np.uint16(0)
@@ -53,7 +53,7 @@ def _pair(scale: int, last: int) -> int:
     return (uint64(scale) << uint64(32)) | uint64(last)
 
 
-@njit(**OPTIONS)
+@compiled
 def _keep_found(d: np.ndarray, words: np.ndarray, found: np.ndarray) -> None:
     """Keep d where its word is at most what was found for it, times the scale that was found; else 0.
 
@@ -86,7 +86,7 @@ def _take_ranks(
     return below
 
 
-@njit(**OPTIONS)
+@compiled
 def rank_rows16(
     d: np.ndarray,
     keys: np.ndarray,
@@ -120,7 +120,7 @@ def rank_rows16(
         _keep_found(row, row_words, row_found)
 
 
-@njit(**OPTIONS)
+@compiled
 def _radix_order(keys: np.ndarray, order: np.ndarray, spare: np.ndarray, counts: np.ndarray) -> None:
     """Set `order` (int32) to the indices that sort `keys` (31-bit uint32), by three digits of 11 bits."""
     for i in range(keys.size):
@@ -143,7 +143,7 @@ def _radix_order(keys: np.ndarray, order: np.ndarray, spare: np.ndarray, counts:
         order[:] = spare
 
 
-@njit(**OPTIONS)
+@compiled
 def rank_rows32(
     d: np.ndarray, keys: np.ndarray, words: np.ndarray, n: int, lasts: np.ndarray, scales: np.ndarray
 ) -> None:
@@ -165,7 +165,7 @@ def rank_rows32(
             first = after
 
 
-@njit(**OPTIONS)
+@compiled
 def layer_keep32(
     d: np.ndarray, keys: np.ndarray, words: np.ndarray, ordered: np.ndarray, low: int, span: int, inverse: bool
 ) -> None:
@@ -178,7 +178,7 @@ def layer_keep32(
         d[i] = kept(value, np.int64(words[i]) < limit)
 
 
-@njit(**OPTIONS)
+@compiled
 def layer_keep16(
     d: np.ndarray, keys: np.ndarray, words: np.ndarray, lasts: np.ndarray, scales: np.ndarray, found: np.ndarray
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from della_bench.merge.kernels import cpu_convert
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import Tensors
 
 __all__ = ["extent", "is_sound", "read_delta"]
@@ -19,7 +19,7 @@ def extent(tensors: Tensors, block: int) -> tuple[int, int]:
     return start, min(tensors.step, tensors.size - start)
 
 
-@njit(**OPTIONS)
+@compiled
 def is_sound(tensors: Tensors, source: int, start: int, size: int) -> bool:
     """Whether a source is finite in a block; the key of what is not may lie beyond all tables."""
     if tensors.sound[source] or cpu_convert.finite(tensors.addresses[source], tensors.codes[source], start, size):
@@ -28,7 +28,7 @@ def is_sound(tensors: Tensors, source: int, start: int, size: int) -> bool:
     return False
 
 
-@njit(**OPTIONS)
+@compiled
 def read_delta(tensors: Tensors, k: int, start: int, base: np.ndarray, d: np.ndarray) -> None:
     """Fill float32 `base` and `d` with the base and expert k's delta from `start` on."""
     cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
