@@ -11,7 +11,7 @@ import torch
 
 from della_bench.merge import bits
 from della_bench.merge.exact import exact_sum
-from della_bench.spec.methods import Drop, Rescale
+from della_bench.spec.method import Drop, Rescale
 from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 __all__ = ["as_rows", "doubled_ranks", "drop", "keep_largest", "magnitude_thresholds", "rank_thresholds"]
