@@ -97,14 +97,14 @@ def _words(spec: MergeSpec, name: str, index: int, like: torch.Tensor) -> torch.
     return bits.words(bits.tensor_key(spec.seed, index, name), like.numel(), like.device).reshape(like.shape)
 
 
-def _checked(made: object, like: torch.Tensor, spec: MergeSpec, name: str) -> torch.Tensor:
-    """Return what a method's function made. Raises MergeError where it is not float32 in the tensor's shape."""
-    if not isinstance(made, torch.Tensor):
-        what = type(made).__name__
-    elif (made.dtype, made.shape, made.device) != (torch.float32, like.shape, like.device):
-        what = f"{made.dtype} {tuple(made.shape)} on {made.device}"
+def _checked(result: object, like: torch.Tensor, spec: MergeSpec, name: str) -> torch.Tensor:
+    """Return the result of a method's function. Raises MergeError where it is not float32 in the tensor's shape."""
+    if not isinstance(result, torch.Tensor):
+        what = type(result).__name__
+    elif (result.dtype, result.shape, result.device) != (torch.float32, like.shape, like.device):
+        what = f"{result.dtype} {tuple(result.shape)} on {result.device}"
     else:
-        return made
+        return result
     raise MergeError(
         f"merge_method={spec.merge_method} (package {spec.method.package}): for tensor {name} its function returned "
         f"{what}, not torch.float32 {tuple(like.shape)} on {like.device}"

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from della_bench.errors import MergeError
 from della_bench.suggest import nearest
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Method:
     @property
     def origin(self) -> str:
         """Where the method comes from, with the package that offers it unless it is built in."""
-        return self.source if self.package in ("", BUILT_IN) else f"{self.source} (package {self.package})"
+        return self.source if self.package in ("", BUILT_IN) else f"{self.source}, in package {self.package}"
 
     def uses(self, key: str) -> bool:
         """Whether a spec's key means something to the method, one of those that not every method uses."""
@@ -179,5 +180,15 @@ class Method:
         }
 
     def function(self) -> MergeFunction | None:
-        """Return the function that merges a whole tensor, imported; None where the method is a row."""
-        return resolve_name(self.merge) if isinstance(self.merge, str) else self.merge
+        """Return the function that merges a whole tensor, imported; None where the method is a row.
+
+        Raises MergeError where it cannot be imported.
+        """
+        if not isinstance(self.merge, str):
+            return self.merge
+        try:
+            function: MergeFunction = resolve_name(self.merge)
+        except (ImportError, AttributeError, ValueError) as error:
+            what = f"package {self.package} names {self.merge} as its function, which does not load"
+            raise MergeError(f"merge_method={self.name}: {what}: {type(error).__name__}: {error}") from error
+        return function

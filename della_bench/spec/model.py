@@ -70,10 +70,10 @@ class MergeSpec:
             given = {key_name(name) for name in keys}
             spec = {key: value for key, value in spec.items() if key not in given}
         fields = read_fields(spec, keys)
-        made = cls(**fields)
-        if made.unused:
-            log.warning("merge_method=%s does not use %s: ignored", made.merge_method, ", ".join(made.unused))
-        return made
+        parsed = cls(**fields)
+        if parsed.unused:
+            log.warning("merge_method=%s does not use %s: ignored", parsed.merge_method, ", ".join(parsed.unused))
+        return parsed
 
     @property
     def method(self) -> Method:

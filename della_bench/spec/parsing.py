@@ -77,20 +77,20 @@ def key_name(name: str) -> str:
 
 def _by_key(pairs: Sequence[tuple[str, Any]], faults: list[str]) -> dict[str, tuple[str, Any]]:
     """Return {key: (name it was given by, value)}; unknown, doubled and twice-named keys become faults."""
-    found: dict[str, tuple[str, Any]] = {}
+    by_key: dict[str, tuple[str, Any]] = {}
     for name, value in pairs:
         key = key_name(name)
         if value is None and key in KEYS and KEYS[key].none_is_absent:
             continue
         if key not in KEYS:
             faults.append(f"{name}={value!r}: unknown key{nearest(str(name), [*KEYS, *OTHER_NAMES, 'config'])}")
-        elif key not in found:
-            found[key] = (name, value)
-        elif found[key][0] == name:
+        elif key not in by_key:
+            by_key[key] = (name, value)
+        elif by_key[key][0] == name:
             faults.append(f"{name}: given twice")
         else:
-            faults.append(f"{found[key][0]} and {name}: two names of one key; give one of them")
-    return found
+            faults.append(f"{by_key[key][0]} and {name}: two names of one key; give one of them")
+    return by_key
 
 
 def _read(given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, Any]:

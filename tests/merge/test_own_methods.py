@@ -127,6 +127,12 @@ def test_what_a_function_may_not_return_is_an_error_that_names_it(spec_of, resul
     assert told in str(caught.value)
 
 
+def test_a_named_function_that_does_not_load_is_an_error_that_names_the_package(spec_of):
+    spec = spec_of(own(merge="no_such_module:merge"))
+    with pytest.raises(MergeError, match=r"own: package a-test names no_such_module:merge .* ModuleNotFoundError"):
+        merge_tensor_fast(spec, "w", BASE, EXPERTS)
+
+
 def test_counts_of_experts_and_bounds_of_weights_are_checked(spec_of):
     method = own(merge=lambda base, experts, numbers: base, takes=("weights",), experts=2, weights_within=(-1, 1))
     assert spec_of(method, weights=-1).weights == (-1.0, -1.0)

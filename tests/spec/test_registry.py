@@ -151,8 +151,8 @@ def test_listings_and_specs_show_a_packages_method(install, capsys):
     install("crumbs", CRUMBS, breadcrumbs="crumbs_of_a_test:METHOD")
     *_, line = shown(capsys, "methods").splitlines()
     assert line.split()[0] == "breadcrumbs"
-    assert line.endswith("arXiv:2312.06795 (package crumbs)")
+    assert line.endswith("arXiv:2312.06795, in package crumbs")
     row = json.loads(shown(capsys, "methods", "--json"))[-1]
     assert (row["name"], row["drop"], row["package"], row["version"]) == ("breadcrumbs", "function", "crumbs", "1")
     text = "base=b,experts=e,merge_method=breadcrumbs,density=0.5,epsilon=0.1"
-    assert "(package crumbs)" in shown(capsys, "spec", text)
+    assert "in package crumbs" in shown(capsys, "spec", text)

@@ -1,6 +1,6 @@
 """Between the stored dtypes and float32 on the CPU, compiled by numba; all by bits, rounded half to even.
 
-A stretch of a tensor is told by its address and its dtype's code, so that one compiled loop serves any number of
+A stretch of a tensor is given by its address and its dtype's code, so that one compiled loop serves any number of
 experts of any dtype.
 """
 

@@ -1,4 +1,4 @@
-"""What the compiled passes are told: where tensors lie, what decides the drops, how deltas are fused; their buffers.
+"""What the compiled passes get: where tensors lie, what decides the drops, how deltas are fused; their buffers.
 
 Plain tuples of arrays and numbers, which numba takes as they are.
 """

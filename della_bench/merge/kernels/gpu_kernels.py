@@ -46,7 +46,7 @@ CUT_ROW, CUT_TENSOR, NORMED_ROW = tl.constexpr(4), tl.constexpr(5), tl.constexpr
 
 # One expert's tile, in registers. `kind` is known to the compiler, so that each kind is a kernel of its own without a
 # branch. `row` is among those of the launch, which tables by row are indexed by; first_row + row is the row in the
-# tensor, which random words depend on. All comparisons are of integers: keys with keys, words with thresholds.
+# tensor, which random words depend on. What is kept is decided by integers: keys with keys, words with thresholds.
 @triton.jit
 def _prune(
     d, base, known_rows, equals_before, highest, scales, numbers, factors, first_row, n, kind: tl.constexpr,
@@ -99,7 +99,7 @@ def _prune(
     return tl.where(kept, d * scale, 0.0)
 
 
-# Comparisons, not signs: a NaN agrees with nothing, and a zero neither.
+# Comparisons, not signs: a zero never agrees, and where signs are elected a NaN does not either.
 @triton.jit
 def _agrees(d, negative, elect: tl.constexpr):
     return d != 0 if elect == NONE else tl.where(negative, d < 0, d > 0)
