@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+
+from della_bench.compiled import compiler
 
 __all__ = ["product"]
 
@@ -27,13 +28,11 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def _loop(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+@compiler(__file__, "product.py")
+def _accumulate(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+    """Add left @ right to out, row by row; the compiler neither reorders the sums nor contracts them."""
     for i in range(left.shape[0]):
         for j in range(left.shape[1]):
             factor = left[i, j]
             for k in range(right.shape[1]):
                 out[i, k] += factor * right[j, k]
-
-
-# No fast-math: the compiler may neither reorder the sums nor contract them.
-_accumulate = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)(_loop)

@@ -57,9 +57,9 @@ def _print_table(parsed: MergeSpec) -> None:
     console = Console()
     console.print(Text(str(parsed)), soft_wrap=True)  # one line, to be pasted
     console.print(f"\nname    {parsed.display_name}\ndigest  {parsed.digest}", highlight=False, soft_wrap=True)
-    console.print(f"method  {row.name}: {row.summary} ({row.source})", highlight=False, soft_wrap=True)
-    columns = {"drop": row.drop, "elect": row.elect, "normalize": row.normalize, "scaling": row.scaling}
-    console.print("        " + ", ".join(f"{k} {v}" for k, v in columns.items()), highlight=False)
+    console.print(f"method  {row.name}: {row.summary} ({row.origin})", highlight=False, soft_wrap=True)
+    columns = ", ".join(f"{name} {row.as_dict()[name]}" for name in ("drop", "elect", "normalize", "scaling"))
+    console.print(f"        {columns}", highlight=False)
     table = plain_table("key", "value", "meaning")
     values = parsed.as_keys(effective=True)
     for key, what in KEYS.items():

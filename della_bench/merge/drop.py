@@ -11,7 +11,7 @@ import torch
 
 from della_bench.merge import bits
 from della_bench.merge.exact import exact_sum
-from della_bench.spec.methods import Drop, Rescale
+from della_bench.spec.method import Drop, Rescale
 from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 __all__ = ["as_rows", "doubled_ranks", "drop", "keep_largest", "magnitude_thresholds", "rank_thresholds"]
@@ -64,10 +64,10 @@ def magnitude_thresholds(keys: torch.Tensor, low: int, high: int) -> torch.Tenso
     """
     wide = keys.to(torch.float64)
     least, most = wide.amin(dim=1, keepdim=True), wide.amax(dim=1, keepdim=True)
-    share = (wide - least) / (most - least)
-    share = torch.where(torch.isinf(wide), 1.0, share)
-    share = torch.where(most > least, share, 0.5)
-    return low + ((high - low) * share).floor().to(torch.int64)
+    fraction = (wide - least) / (most - least)
+    fraction = torch.where(torch.isinf(wide), 1.0, fraction)
+    fraction = torch.where(most > least, fraction, 0.5)
+    return low + ((high - low) * fraction).floor().to(torch.int64)
 
 
 def keep_largest(keys: torch.Tensor, count: int) -> torch.Tensor:
@@ -75,8 +75,8 @@ def keep_largest(keys: torch.Tensor, count: int) -> torch.Tensor:
     n = keys.shape[1]
     cut = keys.kthvalue(n - count + 1, dim=1, keepdim=True).values
     above, equal = keys > cut, keys == cut
-    room = count - above.sum(dim=1, keepdim=True)
-    return above | (equal & (equal.cumsum(dim=1) <= room))
+    quota = count - above.sum(dim=1, keepdim=True)
+    return above | (equal & (equal.cumsum(dim=1) <= quota))
 
 
 def drop(

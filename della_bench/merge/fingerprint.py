@@ -79,15 +79,15 @@ def input_files(merge: Merge) -> list[InputFile]:
     from della_bench.checkpoint import resolve
 
     spec, base = merge.spec, merge.base
-    found: list[InputFile] = [("base", path) for path in sorted(base.files)]
-    found += [("config", base.folder / name) for name in _CONFIG_NAMES]
+    files: list[InputFile] = [("base", path) for path in sorted(base.files)]
+    files += [("config", base.folder / name) for name in _CONFIG_NAMES]
     for index, fit in enumerate(merge.fits):
-        found += [(f"expert {index}", path) for path in sorted(fit.expert.files)]
+        files += [(f"expert {index}", path) for path in sorted(fit.expert.files)]
     for role, source in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
         if role == "tokenizer" or source is not None:
             folder = base.folder if source is None or source == spec.base else resolve(source, weights=False)
-            found += [(role, folder / name) for name in _TOKENIZER_NAMES]
-    return [(role, path) for role, path in found if path.is_file()]
+            files += [(role, folder / name) for name in _TOKENIZER_NAMES]
+    return [(role, path) for role, path in files if path.is_file()]
 
 
 def digest_files(files: Sequence[InputFile]) -> list[dict[str, Any]]:

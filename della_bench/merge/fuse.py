@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from della_bench.merge.drop import as_rows
-from della_bench.spec.methods import Elect, Scaling
+from della_bench.spec.method import Elect, Scaling
 
 __all__ = ["ada_ratio", "add_to_base", "agreeing", "fuse"]
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import torch
 
+from della_bench.errors import MergeError
 from della_bench.merge import bits
 from della_bench.merge.drop import drop
 from della_bench.merge.fuse import add_to_base, fuse
-from della_bench.merge.whole import linear, slerp
-from della_bench.spec import MergeSpec
+from della_bench.spec import MergeSpec, Numbers
+from della_bench.spec.method import MergeFunction
 
 __all__ = ["merge_tensor"]
 
@@ -31,36 +32,80 @@ def merge_tensor(
     the spec's experts, in its order, shaped like `base`, on the same device. dtype: of the result, default the base's.
 
     Integer and bool tensors are the base's. Where no expert takes part in an element, or lambda is 0, the result is
-    the base to the bit.
+    the base to the bit. Raises MergeError where a method's own function returns what it may not.
     """
     dtype = dtype or base.dtype
     if not base.is_floating_point():
         return base
     if base.numel() == 0:
         return base.to(dtype)
+    function = spec.method.function()
+    if function is not None:
+        return _by_function(function, spec, name, base, experts).to(dtype)
     wide = base.to(torch.float32)
-    kind = spec.method.kind
-    if kind == "passthrough":
-        return experts[0].to(dtype)
-    if kind == "linear":
-        return linear([e.to(torch.float32) for e in experts], spec.weights, normalize=spec.normalize).to(dtype)
-    if kind == "slerp":
-        return slerp(wide, experts[0].to(torch.float32), spec.weights[0]).to(dtype)
     deltas = [_pruned_delta(spec, name, index, wide, expert, base.dtype) for index, expert in enumerate(experts)]
     scaling = spec.method.scaling
     fused, takes_part = fuse(deltas, spec.weights, elect=spec.elect, normalize=spec.normalize, scaling=scaling)
     return add_to_base(base, fused, takes_part, spec.lambda_ if scaling == "lambda" else 1.0, dtype)
 
 
+def _by_function(
+    function: MergeFunction, spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Merge by a method's function over whole tensors; a stored tensor where it returns that."""
+    numbers = Numbers(
+        tensor=name,
+        weights=spec.weights,
+        density=spec.density,
+        epsilon=spec.epsilon,
+        lambda_=spec.lambda_,
+        normalize=spec.normalize,
+        words=lambda index: _words(spec, name, index, base),
+    )
+    wide_base = base.to(torch.float32) if spec.method.uses_base else None
+    wide = [expert.to(torch.float32) for expert in experts]
+    merged = function(wide_base, wide, numbers)
+    for stored, widened in zip((base, *experts), (wide_base, *wide), strict=True):
+        if merged is widened:
+            return stored
+    return _checked(merged, base, spec, name)
+
+
 def _pruned_delta(
     spec: MergeSpec, name: str, index: int, base: torch.Tensor, expert: torch.Tensor, key_dtype: torch.dtype
 ) -> torch.Tensor:
-    return drop(
-        expert.to(torch.float32) - base,
-        kind=spec.method.drop,
-        density=spec.density[index] if spec.density else 1.0,
-        epsilon=spec.epsilon,
-        rescale=spec.rescale,
-        key_dtype=key_dtype,
-        key=bits.tensor_key(spec.seed, index, name),
+    delta = expert.to(torch.float32) - base
+    density, kind = spec.density[index] if spec.density else 1.0, spec.method.drop
+    if isinstance(kind, str):
+        return drop(
+            delta,
+            kind=kind,
+            density=density,
+            epsilon=spec.epsilon,
+            rescale=spec.rescale,
+            key_dtype=key_dtype,
+            key=bits.tensor_key(spec.seed, index, name),
+        )
+    if density >= 1:
+        return delta
+    words = _words(spec, name, index, base) if spec.method.random else None
+    return _checked(kind(delta, density, spec.epsilon, words), base, spec, name)
+
+
+def _words(spec: MergeSpec, name: str, index: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the random words of one expert's tensor, in its shape."""
+    return bits.words(bits.tensor_key(spec.seed, index, name), like.numel(), like.device).reshape(like.shape)
+
+
+def _checked(result: object, like: torch.Tensor, spec: MergeSpec, name: str) -> torch.Tensor:
+    """Return the result of a method's function. Raises MergeError where it is not float32 in the tensor's shape."""
+    if not isinstance(result, torch.Tensor):
+        what = type(result).__name__
+    elif (result.dtype, result.shape, result.device) != (torch.float32, like.shape, like.device):
+        what = f"{result.dtype} {tuple(result.shape)} on {result.device}"
+    else:
+        return result
+    raise MergeError(
+        f"merge_method={spec.merge_method} (package {spec.method.package}): for tensor {name} its function returned "
+        f"{what}, not torch.float32 {tuple(like.shape)} on {like.device}"
     )

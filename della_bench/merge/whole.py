@@ -1,4 +1,4 @@
-"""Methods on whole weights instead of deltas: linear and slerp. All tensors are float32."""
+"""Methods on whole weights instead of deltas, each a function of the contract in `della_bench.spec.method`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from collections.abc import Sequence
 import torch
 
 from della_bench.merge.exact import exact_sum
+from della_bench.spec import Numbers
 
-__all__ = ["linear", "slerp"]
+__all__ = ["arc", "linear", "passthrough", "slerp", "weighted_sum"]
 
 _NEARLY_PARALLEL = 0.9995
 
 
-def linear(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normalize: bool) -> torch.Tensor:
+def linear(base: None, experts: Sequence[torch.Tensor], numbers: Numbers) -> torch.Tensor:
+    """Return the experts' `weighted_sum`."""
+    return weighted_sum(experts, numbers.weights, normalize=numbers.normalize)
+
+
+def slerp(base: torch.Tensor, experts: Sequence[torch.Tensor], numbers: Numbers) -> torch.Tensor:
+    """Return the point on the `arc` from the base to the one expert that its weight says."""
+    merged = arc(base, experts[0], numbers.weights[0])
+    return merged.clone() if merged is base or merged is experts[0] else merged  # in float32, at the ends as between
+
+
+def passthrough(base: None, experts: Sequence[torch.Tensor], numbers: Numbers) -> torch.Tensor:
+    """Return the one expert."""
+    return experts[0]
+
+
+def weighted_sum(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normalize: bool) -> torch.Tensor:
     """Return the weighted sum of the experts, divided by the sum of the weights if `normalize` (0 counts as 1).
 
     Wortsman et al. 2022, "Model soups". Added from left to right, each product and sum rounded once.
@@ -28,7 +45,7 @@ def linear(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normali
     return total / total.new_tensor(divisor or 1.0) if normalize else total
 
 
-def slerp(base: torch.Tensor, expert: torch.Tensor, t: float) -> torch.Tensor:
+def arc(base: torch.Tensor, expert: torch.Tensor, t: float) -> torch.Tensor:
     """Return the spherical interpolation from base (t = 0) to expert (t = 1).
 
     Shoemake 1985, over the flattened tensors. Where they are nearly parallel (|cosine| > 0.9995), or one is zero, the

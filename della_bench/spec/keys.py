@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from della_bench.spec.methods import METHODS, Method
+from della_bench.spec.method import Method
+from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, decode
 from della_bench.suggest import nearest
 
-__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "number_text", "read_bool"]
+__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "is_used", "number_text", "read_bool"]
 
 _DTYPES = {
     "float32": "float32", "fp32": "float32", "float": "float32",
@@ -112,10 +113,7 @@ def _read_elect(value: Any) -> str:
 
 
 def _read_method(value: Any) -> str:
-    text = str(value).strip()
-    if text not in METHODS:
-        raise ValueError(f"no such method{nearest(text, METHODS)}")
-    return text
+    return find_method(str(value).strip()).name
 
 
 def _read_seed(value: Any) -> int:
@@ -192,14 +190,25 @@ def _read_name(value: Any) -> str:
 class Key:
     """One key of a spec.
 
-    `read` turns a given value into the stored one or raises ValueError with what is allowed; `used` says whether a
-    method uses the key; `none_is_absent` says that a None (of Python, JSON, YAML) counts as not given.
+    `read` turns a given value into the stored one or raises ValueError with what is allowed. `default` is what counts
+    where none is given, if that is the same for all methods and models; for a key of one value an expert, each has it.
+    `of_methods` says that only some methods use the key. `none_is_absent` says that a None (of Python, JSON, YAML)
+    counts as not given.
     """
 
-    meaning: str
+    text: str
     read: Callable[[Any], Any]
-    used: Callable[[Method], bool] = lambda method: True
+    default: Any = None
+    of_methods: bool = False
     none_is_absent: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """What the key means, with its default."""
+        if self.default is None:
+            return self.text
+        default = number_text(self.default) if isinstance(self.default, float) else self.default
+        return f"{self.text}, default {default}"
 
 
 @dataclass(frozen=True)
@@ -231,26 +240,31 @@ KEYS: dict[str, Key] = {
     "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base",
                 _read_source),
     "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
-    "merge_method": Key("a row of the methods' table", _read_method),
-    "weights": Key("weight of each expert's delta before the election; one for all or one each, default 1",
-                   _read_weights, lambda m: m.kind != "passthrough", none_is_absent=True),
+    "merge_method": Key("a row of the methods' table", _read_method, "della"),
+    "weights": Key("weight of each expert's delta before the election; one for all or one each",
+                   _read_weights, 1.0, of_methods=True, none_is_absent=True),
     "density": Key("share of delta parameters kept, in (0, 1]; one for all or one each", _read_density,
-                   lambda m: m.drops, none_is_absent=True),
+                   of_methods=True, none_is_absent=True),
     "epsilon": Key("half-width of the range of keep probabilities around the density", _read_epsilon,
-                   lambda m: m.magprune, none_is_absent=True),
-    "lambda": Key("scale of the merged delta, default 1", read_number, lambda m: m.scaling == "lambda"),
+                   of_methods=True, none_is_absent=True),
+    "lambda": Key("scale of the merged delta", read_number, 1.0, of_methods=True),
     "rescale": Key("how kept values make up for dropped ones: inverse_keep (1 / keep probability), "
-                   "l1 (match the L1 norm), none", _read_rescale, lambda m: m.drops),
-    "elect": Key("sign election: by the sum of the deltas, by count, or none", _read_elect,
-                 lambda m: m.kind == "delta"),
-    "normalize": Key("divide by the sum of the weights that agree", read_bool, lambda m: m.kind in ("delta", "linear")),
-    "seed": Key("seed of the random draws, default 42", _read_seed, lambda m: m.random),
+                   "l1 (match the L1 norm), none", _read_rescale, of_methods=True),
+    "elect": Key("sign election: by the sum of the deltas, by count, or none", _read_elect, of_methods=True),
+    "normalize": Key("divide by the sum of the weights that agree", read_bool, of_methods=True),
+    "seed": Key("seed of the random draws", _read_seed, 42, of_methods=True),
     "dtype": Key("dtype of the merged weights, default the base's", _read_dtype, none_is_absent=True),
     "tokenizer": Key("source of the tokenizer, default the base", _read_source, none_is_absent=True),
     "chat_template": Key("source of the chat template, default the tokenizer's own", _read_source, none_is_absent=True),
     "name": Key("what tables call the merge, default made from the method and its numbers", _read_name,
                 none_is_absent=True),
 }  # fmt: skip
+
+
+def is_used(key: str, method: Method) -> bool:
+    """Whether a method uses a key."""
+    return not KEYS[key].of_methods or method.uses(key)
+
 
 OTHER_NAMES: dict[str, OtherName] = {
     "base_model": OtherName("base", "base"),

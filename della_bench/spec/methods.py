@@ -1,7 +1,7 @@
-"""The table of merge methods: a method is a row of choices, not a class.
+"""The table of built-in merge methods; `method.py` says what a method is, `registry.py` finds those of other packages.
 
-Columns: how deltas are dropped, how the kept ones are rescaled, how signs are elected, whether the sum is divided by
-the weights that agree, and what scales the merged delta. The last three rows work on whole weights instead of deltas.
+Columns: how deltas are dropped, how signs are elected, whether the sum is divided by the weights that agree, what
+scales the merged delta, and how kept values are rescaled. The last three rows work on whole weights instead of deltas.
 
 Two families behave differently here than in the DELLA authors' published code, where a defect hides behind the name:
 there the `*_ada_*` rows never receive their option and equal the row without it, and `della_noelect` still elects.
@@ -10,16 +10,9 @@ Here both do what their names say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from della_bench.spec.method import Method
 
-__all__ = ["ALGORITHM_VERSION", "METHODS", "Drop", "Elect", "Method", "Rescale", "Scaling"]
-
-Drop = Literal["none", "random", "magnitude", "magnitude_row", "magprune", "magprune_layer", "magprune_norank"]
-Elect = Literal["sum", "count", "none"]
-Rescale = Literal["inverse_keep", "l1", "none"]
-Scaling = Literal["lambda", "ada_row", "ada_row_inv", "ada_layer", "none"]
-Kind = Literal["delta", "linear", "slerp", "passthrough"]
+__all__ = ["ALGORITHM_VERSION", "METHODS"]
 
 # Deep et al. 2024, Yu et al. 2023, Yadav et al. 2023, Ilharco et al. 2022, Wortsman et al. 2022, Shoemake 1985.
 DELLA = "DELLA, arXiv:2406.11617"
@@ -29,36 +22,6 @@ TIES = "TIES, arXiv:2306.01708"
 TASK_ARITHMETIC = "task vectors, arXiv:2212.04089"
 SOUPS = "model soups, arXiv:2203.05482"
 SLERP = "doi:10.1145/325334.325242"
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row. `kind` is "delta" for the drop - elect - fuse pipeline, else the whole-weight operation."""
-
-    name: str
-    summary: str
-    source: str
-    drop: Drop = "none"
-    elect: Elect = "none"
-    normalize: bool = False
-    scaling: Scaling = "lambda"
-    rescale: Rescale = "none"
-    kind: Kind = "delta"
-
-    @property
-    def drops(self) -> bool:
-        """Whether the method needs a density."""
-        return self.drop != "none"
-
-    @property
-    def magprune(self) -> bool:
-        """Whether the keep probability depends on the magnitude, so that the method needs an epsilon."""
-        return self.drop.startswith("magprune")
-
-    @property
-    def random(self) -> bool:
-        """Whether the method draws random numbers, so that the seed matters."""
-        return self.drop == "random" or self.magprune
 
 
 # One row a line, so that methods can be compared column by column.
@@ -94,10 +57,10 @@ _ROWS = (
     Method("della_ada_layer", "della, scaled per tensor", DELLA_CODE, "magprune", "sum", True, "ada_layer", "inverse_keep"),
     Method("della_ada_row", "della, scaled per row", DELLA_CODE, "magprune", "sum", True, "ada_row", "inverse_keep"),
     Method("della_ada_row_inv", "della, inverse scale per row", DELLA_CODE, "magprune", "sum", True, "ada_row_inv", "inverse_keep"),
-    # Whole weights.
-    Method("linear", "weighted mean of the experts' weights", SOUPS, normalize=True, scaling="none", kind="linear"),
-    Method("slerp", "spherical interpolation from the base to one expert, t its weight", SLERP, scaling="none", kind="slerp"),
-    Method("passthrough", "the one expert as it is", "mergekit", scaling="none", kind="passthrough"),
+    # Whole weights, each by a function. It is named and not imported here: to read a spec takes no torch.
+    Method("linear", "weighted mean of the experts' weights", SOUPS, normalize=True, scaling="none", merge="della_bench.merge.whole:linear", takes=("weights", "normalize"), uses_base=False),
+    Method("slerp", "spherical interpolation from the base to one expert, t its weight", SLERP, scaling="none", merge="della_bench.merge.whole:slerp", takes=("weights",), experts=1, weights_within=(0, 1)),
+    Method("passthrough", "the one expert as it is", "mergekit", scaling="none", merge="della_bench.merge.whole:passthrough", experts=1, uses_base=False),
 )
 # fmt: on
 

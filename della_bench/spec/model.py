@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from della_bench.spec.keys import KEYS, number_text
-from della_bench.spec.methods import ALGORITHM_VERSION, METHODS, Elect, Method, Rescale
+from della_bench.spec.keys import KEYS, is_used, number_text
+from della_bench.spec.method import BUILT_IN, Elect, Method, Rescale
+from della_bench.spec.methods import ALGORITHM_VERSION
 from della_bench.spec.parsing import key_name, read_fields
+from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, encode
 
 __all__ = ["MergeSpec"]
@@ -68,15 +70,15 @@ class MergeSpec:
             given = {key_name(name) for name in keys}
             spec = {key: value for key, value in spec.items() if key not in given}
         fields = read_fields(spec, keys)
-        made = cls(**fields)
-        if made.unused:
-            log.warning("merge_method=%s does not use %s: ignored", made.merge_method, ", ".join(made.unused))
-        return made
+        parsed = cls(**fields)
+        if parsed.unused:
+            log.warning("merge_method=%s does not use %s: ignored", parsed.merge_method, ", ".join(parsed.unused))
+        return parsed
 
     @property
     def method(self) -> Method:
-        """The row of the methods' table."""
-        return METHODS[self.merge_method]
+        """What the method does: a row of the methods' table, or another package's."""
+        return find_method(self.merge_method)
 
     @property
     def display_name(self) -> str:
@@ -89,9 +91,15 @@ class MergeSpec:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over every effective value but the name, and over the version of the merging algorithm."""
+        """SHA-256 (hex) over every effective value but the name, and over the version of the merging algorithm.
+
+        The algorithm of another package's method is told by the package's name and the method's version, too.
+        """
         effective = {key: value for key, value in self.as_keys(effective=True).items() if key != "name"}
-        text = json.dumps({"algorithm": ALGORITHM_VERSION, **effective}, sort_keys=True, ensure_ascii=True)
+        algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION}
+        if self.method.package != BUILT_IN:
+            algorithm["method"] = [self.method.package, self.method.version]
+        text = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def as_keys(self, *, effective: bool = False) -> dict[str, Any]:
@@ -122,7 +130,7 @@ class MergeSpec:
         return {
             key: value
             for key, value in values.items()
-            if KEYS[key].used(row) and value is not None and defaults.get(key, _NOT_GIVEN) != value
+            if is_used(key, row) and value is not None and defaults.get(key, _NOT_GIVEN) != value
         }
 
     def __str__(self) -> str:
@@ -132,13 +140,11 @@ class MergeSpec:
     def _defaults(self) -> dict[str, Any]:
         row = self.method
         return {
-            "merge_method": "della",
-            "weights": [1.0] * len(self.experts),
-            "lambda": 1.0,
+            **{key: what.default for key, what in KEYS.items() if what.default is not None},
+            "weights": [KEYS["weights"].default] * len(self.experts),
             "rescale": row.rescale,
             "elect": row.elect,
             "normalize": row.normalize,
-            "seed": 42,
         }
 
     def _texts(self) -> dict[str, str]:

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from della_bench.errors import SpecError
 from della_bench.spec.files import read_json, read_yaml
-from della_bench.spec.keys import KEYS, OTHER_NAMES, number_text
+from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, number_text
 from della_bench.spec.mergekit import is_mergekit, translate
-from della_bench.spec.methods import METHODS, Elect, Method, Rescale
+from della_bench.spec.method import Elect, Method, Rescale
+from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source
 from della_bench.spec.thresholds import exact
 from della_bench.suggest import nearest
@@ -76,20 +77,20 @@ def key_name(name: str) -> str:
 
 def _by_key(pairs: Sequence[tuple[str, Any]], faults: list[str]) -> dict[str, tuple[str, Any]]:
     """Return {key: (name it was given by, value)}; unknown, doubled and twice-named keys become faults."""
-    found: dict[str, tuple[str, Any]] = {}
+    by_key: dict[str, tuple[str, Any]] = {}
     for name, value in pairs:
         key = key_name(name)
         if value is None and key in KEYS and KEYS[key].none_is_absent:
             continue
         if key not in KEYS:
             faults.append(f"{name}={value!r}: unknown key{nearest(str(name), [*KEYS, *OTHER_NAMES, 'config'])}")
-        elif key not in found:
-            found[key] = (name, value)
-        elif found[key][0] == name:
+        elif key not in by_key:
+            by_key[key] = (name, value)
+        elif by_key[key][0] == name:
             faults.append(f"{name}: given twice")
         else:
-            faults.append(f"{found[key][0]} and {name}: two names of one key; give one of them")
-    return found
+            faults.append(f"{by_key[key][0]} and {name}: two names of one key; give one of them")
+    return by_key
 
 
 def _read(given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, Any]:
@@ -108,25 +109,29 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, Any]], faul
     """Check the values against each other and the method, and fill in what was not given."""
     missing = [key for key in ("base", "experts") if key not in given]
     faults += [f"{key}: missing; it is {KEYS[key].meaning}" for key in missing]
-    merge_method = values.get("merge_method", "della")
+    merge_method = values.get("merge_method", KEYS["merge_method"].default)
     if merge_method is None:
         return {}
-    row = METHODS[merge_method]
+    row = find_method(merge_method)
     experts: tuple[tuple[Source, float | None], ...] = values.get("experts") or ()
     weights = _weights(values, experts, faults)
-    unused = tuple(given[key][0] for key in given if not KEYS[key].used(row))
-    if not KEYS["weights"].used(row):
+    unused = tuple(given[key][0] for key in given if not is_used(key, row))
+    if not is_used("weights", row):
         if any(weight is not None for _, weight in experts):
             unused += ("weights",)
-        weights = (1.0,) * len(experts)
-    if row.kind in ("slerp", "passthrough") and len(experts) > 1:
-        faults.append(f"experts: {merge_method} takes exactly one, got {len(experts)}")
-    if row.kind == "slerp" and not all(0 <= w <= 1 for w in weights):
-        faults.append(f"weights={'+'.join(map(number_text, weights))}: slerp's weight is its t, in [0, 1]")
+        weights = (KEYS["weights"].default,) * len(experts)
+    if row.experts and experts and len(experts) != row.experts:
+        wanted = "one" if row.experts == 1 else row.experts
+        faults.append(f"experts: {merge_method} takes exactly {wanted}, got {len(experts)}")
+    if row.weights_within and not all(row.weights_within[0] <= weight <= row.weights_within[1] for weight in weights):
+        low, high = map(number_text, row.weights_within)
+        faults.append(
+            f"weights={'+'.join(map(number_text, weights))}: a weight of {merge_method} is in [{low}, {high}]"
+        )
     density, epsilon = _density(row, values, given, len(experts), faults)
 
     def used(key: str, default: Any) -> Any:
-        return values.get(key, default) if KEYS[key].used(row) else default
+        return values.get(key, default) if is_used(key, row) else default
 
     return {
         "base": values.get("base"),
@@ -135,11 +140,11 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, Any]], faul
         "weights": weights,
         "density": density,
         "epsilon": epsilon,
-        "lambda_": used("lambda", 1.0),
+        "lambda_": used("lambda", KEYS["lambda"].default),
         "rescale": cast(Rescale, used("rescale", row.rescale)),
         "elect": cast(Elect, used("elect", row.elect)),
         "normalize": used("normalize", row.normalize),
-        "seed": used("seed", 42),
+        "seed": used("seed", KEYS["seed"].default),
         **{key: values.get(key) for key in ("dtype", "tokenizer", "chat_template", "name")},
         "unused": unused,
     }
@@ -150,7 +155,7 @@ def _weights(
 ) -> tuple[float, ...]:
     beside = [weight for _, weight in experts]
     if values.get("weights") is None:
-        return tuple(1.0 if weight is None else weight for weight in beside)
+        return tuple(KEYS["weights"].default if weight is None else weight for weight in beside)
     if any(weight is not None for weight in beside):
         faults.append("weights: given beside experts=source:weight; give one of them")
     return _one_each("weights", values["weights"], len(experts), faults)
@@ -165,31 +170,35 @@ def _density(
 ) -> tuple[tuple[float, ...], float | None]:
     """Return the densities and the epsilon that the method uses; each must be there where it is needed."""
     if not row.drops:
-        return (), None
+        return (), _epsilon(row, values, faults)
     if "density" not in values:
         allowed = "density in (0, 1] or drop_rate in [0, 1)"
         faults.append(f"density: missing, and {row.name} drops parameters; give {allowed}")
     density = values.get("density")
     if density is not None:
         density = _one_each(given["density"][0], density, count, faults)
-    if not row.magprune:
-        return density or (), None
-    if "epsilon" not in values:
-        allowed = "epsilon in [0, 0.5) or window_size (2 * epsilon)"
-        faults.append(f"epsilon: missing, and {row.name} needs it; give {allowed}")
-    epsilon = values.get("epsilon")
-    if density and epsilon is not None:
+    epsilon = _epsilon(row, values, faults)
+    if row.magprune and density and epsilon is not None:
         for d in sorted(set(density)):
             # An expert of density 1 is not dropped from, so that no probability is off its range.
             if d < 1 and not (exact(d) - exact(epsilon) > 0 and exact(d) + exact(epsilon) <= 1):
-                room = exact(d), 1 - exact(d)
-                limit = f"{'below' if room[0] <= room[1] else 'at most'} {number_text(float(min(room)))}"
+                below, above = exact(d), 1 - exact(d)
+                limit = f"{'below' if below <= above else 'at most'} {number_text(float(min(below, above)))}"
                 faults.append(
                     f"{given['epsilon'][0]}={given['epsilon'][1]!r}: too wide for a density of {number_text(d)}; "
                     "density - epsilon must be above 0 and density + epsilon at most 1, "
                     f"so epsilon (half of window_size) {limit}"
                 )
     return density or (), epsilon
+
+
+def _epsilon(row: Method, values: Mapping[str, Any], faults: list[str]) -> float | None:
+    if not row.uses("epsilon"):
+        return None
+    if "epsilon" not in values:
+        allowed = "epsilon in [0, 0.5) or window_size (2 * epsilon)"
+        faults.append(f"epsilon: missing, and {row.name} needs it; give {allowed}")
+    return values.get("epsilon")
 
 
 def _one_each(name: str, numbers: tuple[float, ...], count: int, faults: list[str]) -> tuple[float, ...]:

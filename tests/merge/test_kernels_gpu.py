@@ -29,6 +29,7 @@ from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
 from tests.merge.oracle import DELTA_RULES
+from tests.merge.test_own_methods import with_unknown
 from tests.merge.values import FLAVOURS, values
 
 DEVICE = "cuda" if GPU else "cpu"
@@ -147,6 +148,12 @@ def test_a_merge_that_the_kernels_do_not_cover_is_named_so():
     long = base.reshape(-1)[:1].expand(2**20 + 1)
     assert not gpu.supports(ranked.spec, long, [long], base.dtype)
     assert gpu.supports(norank.spec, long, [long], base.dtype)
+
+
+@pytest.mark.parametrize("column", ["drop", "elect", "scaling", "rescale"])
+def test_a_choice_that_the_kernels_do_not_know_is_not_covered(monkeypatch, column):
+    base = torch.zeros(4, 4, device=DEVICE)
+    assert not gpu.supports(with_unknown(column, monkeypatch), base, [base, base], base.dtype)
 
 
 SIZES = [(method, shape) for method in KINDS for shape in ((3, 131_072), (4096, 11_008))]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from della_bench.merge.whole import linear, slerp
+from della_bench.merge.whole import arc, weighted_sum
 
 
 def f32(*values):
@@ -23,23 +23,23 @@ def same_bits(one, other):
 
 def test_linear_is_the_weighted_sum_or_mean():
     experts = [f32(1, 2), f32(3, -4)]
-    assert linear(experts, [1.0, 0.5], normalize=False).tolist() == [2.5, 0.0]
-    assert linear(experts, [1.0, 3.0], normalize=True).tolist() == [2.5, -2.5]
+    assert weighted_sum(experts, [1.0, 0.5], normalize=False).tolist() == [2.5, 0.0]
+    assert weighted_sum(experts, [1.0, 3.0], normalize=True).tolist() == [2.5, -2.5]
 
 
 def test_linear_weights_that_sum_to_0_divide_by_1():
-    assert linear([f32(1), f32(3)], [1.0, -1.0], normalize=True).tolist() == [-2.0]
+    assert weighted_sum([f32(1), f32(3)], [1.0, -1.0], normalize=True).tolist() == [-2.0]
 
 
 def test_linear_of_one_expert_is_the_expert_with_its_negative_zeros():
     expert = f32(-0.0, 0.0, 1e-45, -7)
-    assert same_bits(linear([expert], [1.0], normalize=True), expert)
+    assert same_bits(weighted_sum([expert], [1.0], normalize=True), expert)
 
 
 def test_linear_adds_from_left_to_right_and_rounds_each_product():
-    assert linear([f32(2.0**24), f32(1), f32(1)], [1.0] * 3, normalize=False).tolist() == [2.0**24]
+    assert weighted_sum([f32(2.0**24), f32(1), f32(1)], [1.0] * 3, normalize=False).tolist() == [2.0**24]
     x, squared = 1 + 2**-12, 1 + 2**-11
-    assert linear([f32(-squared), f32(x)], [1.0, x], normalize=False).tolist() == [0.0]
+    assert weighted_sum([f32(-squared), f32(x)], [1.0, x], normalize=False).tolist() == [0.0]
 
 
 def test_linear_divides_and_does_not_multiply_by_a_reciprocal():
@@ -47,9 +47,9 @@ def test_linear_divides_and_does_not_multiply_by_a_reciprocal():
     divided = values.numpy() / np.float32(3)
     assert not np.array_equal(divided, values.numpy() * (np.float32(1) / np.float32(3)))
     assert np.array_equal(
-        linear([values], [3.0], normalize=True).numpy(), values.numpy() * np.float32(3) / np.float32(3)
+        weighted_sum([values], [3.0], normalize=True).numpy(), values.numpy() * np.float32(3) / np.float32(3)
     )
-    found = linear([values, values * 0], [1.0, 2.0], normalize=True)
+    found = weighted_sum([values, values * 0], [1.0, 2.0], normalize=True)
     assert np.array_equal(found.numpy(), divided)
 
 
@@ -59,24 +59,24 @@ def test_slerp_is_shoemakes_formula(t):
     a, b = base.double(), expert.double()
     angle = math.acos(float((a * b).sum() / (a.norm() * b.norm())))
     expected = (math.sin((1 - t) * angle) * a + math.sin(t * angle) * b) / math.sin(angle)
-    assert torch.allclose(slerp(base, expert, t).double(), expected, rtol=1e-6, atol=1e-6)
+    assert torch.allclose(arc(base, expert, t).double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_slerp_of_equal_norms_keeps_the_norm():
     base, expert = noise(500), noise(500, seed=1)
     expert *= base.norm() / expert.norm()
-    assert float(slerp(base, expert, 0.3).norm()) == pytest.approx(float(base.norm()), rel=1e-5)
+    assert float(arc(base, expert, 0.3).norm()) == pytest.approx(float(base.norm()), rel=1e-5)
 
 
 def test_slerp_between_right_angles_is_a_circle():
-    found = slerp(f32(1, 0), f32(0, 1), 1 / 3)
+    found = arc(f32(1, 0), f32(0, 1), 1 / 3)
     assert found.tolist() == pytest.approx([math.cos(math.pi / 6), math.sin(math.pi / 6)])
 
 
 def test_slerp_ends_are_the_two_tensors_to_the_bit():
     base, expert = f32(-0.0, 1e-45, 3), f32(5, -0.0, 1e38)
-    assert same_bits(slerp(base, expert, 0.0), base)
-    assert same_bits(slerp(base, expert, 1.0), expert)
+    assert same_bits(arc(base, expert, 0.0), base)
+    assert same_bits(arc(base, expert, 1.0), expert)
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_slerp_ends_are_the_two_tensors_to_the_bit():
 )
 def test_slerp_takes_the_straight_line_where_there_is_no_arc(base, expert):
     low, high = torch.tensor(0.75), torch.tensor(0.25)
-    assert same_bits(slerp(base, expert, 0.25), base * low + expert * high)
+    assert same_bits(arc(base, expert, 0.25), base * low + expert * high)
 
 
 def test_slerp_takes_the_arc_just_below_the_limit():
     base, expert = f32(1, 0), f32(1, 0.04)  # cosine 0.9992
-    assert not same_bits(slerp(base, expert, 0.25), base * torch.tensor(0.75) + expert * torch.tensor(0.25))
+    assert not same_bits(arc(base, expert, 0.25), base * torch.tensor(0.75) + expert * torch.tensor(0.25))
 
 
 def test_slerp_does_not_depend_on_the_order_of_summation():
     base, expert = noise(20_000), noise(20_000, seed=1)
     order = torch.randperm(20_000, generator=torch.Generator().manual_seed(2))
-    assert same_bits(slerp(base, expert, 0.3)[order], slerp(base[order], expert[order], 0.3))
+    assert same_bits(arc(base, expert, 0.3)[order], arc(base[order], expert[order], 0.3))
 
 
 def test_slerp_of_tiny_and_huge_tensors_stays_finite():
     base, expert = f32(3e38, 1e38), f32(-1e-45, 1e-45)
-    assert bool(slerp(base, expert, 0.5).isfinite().all())
+    assert bool(arc(base, expert, 0.5).isfinite().all())

@@ -22,11 +22,11 @@ class _Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
     """numba tells of what it compiles alone, not of what it finds in its cache."""
 
     def __init__(self) -> None:
-        self._is_made = False
+        self._was_said = False
 
     def on_start(self, compilation: event.Event) -> None:
-        if not self._is_made and compilation.data["dispatcher"].py_func.__module__.startswith("della_bench."):
-            self._is_made = True
+        if not self._was_said and compilation.data["dispatcher"].py_func.__module__.startswith("della_bench."):
+            self._was_said = True
             log.info("compiling the merging loops, which takes up to half a minute; they are kept for the next time")
 
     def on_end(self, compilation: event.Event) -> None:

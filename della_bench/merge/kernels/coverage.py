@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from della_bench.spec import MergeSpec
 from della_bench.spec.thresholds import keep_bounds
 
@@ -18,15 +20,27 @@ class BrokenSourceError(Exception):
         self.position = position
 
 
-def covers(spec: MergeSpec) -> bool:
-    """Whether the fast implementations, on CPU and GPU, know a spec's merge: any delta method, but for extremes.
+def covers(
+    spec: MergeSpec,
+    *,
+    drops: Container[str],
+    rescales: Container[str],
+    elects: Container[str],
+    scalings: Container[str],
+) -> bool:
+    """Whether an implementation that knows these choices of a methods' row knows a spec's merge.
 
-    They mask what is left out, which an infinite weight times 0 does not, and write a threshold as "at most itself less
-    1", which 0 cannot be.
+    It must know each of them. A method of one function over whole tensors, and a drop that is a function, are no such
+    choices. Numbers at the extremes are left to the reference: the fast implementations mask what is left out, which an
+    infinite weight times 0 does not, and write a threshold as "at most itself less 1", which 0 cannot be.
     """
-    least = min(spec.density, default=1.0)
+    method, least = spec.method, min(spec.density, default=1.0)
     return (
-        spec.method.kind == "delta"
+        method.merge is None
+        and method.drop_kind in drops
+        and spec.rescale in rescales
+        and spec.elect in elects
+        and method.scaling in scalings
         and spec.lambda_ != 0
         and all(abs(weight) <= _LARGEST for weight in spec.weights)
         and (least >= 1 or keep_bounds(least, spec.epsilon or 0.0)[0] > 0)

@@ -18,6 +18,7 @@ from della_bench.merge.kernels.buffers import Buffers
 from della_bench.merge.kernels.coverage import covers
 from della_bench.merge.kernels.cpu_blocks import CODES, Array, Blocks
 from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse
+from della_bench.merge.kernels.tables import thresholds_by_rank
 from della_bench.merge.kernels.workers import Workers
 from della_bench.spec import MergeSpec
 from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
@@ -25,6 +26,7 @@ from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, thr
 __all__ = ["OUTPUTS", "is_finite", "merge_stored", "supports"]
 
 OUTPUTS = Buffers()  # of merged tensors
+_RESCALES = ("inverse_keep", "l1", "none")
 _ELECT = {"none": cpu_fuse.NONE, "sum": cpu_fuse.SUM, "count": cpu_fuse.COUNT}
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
 
@@ -33,7 +35,7 @@ def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
     """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
     base, *experts = sources
     return (
-        covers(spec)
+        covers(spec, drops=DROPS, rescales=_RESCALES, elects=_ELECT, scalings=SCALINGS)
         and 0 < base.size < 2**30
         and all(expert.size == base.size for expert in experts)
         and all(source.dtype in CODES for source in (base, *experts))
@@ -49,7 +51,7 @@ def merge_stored(
     Raises BrokenSourceError.
     """
     out = OUTPUTS.take(base.size * ITEM_SIZES[dtype])
-    whole_rows = spec.method.drop in _ROW_KINDS or spec.method.scaling.startswith("ada_row")
+    whole_rows = spec.method.drop_kind in _ROW_KINDS or spec.method.scaling.startswith("ada_row")
     blocks = Blocks((base, *experts), out, dtype, whole_rows, workers)
     drops = _drops(spec, name, blocks)
     if spec.rescale == "l1" and spec.method.drops:
@@ -58,7 +60,7 @@ def merge_stored(
         if not np.isfinite(drops.factor).all():
             return None  # times infinity, a kept zero is NaN and a dropped one 0: the loops do not tell them apart
     fuse = _fuse(spec, drops, blocks)
-    blocks.each(lambda room, _, first, last: cpu_passes.merge(blocks.tensors, drops, fuse, room, first, last))
+    blocks.run(lambda scratch, _, first, last: cpu_passes.merge(blocks.tensors, drops, fuse, scratch, first, last))
     return Stored(out, dtype, base.shape)
 
 
@@ -69,32 +71,32 @@ def is_finite(tensor: Stored) -> bool:
 
 def _drops(spec: MergeSpec, name: str, blocks: Blocks) -> Drops:
     """Return what decides the drops, found by passes over the tensor where the kind needs it."""
-    kind, count = spec.method.drop, blocks.experts
+    kind, count = spec.method.drop_kind, blocks.experts
     density = list(spec.density) or [1.0] * count
     inverse = spec.rescale == "inverse_keep"
-    plain = [max(1, threshold(exact(share))) for share in density]
-    bounds = [keep_bounds(share, spec.epsilon or 0.0) if share < 1 else (ONE, ONE) for share in density]
+    plain = [max(1, threshold(exact(d))) for d in density]
+    bounds = [keep_bounds(d, spec.epsilon or 0.0) if d < 1 else (ONE, ONE) for d in density]
     drops = Drops(
         kind=DROPS[kind],
-        active=np.array([share < 1 for share in density]),
+        active=np.array([d < 1 for d in density]),
         random_keys=np.array([bits.tensor_key(spec.seed, k, name) for k in range(count)], np.uint64),
-        last=np.array(plain) - 1,
+        highest=np.array(plain) - 1,
         scale=np.array([ONE / limit if inverse else 1.0 for limit in plain]),
         low=np.array([low for low, _ in bounds]),
         span=np.array([high - low for low, high in bounds]),
         inverse=inverse,
-        lasts=np.zeros((count, 1), np.uint32),
-        scales=np.ones((count, 1), np.float32),
+        highest_table=np.zeros((count, 1), np.uint32),
+        scale_table=np.ones((count, 1), np.float32),
         ordered=np.zeros((count, 1), np.uint32),
         cut=np.zeros(count, np.int64),
-        room=np.zeros((count, blocks.shares), np.int64),
-        count=np.array([kept_count(share, blocks.row) for share in density]),
+        quota=np.zeros((count, blocks.bundles), np.int64),
+        count=np.array([kept_count(d, blocks.row) for d in density]),
         factor=np.ones(count),
     )
     active = [int(k) for k in np.flatnonzero(drops.active)]
     if kind == "magnitude":
-        for k, cut, room in cpu_whole.cuts(blocks, {k: kept_count(density[k], blocks.size) for k in active}):
-            drops.cut[k], drops.room[k] = cut, room
+        for k, cut, quota in cpu_whole.cuts(blocks, {k: kept_count(density[k], blocks.size) for k in active}):
+            drops.cut[k], drops.quota[k] = cut, quota
     elif kind == "magprune":
         return _with_tables(drops, {k: _rank_tables(*bounds[k], blocks.row, inverse) for k in active})
     elif kind == "magprune_layer" and blocks.wide_keys:
@@ -121,7 +123,7 @@ def _fuse(spec: MergeSpec, drops: Drops, blocks: Blocks) -> Fuse:
     if scaling == "ada_layer":
         before, after = blocks.total(
             (2, count),
-            lambda room, a, b, counts: cpu_passes.agreement(blocks.tensors, drops, fuse, room, a, b, counts),
+            lambda scratch, a, b, counts: cpu_passes.agreement(blocks.tensors, drops, fuse, scratch, a, b, counts),
         )
         quotient = before.astype(np.float64) / np.maximum(after, 1).astype(np.float64)
         fuse.ratios[:, 0] = np.where(after == 0, 1.0, quotient)
@@ -129,18 +131,18 @@ def _fuse(spec: MergeSpec, drops: Drops, blocks: Blocks) -> Fuse:
 
 
 def _with_tables(drops: Drops, tables: Mapping[int, tuple[Array, Array]]) -> Drops:
-    """Return the drops with the rows of thresholds and of scales of some experts; all rows are of one length."""
+    """Return the drops with the tables of some experts, (highest words, scales) each; all tables are of one length."""
     if not tables:
         return drops
     some = next(iter(tables.values()))
     rows = [tables.get(k, some) for k in range(drops.active.size)]
-    return drops._replace(lasts=np.stack([lasts for lasts, _ in rows]), scales=np.stack([scales for _, scales in rows]))
+    highest_table, scale_table = (np.stack(column) for column in zip(*rows, strict=True))
+    return drops._replace(highest_table=highest_table, scale_table=scale_table)
 
 
 def _tables(ranks: Array, low: int, high: int, n: int, inverse: bool) -> tuple[Array, Array]:
-    """Return the thresholds less 1 (uint32) and the scales (float32) of doubled ranks among n."""
-    steps = 2 * (n - 1)
-    limits = low + ((high - low) * ranks // steps if steps else np.full_like(ranks, (high - low) // 2))
+    """Return the highest words that are kept (uint32) and the scales (float32) of doubled ranks among n."""
+    limits = thresholds_by_rank(ranks, low, high, n)
     scales = (ONE / limits.astype(np.float64)).astype(np.float32) if inverse else np.ones(len(ranks), np.float32)
     return (limits - 1).astype(np.uint32), scales
 
@@ -151,6 +153,6 @@ def _rank_tables(low: int, high: int, n: int, inverse: bool) -> tuple[Array, Arr
 
 
 def _key_tables(counts: Array, low: int, high: int, inverse: bool) -> tuple[Array, Array]:
-    """Return the thresholds less 1 and the scales by key, of which there are `counts`."""
+    """Return the highest words that are kept and the scales by key; counts: how often each key occurs."""
     below = np.cumsum(counts) - counts
     return _tables(np.where(counts > 0, 2 * below + counts - 1, 0), low, high, int(counts.sum()), inverse)

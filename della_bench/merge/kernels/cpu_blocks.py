@@ -10,7 +10,7 @@ import numpy as np
 from della_bench.checkpoint.stored import Stored
 from della_bench.merge.kernels import cpu_convert
 from della_bench.merge.kernels.coverage import BrokenSourceError
-from della_bench.merge.kernels.cpu_plan import Room, Tensors
+from della_bench.merge.kernels.cpu_plan import Scratch, Tensors
 from della_bench.merge.kernels.workers import Workers
 
 __all__ = ["CODES", "Array", "Blocks"]
@@ -19,8 +19,8 @@ Array = np.ndarray[Any, Any]
 
 CODES = {"F32": cpu_convert.F32, "BF16": cpu_convert.BF16, "F16": cpu_convert.F16}
 _BLOCK = 8_192  # elements
-_SHARE = 32  # blocks that a thread takes at a time, at least
-_SHARES = 3  # that fall to a thread, at most
+_LEAST_BUNDLE = 32  # blocks that a thread takes at a time, at least
+_BUNDLES_OF_A_THREAD = 3  # at most
 
 
 class Blocks:
@@ -36,8 +36,8 @@ class Blocks:
         self._step = self.row * max(1, _BLOCK // self.row) if whole_rows else _BLOCK
         self._count = -(-self.size // self._step)
         self._tasks = min(workers.count, self._count)
-        self._share = max(_SHARE, -(-self._count // (_SHARES * self._tasks)))
-        self.shares = -(-self._count // self._share)
+        self._bundle = max(_LEAST_BUNDLE, -(-self._count // (_BUNDLES_OF_A_THREAD * self._tasks)))
+        self.bundles = -(-self._count // self._bundle)
         # The addresses are all that the passes see of the memory: `_sources` keeps it.
         self._sources = sources
         self.tensors = Tensors(
@@ -46,25 +46,25 @@ class Blocks:
             self.size,
             self.row,
             self._step,
-            self._share,
+            self._bundle,
             np.zeros(len(sources), np.uint8),
             np.zeros(len(sources), np.uint8),
         )
 
-    def each(self, work: Callable[[Room, int, int, int], Any]) -> None:
-        """Call work(room, share, first, last) for the blocks from first to last of each share, in threads."""
+    def run(self, work: Callable[[Scratch, int, int, int], Any]) -> None:
+        """Call work(scratch, bundle, first, last) for the blocks from first to last of each bundle, in threads."""
         self.map(
-            lambda room, first: work(room, first // self._share, first, min(first + self._share, self._count)),
-            range(0, self._count, self._share),
+            lambda scratch, first: work(scratch, first // self._bundle, first, min(first + self._bundle, self._count)),
+            range(0, self._count, self._bundle),
         )
 
-    def total(self, shape: tuple[int, ...], add: Callable[[Room, int, int, Array], None]) -> Array:
-        """Return the sum of what `add(room, first, last, totals)` adds to int64 arrays, one for each thread."""
-        step = self._share * -(-self.shares // self._tasks)
+    def total(self, shape: tuple[int, ...], add: Callable[[Scratch, int, int, Array], None]) -> Array:
+        """Return the sum of what `add(scratch, first, last, totals)` adds to int64 arrays, one for each thread."""
+        step = self._bundle * -(-self.bundles // self._tasks)
 
-        def part(room: Room, first: int) -> Array:
+        def part(scratch: Scratch, first: int) -> Array:
             totals = np.zeros(shape, np.int64)
-            add(room, first, min(first + step, self._count), totals)
+            add(scratch, first, min(first + step, self._count), totals)
             return totals
 
         return sum(self.map(part, range(0, self._count, step)), np.zeros(shape, np.int64))
@@ -73,10 +73,10 @@ class Blocks:
         """Note that a pass has found all blocks of the base and of some experts finite."""
         self.tensors.sound[[0, *(1 + k for k in experts)]] = 1
 
-    def map(self, work: Callable[[Room, int], Any], items: Sequence[int]) -> list[Any]:
-        """Return [work(room, item)], worked out in threads. Raises BrokenSourceError."""
-        size = min(self._step, self.size)
-        done = self._workers.map(lambda item: work(self._workers.room(size, self.experts, self.wide_keys), item), items)
+    def map(self, work: Callable[[Scratch, int], Any], items: Sequence[int]) -> list[Any]:
+        """Return [work(scratch, item)], worked out in threads. Raises BrokenSourceError."""
+        size, workers = min(self._step, self.size), self._workers
+        done = workers.map(lambda item: work(workers.scratch(size, self.experts, self.wide_keys), item), items)
         if self.tensors.broken.any():
             raise BrokenSourceError(int(np.flatnonzero(self.tensors.broken)[0]))
         return done

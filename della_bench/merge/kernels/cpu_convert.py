@@ -1,6 +1,6 @@
 """Between the stored dtypes and float32 on the CPU, compiled by numba; all by bits, rounded half to even.
 
-A stretch of a tensor is told by its address and its dtype's code, so that one compiled loop serves any number of
+A stretch of a tensor is given by its address and its dtype's code, so that one compiled loop serves any number of
 experts of any dtype.
 """
 
@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from della_bench.merge.kernels import cpu_loops
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 
 __all__ = [
     "BF16",
@@ -43,12 +43,18 @@ def _pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
+# bfloat16 is the upper half of a float32. Adding 0x7FFF, or 0x8000 where the last bit that stays is 1, carries into
+# the upper half exactly where rounding half to even rounds up; a carry out of the mantissa raises the exponent, as it
+# should, up to infinity.
 @njit(inline="always")
 def _bf16(bits: int) -> int:
     """Round float32 bits that are no NaN to bfloat16 bits."""
     return (bits + uint32(0x7FFF) + ((bits >> uint32(16)) & uint32(1))) >> uint32(16)
 
 
+# All three cases are computed and one is chosen, without a jump, so that loops over it are vectorised. A normal
+# number shifts its 10 bits of mantissa to the place of float32's 23 and its exponent's bias from 15 to 127
+# (0x38000000 is their difference); a subnormal is its integer times 2^-24, which float32 holds exactly.
 @njit(inline="always")
 def _from_f16(bits: int) -> float:
     """Return the float32 of float16 bits."""
@@ -61,6 +67,9 @@ def _from_f16(bits: int) -> float:
     return special if rest >= uint32(0x7C00) else (normal if rest >= uint32(0x400) else subnormal)
 
 
+# As in `_from_f16`, all cases are computed and one is chosen. 0xC8000FFF is the difference of the biases, negative,
+# plus all but one of the bits that are rounded off: with the last bit that stays, that rounds half to even. From
+# 0x47800000 (2^16) on there is only infinity; a carry out of the largest finite number gives it as well.
 @njit(inline="always")
 def _f16(magnitude: int) -> int:
     """Round the bits of a non-negative float32 to float16 bits; any NaN becomes the quiet one."""
@@ -72,7 +81,9 @@ def _f16(magnitude: int) -> int:
     return uint32(0x7E00) if nan else (uint32(0x7C00) if magnitude >= uint32(0x47800000) else rounded)
 
 
-@njit(**OPTIONS)
+# In all loops of this file, `start` counts elements from the tensor's first, `i` those of the block from 0. The
+# dtype's code is looked at once a block, outside the loop, so that the loop itself has one dtype and is vectorised.
+@compiled
 def finite(address: int, code: int, start: int, size: int) -> bool:
     """Whether the elements from `start` on of the tensor at `address` are finite."""
     if code == F32:
@@ -81,7 +92,9 @@ def finite(address: int, code: int, start: int, size: int) -> bool:
     return cpu_loops.finite(stored, uint16(0x7F80) if code == BF16 else uint16(0x7C00))
 
 
-@njit(**OPTIONS)
+# Each element on its own: out[i] is the tensor's element start + i. bfloat16 and float16 go by their bits, which is
+# exact for subnormals, too.
+@compiled
 def widen(address: int, code: int, start: int, out: np.ndarray) -> None:
     """Set `out` (float32) to the elements from `start` on of the tensor at `address`."""
     if code == F32:
@@ -96,7 +109,9 @@ def widen(address: int, code: int, start: int, out: np.ndarray) -> None:
             out[i] = _from_f16(stored[i])
 
 
-@njit(**OPTIONS)
+# `widen` and the subtraction in one loop: the expert's float32 values are never written anywhere. One rounding an
+# element, that of the difference. base[i] is the base's element start + i, widened before.
+@compiled
 def delta(address: int, code: int, start: int, base: np.ndarray, out: np.ndarray) -> None:
     """Set out = expert - base, all float32, for the expert's elements from `start` on."""
     if code == F32:
@@ -113,7 +128,9 @@ def delta(address: int, code: int, start: int, base: np.ndarray, out: np.ndarray
             out[i] = _from_f16(stored[i]) - base[i]
 
 
-@njit(**OPTIONS)
+# The one rounding of a merge. NaN, which only an overflow brings, becomes the quiet NaN of the dtype: rounding its
+# bits could carry it into a finite number.
+@compiled
 def store(values: np.ndarray, address: int, code: int, start: int) -> None:
     """Round float32 values to the dtype of the tensor at `address` and put them at its elements from `start` on."""
     bits = values.view(np.uint32)
@@ -131,7 +148,9 @@ def store(values: np.ndarray, address: int, code: int, start: int) -> None:
             target[i] = uint16(_f16(bits[i] & uint32(0x7FFFFFFF)) | ((bits[i] >> uint32(16)) & uint32(0x8000)))
 
 
-@njit(**OPTIONS)
+# The magnitude rounded to the base's dtype, by its bits: without the sign, a float's bits order as the float does.
+# For a base of float16 or bfloat16 that leaves 15 bits, few enough to count instead of sorting.
+@compiled
 def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
     """Set `out` (uint32 for float32, else uint16) to the rounded magnitudes, as integers that order alike."""
     bits = d.view(np.uint32)
@@ -146,7 +165,10 @@ def keys(d: np.ndarray, code: int, out: np.ndarray) -> None:
             out[i] = _f16(bits[i] & uint32(0x7FFFFFFF))
 
 
-@njit(**OPTIONS)
+# The most frequent case in one loop, without float32 blocks in between. It checks for finite sources on the
+# way, at the price of one maximum: an infinity or NaN in either source makes a delta whose key has an exponent of all
+# ones, 0x7F80 or more. A finite delta that overflows does as well, and then the caller looks again.
+@compiled
 def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray) -> bool:
     """Set `out` (uint16) to the keys of the delta of two bfloat16 tensors: what `widen`, `delta` and `keys` would.
 
@@ -164,22 +186,25 @@ def bf16_delta_keys(base_address: int, address: int, start: int, out: np.ndarray
     return most < uint16(0x7F80)
 
 
-@njit(**OPTIONS)
+# Rounding is monotonous, so that a binary search over the 2^31 magnitudes finds where keys of `key` begin: 31 steps a
+# block, after which a loop may compare magnitudes as they are, and need not round each.
+@compiled
 def least_magnitude(key: int, code: int) -> int:
     """Return the bits of the least float32 magnitude whose key is `key` or more; 2^31 where there is none."""
     least, most = 0, 0x80000000
     while least < most:
         middle = (least + most) // 2
         bits = uint32(middle)
-        found = np.int64(bits) if code == F32 else np.int64(uint16(_bf16(bits) if code == BF16 else _f16(bits)))
-        if found >= key:
+        middle_key = np.int64(bits) if code == F32 else np.int64(uint16(_bf16(bits) if code == BF16 else _f16(bits)))
+        if middle_key >= key:
             most = middle
         else:
             least = middle + 1
     return least
 
 
-@njit(**OPTIONS)
+# The way back from `keys`: the float32 that each key is the bits of, in the dtype that `code` says.
+@compiled
 def magnitudes(keys: np.ndarray, code: int, out: np.ndarray) -> None:
     """Set `out` (float32) to the magnitudes whose keys these are."""
     for i in range(keys.size):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint16, uint32
+from numba import uint16, uint32
 
-from della_bench.merge.kernels.cpu_loops import OPTIONS, kept
+from della_bench.merge.kernels.cpu_loops import compiled, kept
 
 __all__ = ["around_cut", "at_least", "count_between", "histogram", "keep_above", "row_cut"]
 
@@ -13,7 +13,9 @@ _COMPARES = 12  # of as many keys, comparing with each takes less time than a lo
 _STRETCH = 1 << 15  # elements, whose number fits 16 bits
 
 
-@njit(**OPTIONS)
+# A comparison and a sum, 16 or 32 keys to a vector. The count has 16 bits as the keys have, or the vectors would have
+# to be widened; `start` walks in stretches that such a count cannot overflow.
+@compiled
 def at_least(keys: np.ndarray, limit: int) -> int:
     """Return how many 16-bit keys are `limit` or more."""
     total = 0
@@ -27,7 +29,9 @@ def at_least(keys: np.ndarray, limit: int) -> int:
     return total
 
 
-@njit(**OPTIONS)
+# For few keys, comparing all with each of them: counts[j] is what is `low + j` or more, less what is more. For many,
+# one pass that looks a key's place up, which random access makes slower than 12 comparisons.
+@compiled
 def count_between(keys: np.ndarray, low: int, counts: np.ndarray) -> None:
     """Add to counts[j] (int64) how many 16-bit keys are low + j, and to the last count how many lie above these."""
     width = counts.size - 1
@@ -45,7 +49,9 @@ def count_between(keys: np.ndarray, low: int, counts: np.ndarray) -> None:
             counts[place] += 1
 
 
-@njit(**OPTIONS)
+# Two walks down from the highest key, adding up how many lie at or above it: the first stops at `fewest`, the second
+# goes on to `most`. `counts` is of a sample, so that `left` and `margin` are in elements of the sample.
+@compiled
 def around_cut(counts: np.ndarray, left: float, margin: float) -> tuple[int, int]:
     """Return the keys at the cuts that leave `margin` fewer and more than the `left` largest. counts: by key."""
     fewest, most = np.int64(max(left - margin, 1)), np.int64(left + margin)
@@ -61,7 +67,9 @@ def around_cut(counts: np.ndarray, left: float, margin: float) -> tuple[int, int
     return low, high
 
 
-@njit(**OPTIONS)
+# Keys of 32 bits are counted by their upper 16 bits first (shift 16, any prefix), then by the lower 16 of those whose
+# upper bits are the cut's (shift 0, prefix the cut's): two tables of 65,536 in the place of one of 2^32.
+@compiled
 def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> None:
     """Count keys by `(key >> shift) mod bins.size`, those whose bits above are `prefix` (any, if negative)."""
     mask = bins.size - 1
@@ -74,34 +82,40 @@ def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> No
             bins[(key >> shift) & mask] += 1
 
 
-@njit(**OPTIONS)
-def keep_above(d: np.ndarray, cut: int, above: int, room: int, scale: float) -> int:
-    """Keep d where its magnitude's bits are `above` or more, and the first `room` from `cut` on; else 0.
+# The key at the cut may be that of many elements, of which `quota` are kept, the lowest index first. `above` and
+# `cut` are bits of magnitudes (from `cpu_convert.least_magnitude`), so that no key is computed here. `between` counts
+# those of the cut's key so far: only where the quota runs out inside the block must each element know the count
+# before it, which is a loop that cannot be vectorised.
+@compiled
+def keep_above(d: np.ndarray, cut: int, above: int, quota: int, scale: float) -> int:
+    """Keep d where its magnitude's bits are `above` or more, and the first `quota` from `cut` on; else 0.
 
     What is kept is multiplied by `scale`. Returns how many between `cut` and `above` were kept.
     """
     bits, factor = d.view(np.uint32), np.float32(scale)
     low, high = uint32(cut), uint32(above)
     between = uint32(0)  # as wide as the magnitudes, for the sake of vectors
-    # Most blocks keep all in between or none, which needs no running count.
-    if room <= 0 or room >= d.size:
-        if room > 0:
+    # Most blocks keep all in between or none.
+    if quota <= 0 or quota >= d.size:
+        if quota > 0:
             for i in range(d.size):
                 magnitude = bits[i] & uint32(0x7FFFFFFF)
                 between = uint32(between + uint32((magnitude >= low) & (magnitude < high)))
-        least = low if room > 0 else high
+        least = low if quota > 0 else high
         for i in range(d.size):
             d[i] = kept(d[i] * factor, (bits[i] & uint32(0x7FFFFFFF)) >= least)
         return np.int64(between)
     for i in range(d.size):
         magnitude = bits[i] & uint32(0x7FFFFFFF)
-        first = (magnitude >= low) & (magnitude < high) & (between < uint32(room))
+        first = (magnitude >= low) & (magnitude < high) & (between < uint32(quota))
         between = uint32(between + uint32(first))
         d[i] = kept(d[i] * factor, first | (magnitude >= high))
     return np.int64(between)
 
 
-@njit(**OPTIONS)
+# Counts a row's keys and walks down from the highest (`b` is the table's place) until `left` are reached; for 32-bit
+# keys twice, see `histogram`. What is left then are the equals of the cut that are kept.
+@compiled
 def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int]:
     """Return the key at the cut that leaves the `count` largest, and how many of those equal to it are left.
 

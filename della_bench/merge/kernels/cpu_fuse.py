@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32
 
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 
 __all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "weigh"]
 
@@ -16,7 +16,8 @@ NONE, SUM, COUNT = 0, 1, 2
 _CHUNK = 2048  # elements that a core's first-level cache holds of all arrays in `finish`
 
 
-@njit(**OPTIONS)
+# i runs over one expert's block. It is a loop of its own because a weight of 1, the usual one, skips it.
+@compiled
 def weigh(d: np.ndarray, weight: float) -> None:
     """Multiply by a float32 weight, in place."""
     w = np.float32(weight)
@@ -24,7 +25,10 @@ def weigh(d: np.ndarray, weight: float) -> None:
         d[i] *= w
 
 
-@njit(**OPTIONS)
+# k runs over experts and i over the block's elements: expert after expert, so that each sum is added in the order of
+# the reference, and each inner loop is over two flat arrays. Signs are written as float32 sign bits, by which
+# `_add_elected` turns "has the elected sign" into "is positive" with one exclusive or.
+@compiled
 def elect(deltas: np.ndarray, kind: int, total: np.ndarray, signs: np.ndarray) -> None:
     """Set `signs` (uint32) to 2^31 where the elected sign is negative, else 0.
 
@@ -58,8 +62,21 @@ def _float(bits: int) -> float:
     return np.uint32(bits).view(np.float32)
 
 
-@njit(**OPTIONS)
-def _add_elected(
+# i runs over the elements of one expert's chunk. An element with the elected sign is positive after the exclusive or
+# with it; of all others (other sign, zero, NaN) the mask `part` is 0, and +0 is added, as the reference does. So there
+# is no jump, which no processor could foresee.
+@compiled
+def _add_elected(bits: np.ndarray, signs: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.ndarray) -> None:
+    """Add the values of a delta (given by its bits) with the elected sign to `fused`."""
+    for i in range(bits.size):
+        part = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
+        fused[i] += _float(values[i] & part)
+        taken[i] |= part
+
+
+# As `_add_elected`, with one more sum of the same mask.
+@compiled
+def _add_elected_and_weights(
     bits: np.ndarray,
     signs: np.ndarray,
     values: np.ndarray,
@@ -77,7 +94,9 @@ def _add_elected(
         taken[i] |= part
 
 
-@njit(**OPTIONS)
+# Without an election every element but zeros takes part. The divisor is the same for all elements then, so that
+# nothing is added to it here.
+@compiled
 def _add_all(bits: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.ndarray) -> None:
     """Add the values of a delta (given by its bits) to `fused`."""
     for i in range(bits.size):
@@ -86,7 +105,9 @@ def _add_all(bits: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.
         taken[i] |= part
 
 
-@njit(**OPTIONS)
+# A chunk may begin and end within rows: `first` is where the current row's part begins in the chunk, start + first
+# where it lies in the block, and so (start + first) // n is its row in the block, by which `ratios` is indexed.
+@compiled
 def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.ndarray) -> None:
     """Set `out` to a stretch of a block, from its element `start` on, times the ratios of the block's rows of n."""
     first = 0
@@ -99,14 +120,19 @@ def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.n
         first = stop
 
 
-@njit(**OPTIONS)
+# A division by the rounded sum, not a product with its reciprocal, whose last bit differs. Where nothing takes part
+# the divisor is 0 and counts as 1.
+@compiled
 def _divide(values: np.ndarray, divisors: np.ndarray) -> None:
     for i in range(values.size):
         by = divisors[i]
         values[i] /= np.float32(1) if by == np.float32(0) else by
 
 
-@njit(**OPTIONS)
+# The product and the sum are rounded each, as in the reference. Both outcomes are computed, and the mask `taken`
+# chooses between their bits: where nothing takes part, the base must stay, and base + 0 would make a -0 of the base a
+# +0.
+@compiled
 def _add_to_base(base: np.ndarray, taken: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
     """Set out = base + factor * out where `taken`, else to the base's own bits."""
     for i in range(base.size):
@@ -115,7 +141,9 @@ def _add_to_base(base: np.ndarray, taken: np.ndarray, factor: np.float32, out: n
         out[i] = _float((summed & taken[i]) | (np.float32(left).view(np.uint32) & ~taken[i]))
 
 
-@njit(**OPTIONS)
+# row runs over the block's rows of n elements, i over one row's. Counting is two vectorised passes over a row that
+# lies in the cache; the counters have the width of the values, and a row is shorter than 2^32.
+@compiled
 def agreement_counts(
     d: np.ndarray, kind: int, signs: np.ndarray, n: int, before: np.ndarray, after: np.ndarray
 ) -> None:
@@ -134,7 +162,11 @@ def agreement_counts(
         after[row] += np.int64(agreeing)
 
 
-@njit(**OPTIONS)
+# Election, sum, division and the step back to the base, for chunks small enough that all arrays of one stay in the
+# first-level cache: by blocks, each step would come from the second. start and stop bound a chunk in the block, k
+# runs over experts from left to right, as the reference adds. The sum begins at -0.0, the one number that changes no
+# bit of what is added to it. Where no divisor is asked for, none is added up.
+@compiled
 def finish(
     base: np.ndarray,
     deltas: np.ndarray,
@@ -153,15 +185,16 @@ def finish(
     ratios: (experts, rows) float32 factor of each expert's row of `ratio_n` elements; ratio_n 0 for none. spare: two
     blocks of float32 and one of uint32, of any content.
     """
-    every = np.float32(0)
+    all_weights = np.float32(0)
     for k in range(deltas.shape[0]):
-        every = weights[k] if k == 0 else every + weights[k]
+        all_weights = weights[k] if k == 0 else all_weights + weights[k]
     for start in range(0, base.size, _CHUNK):
         stop = min(start + _CHUNK, base.size)
         fused, scaled = out[start:stop], spare[0][: stop - start]
         divisor, taken = spare[1][: stop - start], spare[2][: stop - start]
         fused[:] = np.float32(-0.0)  # the one number that changes no bit of what is added to it
-        divisor[:] = every if kind == NONE else np.float32(0)
+        if normalize:
+            divisor[:] = all_weights if kind == NONE else np.float32(0)
         taken[:] = uint32(0)
         for k in range(deltas.shape[0]):
             d = deltas[k, start:stop]
@@ -171,8 +204,10 @@ def finish(
                 values = scaled.view(np.uint32)
             if kind == NONE:
                 _add_all(bits, values, fused, taken)
+            elif normalize:
+                _add_elected_and_weights(bits, signs[start:stop], values, weights[k], fused, divisor, taken)
             else:
-                _add_elected(bits, signs[start:stop], values, weights[k], fused, divisor, taken)
+                _add_elected(bits, signs[start:stop], values, fused, taken)
         if normalize:
             _divide(fused, divisor)
         _add_to_base(base[start:stop], taken, np.float32(scale), fused)

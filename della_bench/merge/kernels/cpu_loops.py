@@ -1,7 +1,7 @@
 """The inner loops on the CPU, compiled by numba: plain loops over flat blocks, without Python objects.
 
-They release the interpreter lock, so that blocks run in threads. No fast-math and no contraction: every product and
-every sum is rounded once, as in the torch reference. Magnitudes are compared as integers ("keys"), which order as the
+They release the interpreter lock, so that blocks run in threads. Every product and every sum is rounded once, as in the
+torch reference. Magnitudes are compared as integers ("keys"), which order as the
 non-negative floats do whose bits they are.
 
 Whether an element is kept is a coin's toss, which no branch predictor guesses: dropped values are masked, not
@@ -13,14 +13,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32, uint64
 
-__all__ = ["OPTIONS", "finite", "kept", "magnitude_sums", "norank_rows", "philox", "random_keep", "scale_kept"]
+from della_bench.compiled import compiler
 
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+__all__ = ["compiled", "finite", "kept", "magnitude_sums", "norank_rows", "philox", "random_keep", "scale_kept"]
+
+compiled = compiler(__file__, "cpu_*.py")
 _M0, _M1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
 _W0, _W1 = uint32(0x9E3779B9), uint32(0xBB67AE85)
 
 
-@njit(**OPTIONS)
+# i runs over counters: counter first + i makes the words 4i to 4i + 3, so that any stretch of a tensor has its words
+# without those before it. Products of two 32-bit words are computed in 64 bits, whose halves are the round's two
+# results. The compiler makes a vector of several counters of this loop, as none depends on another.
+@compiled
 def philox(words: np.ndarray, first: int, key: int) -> None:
     """Fill `words` (uint32, a multiple of 4) from counter `first` on; see della_bench.merge.bits."""
     for i in range(words.size // 4):
@@ -43,21 +48,27 @@ def philox(words: np.ndarray, first: int, key: int) -> None:
         words[4 * i + 3] = c3
 
 
+# A kept element is a coin's toss, which no branch predictor guesses: 0 - 1 is a mask of all ones, 0 - 0 of none.
 @njit(inline="always")
 def kept(value: float, keep: bool) -> float:
     """Return the float32 `value` where `keep`, else +0, by masking its bits."""
     return np.uint32(np.float32(value).view(np.uint32) & (uint32(0) - uint32(keep))).view(np.float32)
 
 
-@njit(**OPTIONS)
-def random_keep(d: np.ndarray, words: np.ndarray, last: int, scale: float) -> None:
-    """Keep d where its word is at most `last` (the threshold less 1), times `scale`; else 0."""
-    limit, factor = uint32(last), np.float32(scale)
+# i runs over a block's elements and their words. A comparison with a limit that holds for all of them: "at most the
+# threshold less 1" in 32 bits says what "below the threshold" says in 33.
+@compiled
+def random_keep(d: np.ndarray, words: np.ndarray, highest: int, scale: float) -> None:
+    """Keep d where its word is at most `highest` (the threshold less 1), times `scale`; else 0."""
+    limit, factor = uint32(highest), np.float32(scale)
     for i in range(d.size):
         d[i] = kept(d[i] * factor, words[i] <= limit)
 
 
-@njit(**OPTIONS)
+# start is a row's first element in the block, j runs over the row: once for the smallest and the largest magnitude,
+# once to keep or drop. Thresholds are computed in float64 in the order of the reference, `low` and `span` being the
+# lowest one and how much the highest lies above it.
+@compiled
 def norank_rows(
     d: np.ndarray, magnitudes: np.ndarray, words: np.ndarray, n: int, low: int, span: int, inverse: bool
 ) -> None:
@@ -69,15 +80,16 @@ def norank_rows(
             least, most = min(least, row_magnitudes[j]), max(most, row_magnitudes[j])
         base, width = np.float64(least), np.float64(most) - np.float64(least)
         for j in range(n):
-            share = 0.5
+            fraction = 0.5
             if most > least:
-                share = 1.0 if np.isinf(row_magnitudes[j]) else (np.float64(row_magnitudes[j]) - base) / width
-            limit = low + np.int64(np.floor(span * share))
+                fraction = 1.0 if np.isinf(row_magnitudes[j]) else (np.float64(row_magnitudes[j]) - base) / width
+            limit = low + np.int64(np.floor(span * fraction))
             value = row[j] * np.float32(4294967296.0 / np.float64(limit)) if inverse else row[j]
             row[j] = kept(value, np.int64(row_words[j]) < limit)
 
 
-@njit(**OPTIONS)
+# The factor of the L1 norm. What is zero is set to +0 rather than multiplied, since a factor may be infinite.
+@compiled
 def scale_kept(d: np.ndarray, factor: float) -> None:
     """Multiply by a float32 factor, in place; zeros stay positive zeros."""
     f = np.float32(factor)
@@ -85,7 +97,10 @@ def scale_kept(d: np.ndarray, factor: float) -> None:
         d[i] = d[i] * f if d[i] != np.float32(0) else np.float32(0)
 
 
-@njit(**OPTIONS)
+# i runs over a block. Float sums depend on their order, sums of integers do not: each value adds its mantissa to the
+# total of its exponent, and the totals are put together exactly, in Python. A total of 2^31 mantissas of 24 bits
+# fits.
+@compiled
 def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
     """Add the mantissas of float32 bits to sums[exponent] (int64[256]): an exact L1 norm, in any order.
 
@@ -97,7 +112,9 @@ def magnitude_sums(bits: np.ndarray, sums: np.ndarray) -> None:
         sums[exponent] += mantissa + (np.int64(0x800000) if exponent else np.int64(0))
 
 
-@njit(**OPTIONS)
+# A maximum over the exponents' bits, without a jump out of the loop, so that the loop is vectorised: looking at all
+# of a block costs less than looking for the first.
+@compiled
 def finite(bits: np.ndarray, exponent: int) -> bool:
     """Whether no float, given by its bits, has an exponent of all ones; `exponent` is the mask of those bits."""
     most = bits.dtype.type(0)  # as wide as the bits, of which most go into a vector then

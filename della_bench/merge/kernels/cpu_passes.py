@@ -4,18 +4,14 @@ A block is a stretch of the flattened tensor that fits a core's second-level cac
 whole rows where the merge works by rows. A pass takes the blocks from `first` to `last`, so that threads share them; a
 thread holds one float32 block an expert and nothing of the tensor's size. A pass leaves blocks out whose sources are
 not finite, and says so in `Tensors.broken`: whoever sees that set throws the result away.
-
-numba's cache on disk looks for changes in a function's own file only, and what it keeps of one holds the loops that it
-calls: after a change of any loop, touch all of `cpu_*.py`, or old loops run on.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_fuse, cpu_loops, cpu_ranks
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import (
     ADA_LAYER,
     ADA_ROW_INV,
@@ -28,7 +24,7 @@ from della_bench.merge.kernels.cpu_plan import (
     RANDOM,
     Drops,
     Fuse,
-    Room,
+    Scratch,
     Tensors,
 )
 from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
@@ -36,64 +32,76 @@ from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
 __all__ = ["agreement", "merge", "norms"]
 
 
-@njit(**OPTIONS)
-def _deltas(room: Room, experts: int, size: int) -> np.ndarray:
+# Expert k's delta is row k of what is returned. The scratch array is for the largest block; a slice of it would not
+# be contiguous for the last block, which may be shorter.
+@compiled
+def _deltas(scratch: Scratch, experts: int, size: int) -> np.ndarray:
     """Return the experts' deltas in a block, (K, size) and contiguous, without which loops are not vectorised."""
-    return room.deltas[: experts * size].reshape((experts, size))
+    return scratch.deltas[: experts * size].reshape((experts, size))
 
 
-@njit(**OPTIONS)
-def _keep_above(d: np.ndarray, code: int, cut: int, room: int, scale: float) -> int:
-    """Keep d where its key is above `cut`, and the first `room` of those equal to it; see `cpu_cuts.keep_above`."""
+# Compares bits of magnitudes instead of rounding each to a key: the keys equal to the cut are those from `least` to
+# just below `above`.
+@compiled
+def _keep_above(d: np.ndarray, code: int, cut: int, quota: int, scale: float) -> int:
+    """Keep d where its key is above `cut`, and the first `quota` of those equal to it; see `cpu_cuts.keep_above`."""
     least, above = cpu_convert.least_magnitude(cut, code), cpu_convert.least_magnitude(cut + 1, code)
-    return cpu_cuts.keep_above(d, least, above, room, scale)
+    return cpu_cuts.keep_above(d, least, above, quota, scale)
 
 
-@njit(**OPTIONS)
-def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, room: Room) -> None:
+# One expert's (k) block, of whatever kind the drop is: the kind is looked at once a block. Element i of the block is
+# element start + i of the tensor, which decides its random word: words come in fours, and so the first `skip` of them
+# belong to elements before the block. n is a row's length; where rows matter, the block holds whole ones. Equals at
+# the cut of the whole tensor are kept in the tensor's order: each bundle of blocks has its quota from the passes
+# before, and a thread takes a bundle's blocks one after the other, counting down.
+@compiled
+def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, scratch: Scratch) -> None:
     """Drop from expert k's delta and rescale it, in place, but for the factor of the L1 norm."""
     kind, code, n = drops.kind, tensors.codes[0], tensors.row
     if kind == NONE or not drops.active[k]:
         return
     if kind == MAGNITUDE:
-        if block % tensors.share == 0:
-            room.left[k] = drops.room[k, block // tensors.share]
-        room.left[k] -= _keep_above(d, code, drops.cut[k], room.left[k], drops.scale[k])
+        if block % tensors.bundle == 0:
+            scratch.quota_left[k] = drops.quota[k, block // tensors.bundle]
+        scratch.quota_left[k] -= _keep_above(d, code, drops.cut[k], scratch.quota_left[k], drops.scale[k])
         return
-    keys = room.keys[: d.size]
+    keys = scratch.keys[: d.size]
     if kind != RANDOM:
         cpu_convert.keys(d, code, keys)
     if kind == MAGNITUDE_ROW:
         for at in range(0, d.size, n):
-            cut, left = cpu_cuts.row_cut(keys[at : at + n], drops.count[k], room.row_bins)
+            cut, left = cpu_cuts.row_cut(keys[at : at + n], drops.count[k], scratch.row_bins)
             _keep_above(d[at : at + n], code, cut, left, drops.scale[k])
         return
     skip = start % 4
-    cpu_loops.philox(room.words[: (skip + d.size + 3) // 4 * 4], start // 4, drops.random_keys[k])
-    words = room.words[skip : skip + d.size]
+    cpu_loops.philox(scratch.words[: (skip + d.size + 3) // 4 * 4], start // 4, drops.random_keys[k])
+    words = scratch.words[skip : skip + d.size]
     if kind == RANDOM:
-        cpu_loops.random_keep(d, words, drops.last[k], drops.scale[k])
+        cpu_loops.random_keep(d, words, drops.highest[k], drops.scale[k])
     elif kind == MAGPRUNE:
-        lasts, scales = drops.lasts[k], drops.scales[k]
+        highest, scales = drops.highest_table[k], drops.scale_table[k]
         if code == cpu_convert.F32:
-            cpu_ranks.rank_rows32(d, keys, words, n, lasts, scales)
+            cpu_ranks.rank_rows32(d, keys, words, n, highest, scales)
         else:
-            cpu_ranks.rank_rows16(d, keys, words, n, lasts, scales, room.bins, room.meaning, room.found)
+            cpu_ranks.rank_rows16(d, keys, words, n, highest, scales, scratch.bins, scratch.key_rules, scratch.rules)
     elif kind == MAGPRUNE_LAYER:
         if code == cpu_convert.F32:
             cpu_ranks.layer_keep32(d, keys, words, drops.ordered[k], drops.low[k], drops.span[k], drops.inverse)
         else:
-            cpu_ranks.layer_keep16(d, keys, words, drops.lasts[k], drops.scales[k], room.found)
+            cpu_ranks.layer_keep16(d, keys, words, drops.highest_table[k], drops.scale_table[k], scratch.rules)
     else:
-        wide = room.wide[: d.size]
+        wide = scratch.wide[: d.size]
         cpu_convert.magnitudes(keys, code, wide)
         cpu_loops.norank_rows(d, wide, words, n, drops.low[k], drops.span[k], drops.inverse)
 
 
-@njit(**OPTIONS)
-def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int, size: int, room: Room) -> None:
+# What `merge` and `agreement` have in common, up to the election. k runs over experts. It leaves early where a source
+# is not finite, with whatever the scratch holds: such a merge is thrown away. Factors and weights of 1 are skipped,
+# which changes no bit.
+@compiled
+def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int, size: int, scratch: Scratch) -> None:
     """Fill a block's base, its pruned and weighed deltas, and where the elected sign is negative."""
-    base, deltas = room.base[:size], _deltas(room, fuse.weights.size, size)
+    base, deltas = scratch.base[:size], _deltas(scratch, fuse.weights.size, size)
     if not is_sound(tensors, 0, start, size):
         return
     cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)
@@ -102,16 +110,18 @@ def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int,
             return
         d = deltas[k]
         cpu_convert.delta(tensors.addresses[1 + k], tensors.codes[1 + k], start, base, d)
-        _prune(tensors, drops, k, d, start, block, room)
+        _prune(tensors, drops, k, d, start, block, scratch)
         if drops.factor[k] != 1:
             cpu_loops.scale_kept(d, drops.factor[k])
         if fuse.weights[k] != 1:
             cpu_fuse.weigh(d, fuse.weights[k])
     if fuse.elect != cpu_fuse.NONE:
-        cpu_fuse.elect(deltas, fuse.elect, room.out[:size], room.signs[:size])
+        cpu_fuse.elect(deltas, fuse.elect, scratch.out[:size], scratch.signs[:size])
 
 
-@njit(**OPTIONS)
+# k runs over experts, r over the block's rows of n elements. The counts are divided in float64 and rounded, as
+# `fuse.ada_ratio` does; an empty denominator leaves the ratio at 1.
+@compiled
 def _row_ratios(deltas: np.ndarray, fuse: Fuse, signs: np.ndarray, n: int) -> np.ndarray:
     """Return each expert's ratio by row: before / after the election, in float64, rounded to float32."""
     experts, rows = deltas.shape[0], deltas.shape[1] // n
@@ -126,47 +136,54 @@ def _row_ratios(deltas: np.ndarray, fuse: Fuse, signs: np.ndarray, n: int) -> np
     return ratios
 
 
-@njit(**OPTIONS)
-def merge(tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, last: int) -> None:
+# The pass that writes the result: each source is read once, and everything else happens in the scratch buffers of the
+# thread, in the cache. ratios[k, row] scales expert k's elements; for ada_layer one "row" is the whole block, and for
+# lambda there is none (n = 0).
+@compiled
+def merge(tensors: Tensors, drops: Drops, fuse: Fuse, scratch: Scratch, first: int, last: int) -> None:
     """Merge the blocks from `first` to `last` and store them."""
     experts = fuse.weights.size
     for block in range(first, last):
         start, size = extent(tensors, block)
-        _elected(tensors, drops, fuse, block, start, size, room)
-        deltas, signs, out = _deltas(room, experts, size), room.signs[:size], room.out[:size]
+        _elected(tensors, drops, fuse, block, start, size, scratch)
+        deltas, signs, out = _deltas(scratch, experts, size), scratch.signs[:size], scratch.out[:size]
         ratios, n = fuse.ratios, 0
         if fuse.scaling == ADA_LAYER:
             n = size
         elif fuse.scaling != LAMBDA:
             ratios, n = _row_ratios(deltas, fuse, signs, tensors.row), tensors.row
-        base = room.base[:size]
-        weights, spare = fuse.weights, (room.wide[:size], room.divisor[:size], room.taken[:size])
+        base = scratch.base[:size]
+        weights, spare = fuse.weights, (scratch.wide[:size], scratch.divisor[:size], scratch.taken[:size])
         cpu_fuse.finish(base, deltas, fuse.elect, signs, weights, fuse.normalize, ratios, n, fuse.scale, spare, out)
         cpu_convert.store(out, tensors.addresses[1 + experts], tensors.codes[1 + experts], start)
 
 
-@njit(**OPTIONS)
+# The pass that ada_layer needs before `merge`: the same up to the election, then counts instead of sums. A block
+# counts as one row; counts[0] is before the election and counts[1] after it, by expert.
+@compiled
 def agreement(
-    tensors: Tensors, drops: Drops, fuse: Fuse, room: Room, first: int, last: int, counts: np.ndarray
+    tensors: Tensors, drops: Drops, fuse: Fuse, scratch: Scratch, first: int, last: int, counts: np.ndarray
 ) -> None:
     """Add to counts (2, K) how many elements of each expert are not zero, and how many of them the election keeps."""
     for block in range(first, last):
         start, size = extent(tensors, block)
-        _elected(tensors, drops, fuse, block, start, size, room)
+        _elected(tensors, drops, fuse, block, start, size, scratch)
         for k in range(fuse.weights.size):
-            d, signs = _deltas(room, fuse.weights.size, size)[k], room.signs[:size]
+            d, signs = _deltas(scratch, fuse.weights.size, size)[k], scratch.signs[:size]
             cpu_fuse.agreement_counts(d, fuse.elect, signs, size, counts[0, k : k + 1], counts[1, k : k + 1])
 
 
-@njit(**OPTIONS)
-def norms(tensors: Tensors, drops: Drops, k: int, room: Room, first: int, last: int, sums: np.ndarray) -> None:
+# The pass that the `l1` rescale needs before `merge`, for one expert k: its drop is computed here and again in
+# `merge`, which costs less than to store a delta of the tensor's size.
+@compiled
+def norms(tensors: Tensors, drops: Drops, k: int, scratch: Scratch, first: int, last: int, sums: np.ndarray) -> None:
     """Add to sums (2, 256) what expert k's delta adds to an exact L1 norm before its drop, and after it."""
     for block in range(first, last):
         start, size = extent(tensors, block)
         if not (is_sound(tensors, 0, start, size) and is_sound(tensors, 1 + k, start, size)):
             continue
-        d = room.deltas[:size]
-        read_delta(tensors, k, start, room.base[:size], d)
+        d = scratch.deltas[:size]
+        read_delta(tensors, k, start, scratch.base[:size], d)
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[0])
-        _prune(tensors, drops, k, d, start, block, room)
+        _prune(tensors, drops, k, d, start, block, scratch)
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[1])

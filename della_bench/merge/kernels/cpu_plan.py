@@ -1,4 +1,4 @@
-"""What the compiled passes are told: where tensors lie, what decides the drops, how deltas are fused; their buffers.
+"""What the compiled passes get: where tensors lie, what decides the drops, how deltas are fused; their buffers.
 
 Plain tuples of arrays and numbers, which numba takes as they are.
 """
@@ -11,7 +11,8 @@ import numpy as np
 
 __all__ = [
     "ADA_LAYER", "ADA_ROW", "ADA_ROW_INV", "DROPS", "LAMBDA", "MAGNITUDE", "MAGNITUDE_ROW", "MAGPRUNE",
-    "MAGPRUNE_LAYER", "MAGPRUNE_NORANK", "NONE", "RANDOM", "SCALINGS", "Drops", "Fuse", "Room", "Tensors", "make_room",
+    "MAGPRUNE_LAYER", "MAGPRUNE_NORANK", "NONE", "RANDOM", "SCALINGS", "Drops", "Fuse", "Scratch", "Tensors",
+    "make_scratch",
 ]  # fmt: skip
 
 # Codes of the kinds of dropping and scaling, in the names of the methods' table.
@@ -32,7 +33,7 @@ class Tensors(NamedTuple):
     size: int
     row: int
     step: int  # elements of a block
-    share: int  # blocks that one thread takes at a time; passes start at a multiple of it
+    bundle: int  # blocks that one thread takes at a time; passes start at a multiple of it
     sound: np.ndarray  # uint8 (K + 1,): set where an earlier pass has found the base or an expert finite
     broken: np.ndarray  # uint8 (K + 1,): set where the base or an expert holds NaN or infinity
 
@@ -43,16 +44,16 @@ class Drops(NamedTuple):
     kind: int
     active: np.ndarray  # bool: density below 1
     random_keys: np.ndarray  # uint64, of Philox
-    last: np.ndarray  # int64: the density's threshold less 1
+    highest: np.ndarray  # int64: the highest random word that is kept, the density's threshold less 1
     scale: np.ndarray  # float64: 1 / density, or 1
     low: np.ndarray  # int64: the lowest threshold
     span: np.ndarray  # int64: the highest less the lowest
     inverse: bool
-    lasts: np.ndarray  # uint32 (K, ranks or keys): thresholds less 1
-    scales: np.ndarray  # float32, likewise
+    highest_table: np.ndarray  # uint32 (K, ranks or keys): the highest word that is kept
+    scale_table: np.ndarray  # float32, likewise: what a kept value is multiplied by
     ordered: np.ndarray  # uint32 (K, elements): all keys, sorted
     cut: np.ndarray  # int64: the key at the cut
-    room: np.ndarray  # int64 (K, shares): how many keys equal to the cut each share of blocks may keep
+    quota: np.ndarray  # int64 (K, bundles): how many keys equal to the cut each bundle of blocks may keep
     count: np.ndarray  # int64: how many elements of a row are kept
     factor: np.ndarray  # float64, of the L1 norm
 
@@ -68,7 +69,7 @@ class Fuse(NamedTuple):
     scale: float  # lambda
 
 
-class Room(NamedTuple):
+class Scratch(NamedTuple):
     """One thread's buffers, for the largest block, whose content means nothing between two blocks."""
 
     base: np.ndarray  # float32
@@ -82,15 +83,15 @@ class Room(NamedTuple):
     taken: np.ndarray  # uint32
     bins: np.ndarray  # int32 (4, keys), zeros before and after
     row_bins: np.ndarray  # int64[65536]
-    meaning: np.ndarray  # uint64 by key
-    found: np.ndarray  # uint64
-    left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the share may keep
+    key_rules: np.ndarray  # uint64 by key: see `cpu_ranks`
+    rules: np.ndarray  # uint64 by element, likewise
+    quota_left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the bundle may keep
 
 
-def make_room(step: int, experts: int, wide_keys: bool) -> Room:
+def make_scratch(step: int, experts: int, wide_keys: bool) -> Scratch:
     """Make buffers for blocks of up to `step` elements; those by key for 16-bit keys alone, of which there are 2^15."""
     values = 2 if wide_keys else 1 << 15
-    return Room(
+    return Scratch(
         base=np.empty(step, np.float32),
         deltas=np.empty(experts * step, np.float32),
         out=np.empty(step, np.float32),
@@ -102,7 +103,7 @@ def make_room(step: int, experts: int, wide_keys: bool) -> Room:
         taken=np.empty(step, np.uint32),
         bins=np.zeros((4, values), np.int32),
         row_bins=np.empty(1 << 16, np.int64),
-        meaning=np.empty(values, np.uint64),
-        found=np.empty(step, np.uint64),
-        left=np.zeros(experts, np.int64),
+        key_rules=np.empty(values, np.uint64),
+        rules=np.empty(step, np.uint64),
+        quota_left=np.zeros(experts, np.int64),
     )

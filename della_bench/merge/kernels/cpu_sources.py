@@ -6,12 +6,13 @@ import numpy as np
 from numba import njit
 
 from della_bench.merge.kernels import cpu_convert
-from della_bench.merge.kernels.cpu_loops import OPTIONS
+from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import Tensors
 
 __all__ = ["extent", "is_sound", "read_delta"]
 
 
+# Block b begins at element b * step; the last one may be shorter than the others.
 @njit(inline="always")
 def extent(tensors: Tensors, block: int) -> tuple[int, int]:
     """Return a block's first element and how many it has."""
@@ -19,7 +20,9 @@ def extent(tensors: Tensors, block: int) -> tuple[int, int]:
     return start, min(tensors.step, tensors.size - start)
 
 
-@njit(**OPTIONS)
+# The first pass over a tensor checks each block as it reads it, from the cache; once all are known to be finite,
+# later passes need not look.
+@compiled
 def is_sound(tensors: Tensors, source: int, start: int, size: int) -> bool:
     """Whether a source is finite in a block; the key of what is not may lie beyond all tables."""
     if tensors.sound[source] or cpu_convert.finite(tensors.addresses[source], tensors.codes[source], start, size):
@@ -28,7 +31,8 @@ def is_sound(tensors: Tensors, source: int, start: int, size: int) -> bool:
     return False
 
 
-@njit(**OPTIONS)
+# Two loops over one block: the base's float32 values are kept, as the caller or another expert needs them again.
+@compiled
 def read_delta(tensors: Tensors, k: int, start: int, base: np.ndarray, d: np.ndarray) -> None:
     """Fill float32 `base` and `d` with the base and expert k's delta from `start` on."""
     cpu_convert.widen(tensors.addresses[0], tensors.codes[0], start, base)

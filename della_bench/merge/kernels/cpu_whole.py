@@ -18,7 +18,7 @@ SAMPLED = 8 * cpu_key_passes.SAMPLE  # elements of a tensor for which a sample p
 
 
 def cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Array]]:
-    """Yield (expert, key at its cut, how many keys equal to it each share of blocks may keep, the first first).
+    """Yield (expert, key at its cut, how many keys equal to it each bundle of blocks may keep, the first first).
 
     kept: how many elements of some experts' deltas the cut leaves.
     """
@@ -27,26 +27,25 @@ def cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Ar
         for k, low, counts in _near_cuts(blocks, kept):
             left = kept[k] - int(counts[:, -1].sum())
             if 0 < left <= counts[:, :-1].sum():
-                place, room = _place(counts[:, :-1], left)
+                place, quota = _place(counts[:, :-1], left)
                 del missed[k]
-                yield k, low + place, room
+                yield k, low + place, quota
     for k, left in missed.items():
         yield k, *_cut(blocks, k, left)
 
 
 def key_histogram(blocks: Blocks, k: int, shift: int = 0, prefix: int = -1) -> Array:
-    """Count expert k's keys by share and value, int64 (shares, values); see `cpu_cuts.histogram`."""
-    counts = np.zeros((blocks.shares, 1 << (16 if blocks.wide_keys else 15)), np.int64)
-    blocks.each(
-        lambda room, share, a, b: cpu_key_passes.histogram(blocks.tensors, k, room, a, b, shift, prefix, counts[share])
-    )
+    """Count expert k's keys by bundle and value, int64 (bundles, values); see `cpu_cuts.histogram`."""
+    tensors, histogram = blocks.tensors, cpu_key_passes.histogram
+    counts = np.zeros((blocks.bundles, 1 << (16 if blocks.wide_keys else 15)), np.int64)
+    blocks.run(lambda scratch, bundle, a, b: histogram(tensors, k, scratch, a, b, shift, prefix, counts[bundle]))
     blocks.has_checked(k)
     return counts
 
 
 def sort_keys(blocks: Blocks, k: int, out: Array) -> None:
     """Fill `out`, uint32 of the tensor's size, with expert k's keys, of 32 bits, sorted."""
-    blocks.each(lambda room, _, a, b: cpu_key_passes.all_keys(blocks.tensors, k, room, a, b, out))
+    blocks.run(lambda scratch, _, a, b: cpu_key_passes.all_keys(blocks.tensors, k, scratch, a, b, out))
     blocks.has_checked(k)
     out.sort()
 
@@ -54,22 +53,22 @@ def sort_keys(blocks: Blocks, k: int, out: Array) -> None:
 def l1_factor(blocks: Blocks, drops: Drops, k: int) -> float:
     """Return the L1 norm of a delta before its drop over that after it, as `drop._l1_factor` does."""
     before, after = blocks.total(
-        (2, 256), lambda room, a, b, sums: cpu_passes.norms(blocks.tensors, drops, k, room, a, b, sums)
+        (2, 256), lambda scratch, a, b, sums: cpu_passes.norms(blocks.tensors, drops, k, scratch, a, b, sums)
     )
     blocks.has_checked(k)
     return norm_ratio(before.tolist(), after.tolist())
 
 
 def _near_cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Array]]:
-    """Yield (expert, key, counts of this key and those after it by share; of all above these in the last column)."""
-    tensors = blocks.tensors
-    likely = blocks.map(lambda room, k: cpu_key_passes.likely_cut(tensors, k, room, kept[k] / blocks.size), list(kept))
+    """Yield (expert, key, counts of this key and those after it by bundle; of all above these in the last column)."""
+    tensors, likely_cut, between = blocks.tensors, cpu_key_passes.likely_cut, cpu_key_passes.between
+    likely = blocks.map(lambda scratch, k: likely_cut(tensors, k, scratch, kept[k] / blocks.size), list(kept))
     near = [(k, low, high - low + 1) for k, (low, high) in zip(kept, likely, strict=True) if high - low < _WIDEST]
     if not near:
         return
     which, lows = np.array([k for k, _, _ in near]), np.array([low for _, low, _ in near])
-    counts = np.zeros((blocks.shares, len(near), 1 + max(width for _, _, width in near)), np.int64)
-    blocks.each(lambda room, share, a, b: cpu_key_passes.between(tensors, which, room, a, b, lows, counts[share]))
+    counts = np.zeros((blocks.bundles, len(near), 1 + max(width for _, _, width in near)), np.int64)
+    blocks.run(lambda scratch, bundle, a, b: between(tensors, which, scratch, a, b, lows, counts[bundle]))
     blocks.has_checked(*which)
     for i, (k, low, _) in enumerate(near):
         yield k, low, counts[:, i]
@@ -78,17 +77,17 @@ def _near_cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, i
 def _cut(blocks: Blocks, k: int, left: int) -> tuple[int, Array]:
     """Return what `cuts` yields of the cut that leaves the `left` largest, by counting all keys."""
     cut, prefix = 0, -1
-    room = np.zeros(blocks.shares, np.int64)
+    quota = np.zeros(blocks.bundles, np.int64)
     for shift in (16, 0) if blocks.wide_keys else (0,):
         counts = key_histogram(blocks, k, shift, prefix)
-        place, room = _place(counts, left)
+        place, quota = _place(counts, left)
         left -= int(counts[:, place + 1 :].sum())
         prefix = cut = (cut << 16) | place
-    return cut, room
+    return cut, quota
 
 
 def _place(counts: Array, left: int) -> tuple[int, Array]:
-    """Return the column of the cut that leaves the `left` highest, and how many each share may keep of it."""
+    """Return the column of the cut that leaves the `left` highest, and how many each bundle may keep of it."""
     from_top = np.cumsum(counts.sum(0)[::-1])
     position = int(np.searchsorted(from_top, left))
     place = counts.shape[1] - 1 - position

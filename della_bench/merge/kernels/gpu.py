@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 import triton
@@ -45,6 +46,8 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _BINS: int = BINS.value
 _TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
 _INTERPRETED = not isinstance(kernels.merge_tiles, triton.JITFunction)
+_RESCALES = ("inverse_keep", "l1", "none")
+_SCALINGS = ("lambda", "ada_layer", "ada_row", "ada_row_inv")
 _ELECT = {"none": kernels.NONE.value, "sum": kernels.SUM.value, "count": kernels.COUNT.value}
 _KINDS = {
     "none": kernels.NONE.value,
@@ -56,27 +59,38 @@ _KINDS = {
     "magnitude_row": kernels.CUT_ROW.value,
 }
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
-_Known = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class _Known(NamedTuple):
+    """What the kernels get of one expert's drop; `gpu_kernels` says what it is for each kind of drop.
+
+    Where a kind of drop needs nothing, any tensor stands.
+    """
+
+    rows: torch.Tensor
+    equals_before: torch.Tensor
+    highest: torch.Tensor
+    scales: torch.Tensor
 
 
 def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
     """Whether the kernels cover a merge.
 
-    They cover every delta method on bfloat16, float16 and float32 tensors, in any mixture, of fewer than 2^30 elements
-    and at most 8 experts, on one NVIDIA GPU (or on the CPU in the interpreter), by Triton 3.3 or later, which first
-    takes tuples; not rows of more than 2^20 elements where they are ranked.
+    They cover the rows of drop, elect and fuse that they know, on bfloat16, float16 and float32 tensors, in any
+    mixture, of fewer than 2^30 elements and at most 8 experts, on one NVIDIA GPU (or on the CPU in the interpreter), by
+    Triton 3.3 or later, which first takes tuples; not rows of more than 2^20 elements where they are ranked.
     """
     device = "cpu" if _INTERPRETED else "cuda"
     row = base.shape[-1] if base.dim() > 1 else base.numel()
     return (
         _TRITON >= (3, 3)
         and torch.version.hip is None
-        and covers(spec)
+        and covers(spec, drops=_KINDS, rescales=_RESCALES, elects=_ELECT, scalings=_SCALINGS)
         and 0 < base.numel() < 2**30
         and len(experts) <= _EXPERTS
         and all(t.device.type == device and t.device == base.device and t.dtype in _DTYPES for t in (base, *experts))
         and dtype in _DTYPES
-        and (spec.method.drop != "magprune" or row <= _LONGEST_RANKED_ROW)
+        and (spec.method.drop_kind != "magprune" or row <= _LONGEST_RANKED_ROW)
     )
 
 
@@ -99,7 +113,7 @@ class _TensorMerge:
         self.base = base.reshape(-1)
         self.experts = tuple(expert.reshape(-1) for expert in experts)
         self.wide_keys = base.dtype == torch.float32
-        self.drop, self.kind = spec.method.drop, _KINDS[spec.method.drop]
+        self.drop, self.kind = spec.method.drop_kind, _KINDS[spec.method.drop_kind]
         self.inverse = spec.rescale == "inverse_keep"
         by_row = base.dim() > 1 and (self.drop in _ROW_KINDS or spec.method.scaling.startswith("ada_row"))
         self.whole = Grid(base.numel(), 1)
@@ -108,8 +122,8 @@ class _TensorMerge:
         self.dropped = [k for k, density in enumerate(self.density) if spec.method.drops and density < 1]
         self.numbers = self._numbers()
         self.factors = self._factors([1.0] * len(experts))
-        # What the kernels are told of each expert (see there); where it is nothing, any tensor.
-        self.known: list[_Known] = [(self.numbers, self.numbers, self.numbers) for _ in experts]
+        self.nothing = _Known(self.numbers, self.numbers, self.numbers, self.numbers)
+        self.known = [self.nothing for _ in experts]
 
     def run(self) -> torch.Tensor:
         """Find what has to be known, then merge all rows."""
@@ -124,11 +138,11 @@ class _TensorMerge:
             self.factors = self._factors(l1)
         ratios = self._ratios() if self.spec.method.scaling.startswith("ada") else None
         out = torch.empty(self.base.numel(), dtype=self.dtype, device=self.device)
-        self._each_chunk(lambda first, rows: self._merge(first, rows, out=out, ratios=ratios))
+        self._for_chunks(lambda first, rows: self._merge(first, rows, out=out, ratios=ratios))
         return out.reshape(self.shape)
 
     def _numbers(self) -> torch.Tensor:
-        """Return (experts, 4) int64: the Philox key, the threshold less 1, the lowest threshold, and their span."""
+        """Return (experts, 4) int64: the Philox key, the highest word kept, the lowest threshold, and their span."""
         table = []
         for k, density in enumerate(self.density):
             key = bits.tensor_key(self.spec.seed, k, self.name)
@@ -151,7 +165,7 @@ class _TensorMerge:
 
     # The fused kernel.
 
-    def _each_chunk(self, work: Callable[[int, int], None]) -> None:
+    def _for_chunks(self, work: Callable[[int, int], None]) -> None:
         """Call work(first row, rows) for chunks of rows, whose ranks are known then."""
         if self.drop != "magprune" or not self.dropped:
             work(0, self.grid.rows)
@@ -160,8 +174,9 @@ class _TensorMerge:
         for first in range(0, self.grid.rows, step):
             rows = min(step, self.grid.rows - first)
             for k in self.dropped:
-                tables = rank_tables(*self._bounds(k), self.grid.n, self.device)
-                self.known[k] = (self._row_ranks(k, first, rows), *tables)
+                highest, scales = rank_tables(*self._bounds(k), self.grid.n, self.device)
+                ranks = self._row_ranks(k, first, rows)
+                self.known[k] = self.nothing._replace(rows=ranks, highest=highest, scales=scales)
             work(first, rows)
 
     def _merge(
@@ -200,14 +215,14 @@ class _TensorMerge:
             gpu_counts.key_extremes[(self.grid.rows * self.grid.tiles,)](
                 self.base, self.experts[k], extremes, self.grid.n, block=self.grid.block, enable_fp_fusion=False
             )
-            return extremes, extremes, extremes
+            return self.nothing._replace(rows=extremes)
         if self.drop == "magprune_layer" and self.wide_keys:
-            ordered = self._sorted_keys(k, self.whole, 0, 1)
-            return ordered, ordered, ordered
+            return self.nothing._replace(rows=self._sorted_keys(k, self.whole, 0, 1))
         if self.drop == "magprune_layer":
             counts = self._counts(k, self.whole, 0, 1).to(torch.int64).reshape(-1)
             ranks = torch.where(counts > 0, 2 * counts.cumsum(0) - counts - 1, 0)
-            return (counts, *tables(ranks, *self._bounds(k), self.whole.n))
+            highest, scales = tables(ranks, *self._bounds(k), self.whole.n)
+            return self.nothing._replace(highest=highest, scales=scales)
         return self.known[k]
 
     def _counts(self, k: int, grid: Grid, first: int, rows: int) -> torch.Tensor:
@@ -232,7 +247,7 @@ class _TensorMerge:
         return counts
 
     def _cuts(self, k: int, cut_grid: Grid) -> _Known:
-        """Return the cut and the room for its equals, by row of the grid; and the equals before each tile."""
+        """Return the cut and how many of its equals are kept, by row; and how many equals lie before each tile."""
         keep = kept_count(self.density[k], cut_grid.n)
         cuts = torch.empty(cut_grid.rows, 2, dtype=torch.int32, device=self.device)
         step = max(1, _SCRATCH // (cut_grid.n if self.wide_keys else _BINS))
@@ -254,7 +269,7 @@ class _TensorMerge:
         )
         lines = equals if by_row else equals.reshape(1, -1)
         before = lines.cumsum(dim=1, dtype=torch.int32) - lines
-        return cuts, before, before
+        return self.nothing._replace(rows=cuts, equals_before=before)
 
     # What depends on the whole tensor and its drops.
 
@@ -271,14 +286,14 @@ class _TensorMerge:
                     enable_fp_fusion=False,
                 )  # fmt: skip
 
-        self._each_chunk(add)
+        self._for_chunks(add)
         return [norm_ratio(*both) if k in self.dropped else 1.0 for k, both in enumerate(sums.tolist())]
 
     def _ratios(self) -> torch.Tensor:
         """Return the ratio of elements before and after the election, (experts, rows) float32; see `fuse.ada_ratio`."""
         scaling = self.spec.method.scaling
         votes = torch.zeros(2, len(self.experts), self.grid.rows, dtype=torch.int32, device=self.device)
-        self._each_chunk(lambda first, rows: self._merge(first, rows, votes=votes))
+        self._for_chunks(lambda first, rows: self._merge(first, rows, votes=votes))
         if scaling == "ada_layer":
             votes = votes.sum(dim=2, keepdim=True).expand(votes.shape)
         before, after = votes.flip(0) if scaling == "ada_row_inv" else votes

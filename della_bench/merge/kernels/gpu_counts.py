@@ -10,6 +10,8 @@ from della_bench.merge.kernels.gpu_device import BINS, key_of, load, tile_of
 __all__ = ["count_equals", "count_keys", "find_cuts", "key_extremes", "rank_counts"]
 
 
+# A program counts one tile with atomic sums, which are integers and so the same in any order. `row` is among those of
+# the launch, from `first_row` on in the tensor: the table of counts is only as long as the launch.
 @triton.jit(do_not_specialize=["first_row"])
 def count_keys(base, expert, counts, first_row, n, block: tl.constexpr):
     """Add to counts (rows, BINS) int32 how often each 15-bit key occurs in each row."""
@@ -24,6 +26,9 @@ def count_keys(base, expert, counts, first_row, n, block: tl.constexpr):
     tl.atomic_add(counts + row * BINS + key, (key != 0).to(tl.int32), mask=inside & (key != 0), sem="relaxed")
 
 
+# A program scans one row's 32,768 counts, `block` at a time, `below` being how many keys came before. A key that
+# occurs `count` times with `up_to` at or below it has the doubled mean rank 2 * up_to - count - 1. In place, since a
+# chunk of rows has no memory for two tables.
 @triton.jit
 def rank_counts(counts, block: tl.constexpr):
     """Turn counts (rows, BINS) into doubled ranks, in place; bins that no key fell into keep their 0."""
@@ -36,22 +41,26 @@ def rank_counts(counts, block: tl.constexpr):
         below += tl.sum(count, 0)
 
 
+# A program scans one row's counts as `rank_counts` does. `above` is how many keys lie above each bin; in exactly one
+# bin that number passes `keep`, and sums over all bins fetch what stands there.
 @triton.jit(do_not_specialize=["n", "keep"])
 def find_cuts(counts, cuts, n, keep, block: tl.constexpr):
     """Write to cuts (rows, 2) int32 the key of the last of the `keep` largest, and how many of its equals are kept."""
-    below, cut, room = 0, 0, 0
+    below, cut, kept_equals = 0, 0, 0
     for start in range(0, BINS, block):
         key = start + tl.arange(0, block)
         count = tl.load(counts + tl.program_id(0) * BINS + key)
         above = n - below - tl.cumsum(count, 0)
         here = (above < keep) & (above + count >= keep)
         cut += tl.sum(tl.where(here, key, 0), 0)
-        room += tl.sum(tl.where(here, keep - above, 0), 0)
+        kept_equals += tl.sum(tl.where(here, keep - above, 0), 0)
         below += tl.sum(count, 0)
     tl.store(cuts + 2 * tl.program_id(0), cut)
-    tl.store(cuts + 2 * tl.program_id(0) + 1, room)
+    tl.store(cuts + 2 * tl.program_id(0) + 1, kept_equals)
 
 
+# Equals at a cut are kept from the first on, and programs do not know of each other: a sum over the tiles before
+# (made by torch from what this writes) tells each how many equals come before its own.
 @triton.jit
 def count_equals(base, expert, cuts, equals, n, by_row: tl.constexpr, block: tl.constexpr):
     """Write to equals (rows * tiles) int32 how many keys of each tile equal the cut, of their row or of the tensor."""
@@ -65,6 +74,8 @@ def count_equals(base, expert, cuts, equals, n, by_row: tl.constexpr, block: tl.
     tl.store(equals + tl.program_id(0), tl.sum(equal.to(tl.int32), 0))
 
 
+# Atomic minimum and maximum of integers, the same in any order. Elements beyond the row's end count as the neutral
+# value of each.
 @triton.jit
 def key_extremes(base, expert, extremes, n, block: tl.constexpr):
     """Narrow extremes (rows, 2) int32 to the smallest and the largest key of each row."""

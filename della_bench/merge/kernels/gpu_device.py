@@ -15,6 +15,7 @@ __all__ = ["BINS", "doubled_rank", "key_of", "load", "magnitude_of", "store", "t
 BINS = tl.constexpr(32_768)  # keys of 15 bits
 
 
+# `index` is of the flattened tensor; where not `inside`, a tile hangs over its row's end, and zeros are read.
 @triton.jit
 def load(pointer, index, inside):
     """Return elements as float32. The bits of bfloat16 are widened by hand: that is exact for denormals everywhere."""
@@ -26,12 +27,15 @@ def load(pointer, index, inside):
     return wide
 
 
+# Adding 0x7FFF, or 0x8000 where the last bit that stays is 1, carries into the upper half exactly where rounding half
+# to even rounds up.
 @triton.jit
 def _to_bfloat16_bits(bits):
     """Round the bits of a float32 that is no NaN to those of a bfloat16, half to even."""
     return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
 
 
+# By bits for bfloat16, so that no version of the compiler decides how it is rounded or which NaN comes out.
 @triton.jit
 def store(pointer, index, value, inside):
     """Round float32 elements to the pointer's dtype and write them; any NaN becomes bfloat16's quiet one."""
@@ -44,6 +48,8 @@ def store(pointer, index, value, inside):
         tl.store(pointer + index, value.to(pointer.dtype.element_ty), mask=inside)
 
 
+# Without its sign, a float's bits order as the float does, and comparisons of integers do not flush denormals. `base`
+# is there for its dtype alone.
 @triton.jit
 def key_of(base, d):
     """Return the magnitude of a delta, rounded to the base's dtype, as an integer."""
@@ -57,6 +63,7 @@ def key_of(base, d):
     return key.to(tl.int32)
 
 
+# The way back from `key_of`, to float64, in which thresholds by magnitude are computed.
 @triton.jit
 def magnitude_of(base, key):
     """Return the float64 that a key stands for."""
@@ -69,6 +76,7 @@ def magnitude_of(base, key):
     return value.to(tl.float64)
 
 
+# Programs are numbered through the tiles of the launch's rows, row after row; a tile never holds two rows.
 @triton.jit
 def tile_of(n, block: tl.constexpr):
     """Return this program's row among those of the launch, and the first column of its tile."""
@@ -76,6 +84,8 @@ def tile_of(n, block: tl.constexpr):
     return tl.program_id(0) // tiles, (tl.program_id(0) % tiles) * block
 
 
+# Ten rounds on a tile's counters at once. The upper three words of a counter are 0, since a tensor has fewer than
+# 2^34 elements; `c0 ^ c0` is a zero of the right shape and type.
 @triton.jit
 def _philox(key, counter):
     """Return the four words of 32-bit counters; see della_bench.merge.bits."""
@@ -90,6 +100,9 @@ def _philox(key, counter):
     return c0, c1, c2, c3
 
 
+# A counter makes four words, of the elements 4c to 4c + 3. An aligned tile computes each counter once and interleaves
+# the four lanes (a join puts its two arguments side by side in the last dimension, hence the order c0 c2, c1 c3). Any
+# other tile computes a counter for each element and picks its lane, at four times the work.
 @triton.jit
 def words_of(key, start, aligned: tl.constexpr, block: tl.constexpr):
     """Return the random words of the elements from `start` on. aligned: start is a multiple of 4."""
@@ -104,6 +117,8 @@ def words_of(key, start, aligned: tl.constexpr, block: tl.constexpr):
     return words
 
 
+# Two binary searches side by side, without a branch: below and up_to grow by halving steps as long as the key at the
+# place before the step's end is smaller (or at most as large). `depth` is the number of steps, known to the compiler.
 @triton.jit
 def doubled_rank(ordered, n, key, inside, depth: tl.constexpr):
     """Return twice the mean rank of keys in a sorted row of n < 2^depth: those below, and those not above, less 1."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 import triton
 
+from della_bench.merge.kernels.tables import thresholds_by_rank
 from della_bench.spec.thresholds import ONE
 
 __all__ = ["Grid", "rank_tables", "tables"]
@@ -39,11 +40,14 @@ class Grid:
 
 
 def tables(ranks: torch.Tensor, low: int, high: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the thresholds less 1 (the bits of uint32, as int32) and 2^32 / threshold of doubled ranks among n."""
-    steps = 2 * (n - 1)
-    limits = low + ((high - low) * ranks // steps if steps else torch.full_like(ranks, (high - low) // 2))
-    last = limits - 1
-    return torch.where(last >= 2**31, last - 2**32, last).to(torch.int32), (ONE / limits.to(torch.float64)).float()
+    """Return the highest words that are kept (the bits of uint32, as int32) and the scales of doubled ranks among n.
+
+    A word is kept up to the threshold less 1; a kept value is multiplied by 2^32 / threshold, in float32.
+    """
+    limits = thresholds_by_rank(ranks, low, high, n)
+    highest = limits - 1
+    highest = torch.where(highest >= 2**31, highest - 2**32, highest).to(torch.int32)
+    return highest, (ONE / limits.to(torch.float64)).float()
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from della_bench.merge.kernels.cpu_plan import Room
+    from della_bench.merge.kernels.cpu_plan import Scratch
 
 __all__ = ["Workers", "thread_count"]
 
@@ -50,16 +50,16 @@ class Workers:
             self._pool = ThreadPoolExecutor(self.count, "della_bench-merge")
         return list(self._pool.map(work, items))
 
-    def room(self, step: int, experts: int, wide_keys: bool) -> Room:
+    def scratch(self, step: int, experts: int, wide_keys: bool) -> Scratch:
         """Return this thread's buffers for blocks of up to `step` elements."""
-        from della_bench.merge.kernels.cpu_plan import make_room
+        from della_bench.merge.kernels.cpu_plan import make_scratch
 
-        room: Room | None = getattr(self._own, "room", None)
+        scratch: Scratch | None = getattr(self._own, "scratch", None)
         kind = experts, wide_keys
-        if room is None or self._own.kind != kind or room.base.size < step:
-            self._own.room = room = None  # before the new one is made
-            self._own.room, self._own.kind = room, _ = make_room(step, experts, wide_keys), kind
-        return room
+        if scratch is None or self._own.kind != kind or scratch.base.size < step:
+            self._own.scratch = scratch = None  # before the new one is made
+            self._own.scratch, self._own.kind = scratch, _ = make_scratch(step, experts, wide_keys), kind
+        return scratch
 
     def __enter__(self) -> Workers:  # noqa: D105
         return self
