@@ -2,12 +2,12 @@
 
 from della_bench.checkpoint.adapter import Adapter
 from della_bench.checkpoint.fit import Fit, check_fit
-from della_bench.checkpoint.formats import TensorInfo
-from della_bench.checkpoint.model import ModelFolder
-from della_bench.checkpoint.opening import open_base, open_expert
-from della_bench.checkpoint.reader import Checkpoint
+from della_bench.checkpoint.formats import open_folder, open_source
+from della_bench.checkpoint.model import Checkpoint, ModelFolder, WeightFile
 from della_bench.checkpoint.resolve import resolve
+from della_bench.checkpoint.tensor import HostTensor, TensorInfo, dtype_name
 
 __all__ = [
-    "Adapter", "Checkpoint", "Fit", "ModelFolder", "TensorInfo", "check_fit", "open_base", "open_expert", "resolve",
+    "Adapter", "Checkpoint", "Fit", "HostTensor", "ModelFolder", "TensorInfo", "WeightFile", "check_fit", "dtype_name",
+    "open_folder", "open_source", "resolve",
 ]  # fmt: skip

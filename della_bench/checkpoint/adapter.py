@@ -6,20 +6,15 @@ import logging
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from della_bench.checkpoint.canonical import HEAD, align, is_tied, parameters, vocab_size
-from della_bench.checkpoint.formats import TensorInfo, open_file
+from della_bench.checkpoint.files import SafetensorsFile, TorchFile
 from della_bench.checkpoint.lora import Rules, Update, refusals, updates
-from della_bench.checkpoint.model import ModelFolder, read_json
-from della_bench.checkpoint.stored import Stored
-from della_bench.checkpoint.weights import ADAPTER_FILES, model_files
+from della_bench.checkpoint.model import ADAPTER_FILES, ModelFolder, WeightFile, check_dtypes, model_files, read_json
+from della_bench.checkpoint.tensor import HostTensor, TensorInfo
 from della_bench.errors import CheckpointError
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["Adapter", "is_adapter"]
+__all__ = ["Adapter", "open_adapter"]
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +24,17 @@ _CONV1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
 _CONV1D_MODULE = re.compile(r"(^|\.)(c_attn|q_attn|c_proj|c_fc)$")
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no whole model."""
+def open_adapter(folder: Path, label: str, base: ModelFolder | None) -> Adapter | None:
+    """Open an adapter over its base; return None where the folder holds none, or a whole model besides.
+
+    Raises CheckpointError where the adapter is to be the base itself.
+    """
     is_whole = (folder / "config.json").is_file() and bool(model_files(folder))
-    return (folder / _CONFIG).is_file() and not is_whole
+    if is_whole or not (folder / _CONFIG).is_file():
+        return None
+    if base is None:
+        raise CheckpointError(f"{label}: a LoRA adapter; it can be an expert, but the base is a whole model")
+    return Adapter(folder, label, base)
 
 
 class Adapter(ModelFolder):
@@ -56,45 +58,43 @@ class Adapter(ModelFolder):
         file = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
         if file is None:
             raise CheckpointError(f"{label}: {folder} holds {_CONFIG} but no {' or '.join(ADAPTER_FILES)}")
-        self._file = open_file(file, label)
+        self._file: WeightFile = (TorchFile if file.suffix == ".bin" else SafetensorsFile)(file, label)
+        check_dtypes(label, [self._file])
         self._rules = Rules(settings)
         self._fan_in_fan_out = bool(settings.get("fan_in_fan_out"))
         self.files = [folder / _CONFIG, file]
         self.config = dict(base.config)
         if origin := settings.get("base_model_name_or_path"):
             self.hint = f"the adapter was trained on {origin}"
-        self._base = parameters(base)
+        self._base, self._parameters = base, parameters(base)
         self._updates = self._aligned(updates(self._file.tensors))
         self._check()
-        self._keep_tied(base)
-        self.tensors = {**self._base, **{name: self._result(name) for name in self._updates}}
+        self._keep_tied()
+        self.tensors = {**self._parameters, **{name: self._result(name) for name in self._updates}}
         self._take_vocabulary()
 
-    def load_over(self, name: str, base: torch.Tensor) -> torch.Tensor:
-        """Return one tensor: `base` itself where the adapter changes nothing, else the update in float32."""
+    def tensor(self, name: str) -> HostTensor:
+        """Return one tensor: the base's own where the adapter changes nothing, else the update in float32."""
         update = self._updates.get(name)
         if update is None:
-            return base
-        tensor = base if update.replacement is None else self._file.load(update.replacement).tensor()
+            return self._base.tensor(name)
+        below = self._base.tensor(name) if update.replacement is None else self._file.tensor(update.replacement)
         if not update.factors:
-            return tensor
+            return below
         from della_bench.checkpoint.product import product
 
-        a, b = (self._file.load(update.factors[side]).tensor() for side in "AB")
+        a, b = (self._file.tensor(update.factors[side]).to_torch() for side in "AB")
         delta = product(a.T, b.T) if self._is_transposed(name) else product(b, a)
-        if delta.shape != tensor.shape:  # rows for new tokens without the embedding that they are added to
+        if delta.shape != below.shape:  # rows for new tokens without the embedding that they are added to
             raise CheckpointError(
-                f"{self.label}: {name}: the update has shape {list(delta.shape)}, what it changes {list(tensor.shape)}"
+                f"{self.label}: {name}: the update has shape {list(delta.shape)}, what it changes {list(below.shape)}"
             )
-        return delta.mul_(self._rules.scaling(update.module)).add_(tensor.float())
+        return HostTensor.of(delta.mul_(self._rules.scaling(update.module)).add_(below.to_torch().float()))
 
-    def stored_over(self, name: str, base: Stored) -> Stored:
-        """Return one tensor as `load_over` does; `base` itself where the adapter changes nothing."""
-        return super().stored_over(name, base) if name in self._updates else base
-
-    def _aligned(self, found: dict[str, Update]) -> dict[str, Update]:
-        names = align(found, self._base)
-        return {names.get(name, name): update for name, update in found.items()}
+    def _aligned(self, named: dict[str, Update]) -> dict[str, Update]:
+        """Return the updates by the base's names of what they change."""
+        names = align(named, self._parameters)
+        return {names.get(name, name): update for name, update in named.items()}
 
     def _check(self) -> None:
         faults = []
@@ -113,13 +113,13 @@ class Adapter(ModelFolder):
         if faults:
             raise CheckpointError("\n".join(f"{self.label}: {self.files[1].name}: {fault}" for fault in faults))
 
-    def _keep_tied(self, base: ModelFolder) -> None:
+    def _keep_tied(self) -> None:
         """Drop a head that repeats the embedding; refuse one of its own where the base ties them."""
-        if not is_tied(base):
+        if not is_tied(self._base):
             return
-        for head in [name for name in self._updates if HEAD.search(name) and name not in self._base]:
+        for head in [name for name in self._updates if HEAD.search(name) and name not in self._parameters]:
             if not self._repeats_another(self._updates[head]):
-                raise CheckpointError(f"{self.label}: changes {head}, which {base.label} ties to its embedding")
+                raise CheckpointError(f"{self.label}: changes {head}, which {self._base.label} ties to its embedding")
             del self._updates[head]
         if embeddings := [name for name in self._updates if self._has_vocabulary(name)]:
             log.warning("%s: changes %s, and with it the head that is tied to it", self.label, ", ".join(embeddings))
@@ -129,11 +129,11 @@ class Adapter(ModelFolder):
 
         if head.factors or head.replacement is None:
             return False
-        tensor = self._file.load(head.replacement).tensor()
+        tensor = self._file.tensor(head.replacement)
         others = [u.replacement for u in self._updates.values() if u is not head and u.replacement and not u.factors]
         return any(
-            self._file.tensors[name].shape == tuple(tensor.shape)
-            and torch.equal(tensor, self._file.load(name).tensor())
+            self._file.tensors[name].shape == tensor.shape
+            and torch.equal(tensor.to_torch(), self._file.tensor(name).to_torch())
             for name in others
         )
 
@@ -142,32 +142,31 @@ class Adapter(ModelFolder):
 
     def _result(self, name: str) -> TensorInfo:
         """Return what an update makes; the dtype of a sum counts as the base's, and loading gives float32."""
-        update, known = self._updates[name], self._base.get(name)
-        stored = self._file.tensors[update.replacement] if update.replacement else known
+        update = self._updates[name]
+        below = self._file.tensors[update.replacement] if update.replacement else self._parameters.get(name)
         if not update.factors:
             return self._file.tensors[update.replacement or ""]
-        made = (self._shape(update, "B")[0], self._shape(update, "A")[1])
-        shape = made[::-1] if self._is_transposed(name) else made
-        if update.replacement and stored and stored.shape != shape:
+        product = (self._shape(update, "B")[0], self._shape(update, "A")[1])
+        shape = product[::-1] if self._is_transposed(name) else product
+        if update.replacement and below and below.shape != shape:
             raise CheckpointError(
-                f"{self.label}: {self.files[1].name}: {update.replacement} is {stored}, its update is {list(shape)}"
+                f"{self.label}: {self.files[1].name}: {update.replacement} is {below}, its update is {list(shape)}"
             )
-        info = stored or self._file.tensors[update.factors["B"]]
-        return replace(info, shape=shape, file=self.files[1])
+        return replace(below or self._file.tensors[update.factors["B"]], shape=shape)
 
     def _is_transposed(self, name: str) -> bool:
         """Whether a parameter is stored as (in, out): embeddings and Conv1D."""
-        update, known = self._updates[name], self._base.get(name)
+        update, parameter = self._updates[name], self._parameters.get(name)
         if update.is_embedding:
             return True
         if self.model_type in _CONV1D:
             return bool(_CONV1D_MODULE.search(update.module))
-        made = (self._shape(update, "A")[1], self._shape(update, "B")[0])
-        return self._fan_in_fan_out and known is not None and known.shape == made
+        product = (self._shape(update, "A")[1], self._shape(update, "B")[0])
+        return self._fan_in_fan_out and parameter is not None and parameter.shape == product
 
     def _has_vocabulary(self, name: str) -> bool:
-        known = self._base.get(name)
-        return known is not None and known.shape[:1] == (vocab_size(self.config),)
+        parameter = self._parameters.get(name)
+        return parameter is not None and parameter.shape[:1] == (vocab_size(self.config),)
 
     def _take_vocabulary(self) -> None:
         """Note a changed number of tokens in the config, as a whole model would have it."""

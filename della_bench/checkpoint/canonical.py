@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from della_bench.checkpoint.formats import TensorInfo
 from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.tensor import TensorInfo
 
 __all__ = ["HEAD", "align", "is_tied", "parameters", "vocab_size"]
 
@@ -61,15 +61,15 @@ def align(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
     """
     names, others = list(names), set(others)
     prefixes = sorted({name.partition(".")[0] + "." for name in [*names, *others] if "." in name})
-    found = {name: name for name in names if name in others}
-    free = others - found.keys()
+    aligned = {name: name for name in names if name in others}
+    free = others - aligned.keys()
     for name in names:
-        if name in found:
+        if name in aligned:
             continue
         for prefix in prefixes:
             other = name.removeprefix(prefix) if name.startswith(prefix) else prefix + name
             if other in free:
-                found[name] = other
+                aligned[name] = other
                 free.remove(other)
                 break
-    return found
+    return aligned

@@ -6,17 +6,12 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from della_bench.checkpoint.canonical import align, parameters, vocab_size
-from della_bench.checkpoint.formats import TensorInfo
 from della_bench.checkpoint.model import ModelFolder
-from della_bench.checkpoint.stored import Stored
+from della_bench.checkpoint.tensor import HostTensor, TensorInfo
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 from della_bench.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["Fit", "check_fit"]
 
@@ -39,31 +34,22 @@ class Fit:
 
     expert: ModelFolder
     names: dict[str, str]
-    base: dict[str, TensorInfo] = field(repr=False)
+    base: ModelFolder
+    parameters: dict[str, TensorInfo] = field(repr=False)  # the base's
 
-    def load(self, name: str, base_tensor: torch.Tensor) -> torch.Tensor:
-        """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's.
-
-        `base_tensor` is the base's, as stored and on the CPU; an adapter's update is added to it.
-        """
-        return self._in_shape(self.expert.load_over(self.names[name], base_tensor), base_tensor)
-
-    def stored(self, name: str, base: Stored) -> Stored:
-        """Do what `load` does on the CPU, without torch where nothing is to be computed."""
-        found = self.expert.stored_over(self.names[name], base)
-        return found if found.shape == base.shape else Stored.of(self._in_shape(found.tensor(), base.tensor()))
-
-    @staticmethod
-    def _in_shape(tensor: torch.Tensor, base_tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.shape == base_tensor.shape:
+    def tensor(self, name: str) -> HostTensor:
+        """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's."""
+        tensor, shape = self.expert.tensor(self.names[name]), self.parameters[name].shape
+        if tensor.shape == shape:
             return tensor
+        rows, own = shape[0], tensor.to_torch()
+        if len(own) > rows:
+            return HostTensor.of(own[:rows])
         import torch
 
-        rows, own = base_tensor.shape[0], tensor.shape[0]
-        if own > rows:
-            return tensor[:rows]
-        dtype = torch.promote_types(tensor.dtype, base_tensor.dtype)  # the base's rows must stay what they are
-        return torch.cat([tensor.to(dtype), base_tensor[own:].to(dtype)])
+        base = self.base.tensor(name).to_torch()
+        dtype = torch.promote_types(own.dtype, base.dtype)  # the base's rows must stay what they are
+        return HostTensor.of(torch.cat([own.to(dtype), base[len(own) :].to(dtype)]))
 
 
 def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
@@ -74,7 +60,7 @@ def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
     vocabulary rows) are logged as warnings, once each.
     """
     faults: list[str] = []
-    quantised = {source: told for source in dict.fromkeys([base, *experts]) if (told := _quantised(source))}
+    quantised = {source: fault for source in dict.fromkeys([base, *experts]) if (fault := _quantised(source))}
     faults += quantised.values()
     wanted = parameters(base)
     fits: dict[ModelFolder, Fit] = {}
@@ -93,12 +79,12 @@ def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
 
 
 def _quantised(source: ModelFolder) -> str:
-    """Return what is to be told of a source whose weights are quantised, else ""."""
+    """Return what an error says of a source whose weights are quantised, else ""."""
     packed = [name for name in source.tensors if _PACKED.search(name)]
     if not packed and not source.config.get("quantization_config"):
         return ""
-    found = f" ({packed[0]}{f' and {len(packed) - 1} more of its kind' if packed[1:] else ''})" if packed else ""
-    return f"{source.label}: quantised weights cannot be merged; give the model in float{found}"
+    example = f" ({packed[0]}{f' and {len(packed) - 1} more of its kind' if packed[1:] else ''})" if packed else ""
+    return f"{source.label}: quantised weights cannot be merged; give the model in float{example}"
 
 
 def _fit_one(base: ModelFolder, wanted: dict[str, TensorInfo], expert: ModelFolder, faults: list[str]) -> Fit:
@@ -110,11 +96,11 @@ def _fit_one(base: ModelFolder, wanted: dict[str, TensorInfo], expert: ModelFold
         if name not in names:
             faults.append(f"{expert.label}: {name} is missing; the base has {info}")
             continue
-        found = own[names[name]]
-        if not found.is_float:
-            faults.append(f"{expert.label}: {name} is {found}, which cannot be merged; the base has {info}")
-        elif found.shape != info.shape and not _is_vocabulary(info, base, found, expert):
-            faults.append(f"{expert.label}: {name} is {found}; the base has {info}")
+        other = own[names[name]]
+        if not other.is_float:
+            faults.append(f"{expert.label}: {name} is {other}, which cannot be merged; the base has {info}")
+        elif other.shape != info.shape and not _is_vocabulary(info, base, other, expert):
+            faults.append(f"{expert.label}: {name} is {other}; the base has {info}")
     taken = set(names.values())
     faults += [
         f"{expert.label}: {name} is {info}; the base has no such parameter"
@@ -123,25 +109,26 @@ def _fit_one(base: ModelFolder, wanted: dict[str, TensorInfo], expert: ModelFold
     ]
     if expert.hint and len(faults) > before:
         faults.append(f"{expert.label}: {expert.hint}")
-    return Fit(expert, names, wanted)
+    return Fit(expert, names, base, wanted)
 
 
-def _is_vocabulary(info: TensorInfo, base: ModelFolder, found: TensorInfo, expert: ModelFolder) -> bool:
+def _is_vocabulary(info: TensorInfo, base: ModelFolder, other: TensorInfo, expert: ModelFolder) -> bool:
     """Whether two tensors differ only in how many tokens there are: rows of an embedding or of a head."""
-    if not info.shape or not found.shape or info.shape[1:] != found.shape[1:]:
+    if not info.shape or not other.shape or info.shape[1:] != other.shape[1:]:
         return False
-    return info.shape[0] == vocab_size(base.config) and found.shape[0] == vocab_size(expert.config)
+    return info.shape[0] == vocab_size(base.config) and other.shape[0] == vocab_size(expert.config)
 
 
 def _warn(base: ModelFolder, fit: Fit) -> None:
     expert, infos = fit.expert, fit.expert.tensors
-    shared = {name: infos[own] for name, own in fit.names.items() if fit.base[name].is_float}
-    for name, found in shared.items():
-        if found.shape != (shape := fit.base[name].shape):
-            done = "its extra rows are left out" if found.shape[0] > shape[0] else "the missing rows are the base's"
-            log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, found.shape, shape, done)
+    ours = fit.parameters
+    shared = {name: infos[own] for name, own in fit.names.items() if ours[name].is_float}
+    for name, info in shared.items():
+        if info.shape != (shape := ours[name].shape):
+            done = "its extra rows are left out" if info.shape[0] > shape[0] else "the missing rows are the base's"
+            log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, info.shape, shape, done)
     notes = []
-    dtypes = {f"{i.dtype} for {fit.base[n].dtype}" for n, i in shared.items() if i.dtype != fit.base[n].dtype}
+    dtypes = {f"{i.dtype} for {ours[name].dtype}" for name, i in shared.items() if i.dtype != ours[name].dtype}
     if dtypes:
         notes.append(f"dtypes ({', '.join(sorted(dtypes))})")
     keys = sorted(

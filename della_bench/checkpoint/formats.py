@@ -1,172 +1,101 @@
-"""Files of weights: names, shapes and dtypes at once, one tensor at a time; safetensors and torch's .bin."""
+"""What a source is stored in: the formats, ours and those of other packages, and how a source is opened.
+
+A format is a function `open(folder, label, base)`. It returns None where the folder is none of its kind, and else a
+`ModelFolder`: for a whole model a `Checkpoint`, which is given a `WeightFile` for each tensor's name. `label` is what
+errors call the source; `base` is the opened base where the source is an expert, for formats that only change one, and
+None where the source is the base itself. Config and tokenizer are read from the folder as transformers lays them out.
+From the hub only what the built-in formats read is downloaded.
+
+A package adds a format by an entry point. This is the whole of one, for models in .npz files:
+
+    # pyproject.toml
+    [project.entry-points."della_bench.checkpoint_formats"]
+    npz = "npz_weights:open_npz"
+
+    # npz_weights.py
+    import numpy as np
+
+    from della_bench.checkpoint import Checkpoint, HostTensor, TensorInfo, dtype_name
+
+
+    class NpzFile:
+        def __init__(self, path):
+            self.path, self._arrays = path, np.load(path)
+            self.tensors = {name: TensorInfo(a.shape, dtype_name(a.dtype)) for name, a in self._arrays.items()}
+
+        def tensor(self, name):
+            return HostTensor.of(self._arrays[name])
+
+
+    def open_npz(folder, label, base):
+        files = [NpzFile(path) for path in sorted(folder.glob("*.npz"))]
+        return Checkpoint(folder, label, {name: file for file in files for name in file.tensors}) if files else None
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import mmap
-import os
-import re
-from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-
-from della_bench.checkpoint.stored import FLOAT_DTYPES, ITEM_SIZES, SAFETENSORS_NAMES, TORCH_NAMES, Bytes, Stored
+from della_bench.checkpoint.adapter import open_adapter
+from della_bench.checkpoint.files import SafetensorsFile, TorchFile
+from della_bench.checkpoint.model import ModelFolder, open_shards, require_config
+from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError
+from della_bench.spec.source import Source
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["BUILT_IN", "GROUP", "Format", "open_folder", "open_source"]
 
-__all__ = ["TensorInfo", "WeightFile", "open_file"]
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """What a header says of a tensor; `dtype` is safetensors' name (F32, BF16, I64, ...)."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    file: Path
-
-    @property
-    def is_float(self) -> bool:
-        """Whether it is a tensor that a merge computes with."""
-        return self.dtype in FLOAT_DTYPES
-
-    @property
-    def nbytes(self) -> int:
-        """How many bytes its elements take."""
-        return math.prod(self.shape) * ITEM_SIZES[self.dtype]
-
-    def __str__(self) -> str:
-        """Return dtype and shape: BF16 [32000, 4096]."""
-        return f"{self.dtype} {list(self.shape)}"
+GROUP = "della_bench.checkpoint_formats"
 
 
-class WeightFile(Protocol):
-    """One opened file. Opening and loading raise CheckpointError that names the file, and the tensor if it is one."""
+class Format(Protocol):
+    """What opens the folders of one kind; see above."""
 
-    tensors: dict[str, TensorInfo]
-
-    def load(self, name: str) -> Stored:
-        """Return one tensor."""
+    def __call__(self, folder: Path, label: str, base: ModelFolder | None, /) -> ModelFolder | None:
+        """Return the opened folder, or None where it is none of this format's. Raises CheckpointError."""
 
 
-def open_file(path: Path, label: str) -> WeightFile:
-    """Open a file by its ending; `label` is what errors call the checkpoint."""
-    return TorchFile(path, label) if path.suffix == ".bin" else SafetensorsFile(path, label)
+# Asked in this order, and before the installed packages' formats, which so cannot change what a folder means.
+BUILT_IN: dict[str, Format] = {
+    "peft": open_adapter,
+    "safetensors": partial(open_shards, usual="model.safetensors", open_file=SafetensorsFile),
+    "torch": partial(open_shards, usual="pytorch_model.bin", open_file=TorchFile),
+}
 
 
-class SafetensorsFile:
-    """A safetensors file, of which only the header is read at first.
+def open_source(source: Source, base: ModelFolder | None = None, *, trust_remote_code: bool = False) -> ModelFolder:
+    """Resolve a source and read its headers. base: the opened base, where the source is an expert."""
+    return open_folder(resolve(source, trust_remote_code=trust_remote_code), str(source), base)
 
-    A tensor is mapped, copied on writing, for as long as someone looks at it: its pages are those of the page cache,
-    and no memory of the process is touched for the first time.
-    """
 
-    def __init__(self, path: Path, label: str) -> None:
-        self._path, self._where = path, f"{label}: {path.name}"
+def open_folder(folder: Path, label: str, base: ModelFolder | None = None) -> ModelFolder:
+    """Open a folder by the first format that knows it. Raises CheckpointError, which begins with `label`."""
+    for open_format in BUILT_IN.values():
+        if (opened := open_format(folder, label, base)) is not None:
+            return opened
+    faults = []
+    others = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    for entry in others:
         try:
-            with safe_open(path, framework="np"):  # checks the header against itself and against the file's size
-                pass
-            with path.open("rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                header: dict[str, Any] = json.loads(file.read(size))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{self._where} is no readable safetensors file: {error}") from None
-        header.pop("__metadata__", None)
-        self._starts = {name: 8 + size + entry["data_offsets"][0] for name, entry in header.items()}
-        self.tensors = {
-            name: TensorInfo(tuple(entry["shape"]), _checked(entry["dtype"], name, self._where), path)
-            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-        }
-
-    def load(self, name: str) -> Stored:
-        """Return one tensor."""
-        info = self.tensors[name]
-        try:
-            data = _map(self._path, self._starts[name], info.nbytes)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise CheckpointError(f"{self._where}: tensor {name} cannot be read: {reason}") from None
-        return Stored(data if self._starts[name] % ITEM_SIZES[info.dtype] == 0 else data.copy(), info.dtype, info.shape)
+            open_format = entry.load()
+        except Exception as error:  # importing a stranger's package may raise anything
+            faults.append(f"\n{_named(entry)} cannot be loaded: {type(error).__name__}: {error}")
+            continue
+        opened = open_format(folder, label, base)
+        if isinstance(opened, ModelFolder):
+            return opened
+        if opened is not None:
+            raise CheckpointError(f"{label}: {_named(entry)} returned a {type(opened).__name__}, not a ModelFolder")
+    require_config(folder, label)
+    asked = f", and no files of {', '.join(entry.name for entry in others)}" if others else ""
+    raise CheckpointError(
+        f"{label}: no weights in {folder}: neither *.safetensors nor pytorch_model*.bin{asked}{''.join(faults)}"
+    )
 
 
-def _map(path: Path, start: int, size: int) -> Bytes:
-    """Return bytes of a file, mapped; the system is asked to read them ahead. Raises OSError where it has fewer."""
-    with path.open("rb", buffering=0) as file:
-        if missing := max(0, start + size - os.fstat(file.fileno()).st_size):
-            raise OSError(f"the file ends {missing} bytes too early")
-        if not size:
-            return np.empty(0, np.uint8)
-        skipped = start % mmap.ALLOCATIONGRANULARITY
-        mapped = mmap.mmap(file.fileno(), skipped + size, access=mmap.ACCESS_COPY, offset=start - skipped)
-    if hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_WILLNEED)
-    return np.frombuffer(mapped, np.uint8, size, skipped)
-
-
-class TorchFile:
-    """A file of torch.save: a pickle of which only tensors are taken, mapped into memory rather than read.
-
-    A file in the format before torch 1.6 cannot be mapped: it is held in memory.
-    """
-
-    def __init__(self, path: Path, label: str) -> None:
-        self._where = f"{label}: {path.name}"
-        content = self._unpickled(path)
-        nested = content.get("state_dict")
-        entries = nested if isinstance(nested, dict) else content
-        self._tensors = {str(name): entry.detach() for name, entry in entries.items() if hasattr(entry, "detach")}
-        if not self._tensors:
-            raise CheckpointError(f"{self._where} holds no tensors")
-        self.tensors = {name: self._info(name, tensor, path) for name, tensor in self._tensors.items()}
-
-    def load(self, name: str) -> Stored:
-        """Return one tensor."""
-        return Stored.of(self._tensors[name])
-
-    def _unpickled(self, path: Path) -> dict[Any, Any]:
-        import torch
-
-        try:
-            with path.open("rb") as file:
-                is_zip = file.read(4) == b"PK\x03\x04"
-            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
-        except Exception as error:  # an unpickler of a broken file raises whatever its bytes make it do
-            text = str(error)
-            if wanted := re.search(r"GLOBAL ([\w.]+)", text):
-                reason = f"is refused: its pickle wants {wanted[1]}, and only tensors are taken from one"
-            else:
-                reason = f"is no readable torch file: {_essence(text) or type(error).__name__}"
-            raise CheckpointError(f"{self._where} {reason}") from None
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{self._where} holds a {type(content).__name__}, not tensors by name")
-        return content
-
-    def _info(self, name: str, tensor: torch.Tensor, path: Path) -> TensorInfo:
-        import torch
-
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            kind = "quantised" if tensor.is_quantized else "without data" if tensor.is_meta else str(tensor.layout)
-            raise CheckpointError(f"{self._where}: tensor {name} is {kind}; only plain tensors can be merged")
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        return TensorInfo(tuple(tensor.shape), _checked(SAFETENSORS_NAMES.get(dtype, dtype), name, self._where), path)
-
-
-def _checked(dtype: str, name: str, where: str) -> str:
-    if dtype not in TORCH_NAMES:
-        raise CheckpointError(
-            f"{where}: tensor {name} has dtype {dtype}; weights in {', '.join(FLOAT_DTYPES)} can be merged"
-        )
-    return dtype
-
-
-def _essence(text: str) -> str:
-    """Return the one line of torch's long message that says what is wrong with the file."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    inner = lines[2:3] if text.startswith("Weights only load failed") else lines[:1]
-    return inner[0].partition(". ")[0] if inner else ""
+def _named(entry: EntryPoint) -> str:
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+    return f"the format {entry.name!r} of {package} ({entry.value})"

@@ -27,18 +27,18 @@ def refusals(config: Mapping[str, Any]) -> list[str]:
     """Return what in an adapter_config.json cannot be merged, in words."""
     if (kind := config.get("peft_type")) != "LORA":
         return [f"peft_type {kind}: only LORA adapters can be merged"]
-    found = [f"{key} is set: such an adapter cannot be merged" for key in _REFUSED if config.get(key)]
+    faults = [f"{key} is set: such an adapter cannot be merged" for key in _REFUSED if config.get(key)]
     if (beginning := config.get("init_lora_weights")) not in _BEGINNINGS:
-        found.append(f"init_lora_weights is {beginning!r}: the adapter was trained on a changed base")
+        faults.append(f"init_lora_weights is {beginning!r}: the adapter was trained on a changed base")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1:
-        found.append(f"r is {rank!r}, not a positive whole number")
+        faults.append(f"r is {rank!r}, not a positive whole number")
     if not isinstance(alpha, (int, float)):
-        found.append(f"lora_alpha is {alpha!r}, not a number")
+        faults.append(f"lora_alpha is {alpha!r}, not a number")
     for key in ("rank_pattern", "alpha_pattern"):
         if not _are_patterns(config.get(key) or {}):
-            found.append(f"{key} is {config[key]!r}, not regular expressions with a positive number each")
-    return found
+            faults.append(f"{key} is {config[key]!r}, not regular expressions with a positive number each")
+    return faults
 
 
 def _are_patterns(patterns: Any) -> bool:
@@ -86,14 +86,14 @@ class Update:
 
 def updates(names: Iterable[str]) -> dict[str, Update]:
     """Return {parameter: what the adapter does to it} from the names in an adapter's file."""
-    found: dict[str, Update] = {}
-    for stored in names:
-        name = stored.removeprefix(_PREFIX)
+    by_parameter: dict[str, Update] = {}
+    for whole_name in names:
+        name = whole_name.removeprefix(_PREFIX)
         if match := _FACTOR.fullmatch(name):
-            update = found.setdefault(f"{match['module']}.weight", Update(match["module"]))
-            update.factors[match["side"]] = stored
+            update = by_parameter.setdefault(f"{match['module']}.weight", Update(match["module"]))
+            update.factors[match["side"]] = whole_name
             update.is_embedding = match["kind"] is not None
         else:
             name = _WRAPPED.sub("", name)
-            found.setdefault(name, Update(name.rpartition(".")[0])).replacement = stored
-    return found
+            by_parameter.setdefault(name, Update(name.rpartition(".")[0])).replacement = whole_name
+    return by_parameter

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
-from della_bench.checkpoint.formats import TensorInfo
-from della_bench.checkpoint.stored import Stored
+from della_bench.checkpoint.tensor import DTYPES, FLOAT_DTYPES, HostTensor, TensorInfo
 from della_bench.errors import CheckpointError
 
-if TYPE_CHECKING:
-    import torch
+__all__ = [
+    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "model_files", "open_shards",
+    "read_json", "require_config",
+]  # fmt: skip
 
-__all__ = ["ModelFolder", "read_json"]
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 class ModelFolder(ABC):
@@ -29,12 +32,8 @@ class ModelFolder(ABC):
     hint = ""  # what may explain that it does not fit
 
     @abstractmethod
-    def load_over(self, name: str, base: torch.Tensor) -> torch.Tensor:
-        """Return one tensor; `base` is the base's tensor of that name, on the CPU, which an adapter adds to."""
-
-    def stored_over(self, name: str, base: Stored) -> Stored:
-        """Do what `load_over` does on the CPU, without torch where nothing is to be computed."""
-        return Stored.of(self.load_over(name, base.tensor()))
+    def tensor(self, name: str) -> HostTensor:
+        """Return one tensor; several threads may ask at once. Raises CheckpointError that names file and tensor."""
 
     @property
     def model_type(self) -> str:
@@ -46,6 +45,104 @@ class ModelFolder(ABC):
         """What tokenizer_config.json holds; empty where there is none."""
         path = self.folder / "tokenizer_config.json"
         return read_json(path, self.label) if path.is_file() else {}
+
+
+class WeightFile(Protocol):
+    """One opened file of weights: what its header says, and its tensors, which are read when asked for."""
+
+    path: Path
+    tensors: dict[str, TensorInfo]
+
+    def tensor(self, name: str) -> HostTensor:
+        """Do what `ModelFolder.tensor` does."""
+
+
+class Checkpoint(ModelFolder):
+    """A whole model: config.json, and the file that holds each of its tensors.
+
+    Raises CheckpointError, naming the source and the file, when the folder is no model or a tensor cannot be merged.
+    """
+
+    def __init__(self, folder: Path, label: str, weights: Mapping[str, WeightFile]) -> None:
+        """Read the config; `label` is what errors call the checkpoint, `weights` names each tensor's file."""
+        self.folder, self.label = folder, label
+        config = require_config(folder, label)
+        self.config = read_json(config, label)
+        opened = list({id(file): file for file in weights.values()}.values())
+        check_dtypes(label, opened)
+        self._weights = weights
+        self._in_use: WeakValueDictionary[str, HostTensor] = WeakValueDictionary()
+        self.tensors = {name: file.tensors[name] for name, file in weights.items()}
+        self.files = [config, *(file.path for file in opened)]
+
+    def tensor(self, name: str) -> HostTensor:
+        """Return one tensor as it lies in its file.
+
+        While someone holds it, others get the same: the base's serves the merge and the adapters over it.
+        """
+        tensor = self._in_use.get(name)
+        if tensor is None:
+            file = self._weights[name]
+            tensor = file.tensor(name)
+            if tensor.info != self.tensors[name]:
+                raise CheckpointError(
+                    f"{self.label}: {file.path.name}: tensor {name} is {tensor.info} and not, as its header says, "
+                    f"{self.tensors[name]}"
+                )
+            self._in_use[name] = tensor
+        return tensor
+
+
+def open_shards(
+    folder: Path, label: str, base: ModelFolder | None, *, usual: str, open_file: Callable[[Path, str], WeightFile]
+) -> Checkpoint | None:
+    """Open a model in one file, of the `usual` name or the only one of its kind, or in several that an index names.
+
+    Returns None where the folder's weights are of another kind.
+    """
+    files, index = model_files(folder), folder / f"{usual}.index.json"
+    if not (files[0].endswith(Path(usual).suffix) if files else index.is_file()):
+        return None
+    require_config(folder, label)
+    if not index.is_file():
+        if usual not in files and len(files) > 1:
+            raise CheckpointError(f"{label}: {len(files)} files of weights in {folder} but no {index.name}")
+        file = open_file(folder / (usual if usual in files else files[0]), label)
+        return Checkpoint(folder, label, dict.fromkeys(file.tensors, file))
+    places = read_json(index, label).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(shard, str) for shard in places.values()):
+        raise CheckpointError(f"{label}: {index} holds no weight_map from tensors to files")
+    shards = sorted(set(places.values()))
+    if missing := [shard for shard in shards if not (folder / shard).is_file()]:
+        raise CheckpointError(f"{label}: {index.name} names shards that are not there: {', '.join(missing)}")
+    opened = {shard: open_file(folder / shard, label) for shard in shards}
+    if absent := [f"{name} ({shard})" for name, shard in places.items() if name not in opened[shard].tensors]:
+        raise CheckpointError(f"{label}: {index.name} names tensors that no shard holds: {', '.join(absent)}")
+    return Checkpoint(folder, label, {name: opened[shard] for name, shard in places.items()})
+
+
+def model_files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that hold a whole model's weights: safetensors before torch's."""
+    safetensors = [path.name for path in folder.glob("*.safetensors") if path.name not in ADAPTER_FILES]
+    return sorted(safetensors) or sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+
+
+def check_dtypes(label: str, files: list[WeightFile]) -> None:
+    """Raise CheckpointError where a tensor's dtype is none that a merge can read or copy."""
+    for file in files:
+        for name, info in file.tensors.items():
+            if info.dtype not in DTYPES:
+                raise CheckpointError(
+                    f"{label}: {file.path.name}: tensor {name} has dtype {info.dtype}; weights in "
+                    f"{', '.join(FLOAT_DTYPES)} can be merged"
+                )
+
+
+def require_config(folder: Path, label: str) -> Path:
+    """Return where a model's config lies, or raise CheckpointError where the folder is no model."""
+    if not (config := folder / "config.json").is_file():
+        raise CheckpointError(f"{label}: no model folder: {folder} holds no config.json")
+    return config
 
 
 def read_json(path: Path, label: str) -> dict[str, Any]:

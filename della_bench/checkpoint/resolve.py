@@ -50,7 +50,7 @@ def _download(source: Source, patterns: list[str], weights: bool) -> Path:
 
     try:
         wanted = [*patterns, *_weights(source)] if weights else patterns
-        found = snapshot_download(
+        folder = snapshot_download(
             source.place, revision=source.revision, allow_patterns=wanted, ignore_patterns=_UNWANTED
         )
     except errors.GatedRepoError:
@@ -73,7 +73,7 @@ def _download(source: Source, patterns: list[str], weights: bool) -> Path:
             f"{source}: no such folder here, and the hub could not be asked ({type(error).__name__}: {reason})",
             exit_code=1,
         ) from error
-    return Path(found)
+    return Path(folder)
 
 
 def _weights(source: Source) -> list[str]:
@@ -88,8 +88,8 @@ def _weights(source: Source) -> list[str]:
         return []
     own = [file for file in files if "/" not in file and not file.startswith("consolidated")]
     whole = [file for file in own if not file.startswith("adapter_model.")]
-    for found in (whole, own):
+    for candidates in (whole, own):
         for pattern in _WEIGHTS:
-            if fnmatch.filter(found, pattern):
+            if fnmatch.filter(candidates, pattern):
                 return [pattern]
     return []

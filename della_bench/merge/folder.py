@@ -15,8 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 import della_bench
-from della_bench.checkpoint import TensorInfo, resolve
-from della_bench.checkpoint.stored import ITEM_SIZES, Bytes, Stored
+from della_bench.checkpoint import HostTensor, TensorInfo, resolve
+from della_bench.checkpoint.tensor import ITEM_SIZES, Bytes
 from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge.output import ALIGNMENT, Output
@@ -91,17 +91,19 @@ def _write_weights(merge: Merge, folder: Path, device: Any, max_shard_bytes: int
 def _plan(infos: dict[str, TensorInfo], max_bytes: int) -> list[list[str]]:
     """Split the names, in order, into shards of at most `max_bytes` (one tensor at least)."""
     shards: list[list[str]] = []
-    room = 0
+    bytes_left = 0
     for name, info in infos.items():
-        if not shards or info.nbytes > room:
+        if not shards or info.nbytes > bytes_left:
             shards.append([])
-            room = max_bytes
+            bytes_left = max_bytes
         shards[-1].append(name)
-        room -= info.nbytes
+        bytes_left -= info.nbytes
     return shards
 
 
-def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device: Any, done: Callable[[], Any]) -> None:
+def _write_shard(
+    path: Path, infos: dict[str, TensorInfo], merge: Merge, device: Any, advance: Callable[[], Any]
+) -> None:
     """Write one safetensors file: the header's length (8 bytes, little-endian), the header, the tensors' bytes.
 
     safetensors' own writer wants all tensors of a file in memory at once. Blanks behind the header let the tensors
@@ -122,24 +124,24 @@ def _write_shard(path: Path, infos: dict[str, TensorInfo], merge: Merge, device:
         for name, data in _merged(merge, device, names):
             if written:
                 written.result()
-                done()
+                advance()
             written = writer.submit(_write, file, path, name, data)
             del data
         if written:
             written.result()
-            done()
+            advance()
         with _named(path, f"tensor {names[-1]}" if names else "the header"):
             file.finish()
 
 
 def _merged(merge: Merge, device: Any, names: list[str]) -> Iterator[tuple[str, Bytes]]:
     if is_cpu(device):
-        for name, stored in merge.stored(names):
-            yield name, stored.data
-            del stored
+        for name, host in merge.stream_host(names):
+            yield name, host.data
+            del host
     else:
         for name, tensor in merge.stream(device, names):
-            yield name, Stored.of(tensor.cpu()).data
+            yield name, HostTensor.of(tensor.cpu()).data
             del tensor
 
 

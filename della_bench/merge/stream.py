@@ -12,20 +12,23 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from della_bench.checkpoint import Fit, ModelFolder, TensorInfo, check_fit, open_base, open_expert
-from della_bench.checkpoint.stored import SAFETENSORS_NAMES, TORCH_NAMES, Stored
+from della_bench.checkpoint import Fit, HostTensor, ModelFolder, TensorInfo, check_fit, dtype_name, open_source
+from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
-from della_bench.merge.kernels.dispatch import is_finite, merge_stored_fast, merge_tensor_fast, working
-from della_bench.merge.kernels.workers import Workers
+from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
 from della_bench.spec import MergeSpec, Source
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Merge", "is_cpu"]
+__all__ = ["Cache", "Merge", "is_cpu"]
 
+_Tensor = TypeVar("_Tensor")
 _Sources = TypeVar("_Sources")
+
+Cache = Callable[[Fit, str], "torch.Tensor"]
+"""Returns what `fit.tensor(name)` does, from memory where it was asked for before; on any device."""
 
 
 class Merge:
@@ -34,17 +37,25 @@ class Merge:
     def __init__(self, spec: MergeSpec, *, trust_remote_code: bool = False) -> None:
         """Open base and experts. Raises CheckpointError with all mismatches."""
         self.spec, self.trust_remote_code = spec, trust_remote_code
-        self.base = open_base(spec.base, trust_remote_code=trust_remote_code)
+        self.cache: Cache | None = None  # asked in the place of the files
+        self.base = open_source(spec.base, trust_remote_code=trust_remote_code)
         opened: dict[Source, ModelFolder] = {spec.base: self.base}
         for source in spec.experts:
             if source not in opened:
-                opened[source] = open_expert(source, self.base, trust_remote_code=trust_remote_code)
+                opened[source] = open_source(source, self.base, trust_remote_code=trust_remote_code)
         self.fits: list[Fit] = check_fit(self.base, [opened[source] for source in spec.experts])
+        own = {name: name for name in self.names}
+        self._fits = [Fit(self.base, own, self.base, self.fits[0].parameters), *self.fits]
 
     @property
     def names(self) -> list[str]:
         """The names of the merged tensors: the base's parameters, in its checkpoint's order."""
-        return list(self.fits[0].base)
+        return list(self.fits[0].parameters)
+
+    @property
+    def sources(self) -> list[ModelFolder]:
+        """The base and then the experts, one given twice twice."""
+        return [fit.expert for fit in self._fits]
 
     @cached_property
     def identity(self) -> str:
@@ -53,8 +64,8 @@ class Merge:
         It guards caches on this machine; it is not a digest of the files' contents.
         """
         files = []
-        for checkpoint in (self.base, *(fit.expert for fit in self.fits)):
-            for path in sorted(checkpoint.files):
+        for source in self.sources:
+            for path in sorted(source.files):
                 state = path.stat()
                 files.append([str(path), state.st_size, state.st_mtime_ns])
         return hashlib.sha256(json.dumps([self.spec.digest, files]).encode()).hexdigest()
@@ -64,7 +75,7 @@ class Merge:
         info = self.base.tensors[name]
         if self.spec.dtype is None or not info.is_float:
             return info
-        return replace(info, dtype=SAFETENSORS_NAMES[self.spec.dtype])
+        return replace(info, dtype=dtype_name(self.spec.dtype))
 
     def tensor(self, name: str, device: torch.device | str = "cpu") -> torch.Tensor:
         """Return one merged tensor on `device`, where it is also computed.
@@ -82,68 +93,70 @@ class Merge:
         held at any time.
         """
         if is_cpu(device):
-            for name, stored in self.stored(names, owned=True):
-                tensor = stored.tensor()
-                del stored
+            for name, host in self.stream_host(names, owned=True):
+                tensor = host.to_torch()
+                del host
                 yield name, tensor
                 del tensor  # or its memory could not serve for the next
             return
+        read = partial(self._read, device=device)
         with ThreadPoolExecutor(2, "della_bench-expert") as pool:
-            load = partial(self._load, device=device, spread=pool.map)
-            for name, (base, experts) in _ahead(self._wanted(names), load):
-                merged = self._merge_tensor(name, base, experts)
-                del base, experts
+            for name, sources in self._sources_of(names, read, pool):
+                merged = sources[0]
+                if len(sources) > 1:
+                    dtype = torch_dtype(self.info(name).dtype)
+                    merged = merge_tensor_fast(self.spec, name, merged, sources[1:], dtype)
+                del sources
                 yield name, merged
                 del merged
 
-    def stored(self, names: Iterable[str] | None = None, *, owned: bool = False) -> Iterator[tuple[str, Stored]]:
+    def stream_host(
+        self, names: Iterable[str] | None = None, *, owned: bool = False
+    ) -> Iterator[tuple[str, HostTensor]]:
         """Do what `stream` does on the CPU, without torch where nothing needs it.
 
         owned: whether a tensor that is a source's own gets memory of its own, rather than that of the source's file.
         """
         with working() as workers:
-            for name, (base, experts) in _ahead(self._wanted(names), self._load_stored):
-                merged = self._merge_stored(name, base, experts, workers)
-                if owned and any(merged.address == source.address for source in (base, *experts)):
+            for name, sources in self._sources_of(names, self._read_host):
+                merged = sources[0]
+                if len(sources) > 1:
+                    try:
+                        merged = merge_host_tensors(self.spec, name, sources, self.info(name).dtype, workers)
+                    except BrokenSourceError as error:
+                        raise _not_finite(self.sources[error.position], name) from None
+                if owned and any(merged.address == source.address for source in sources):
                     merged = replace(merged, data=merged.data.copy())
-                del base, experts
+                del sources
                 yield name, merged
                 del merged
 
-    def _wanted(self, names: Iterable[str] | None) -> Iterator[str]:
-        return iter(self.names if names is None else names)
+    def _sources_of(
+        self, names: Iterable[str] | None, read: Callable[[Fit, str], _Tensor], pool: ThreadPoolExecutor | None = None
+    ) -> Iterator[tuple[str, list[_Tensor]]]:
+        """Yield (name, [the base's tensor, the experts' ...]); an integer tensor is the base's, and alone.
 
-    def _load_stored(self, name: str) -> tuple[Stored, list[Stored]]:
-        """Return the base's tensor and the experts', on the CPU; an integer tensor has no experts."""
-        base = self.base.stored(name)
-        return base, [fit.stored(name, base) for fit in self.fits] if base.is_float else []
-
-    def _merge_stored(self, name: str, base: Stored, experts: list[Stored], workers: Workers) -> Stored:
-        if not experts:
-            return base
-        try:
-            return merge_stored_fast(self.spec, name, base, experts, self.info(name).dtype, workers)
-        except BrokenSourceError as error:
-            raise _not_finite([self.base, *(fit.expert for fit in self.fits)][error.position], name) from None
-
-    def _load(
-        self, name: str, device: torch.device | str, spread: Callable[..., Iterable[torch.Tensor]]
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the base's tensor and the experts', checked, on `device`; an integer tensor has no experts.
-
-        spread: a `map`, which may load in threads.
+        pool: threads that read the sources of one tensor at once.
         """
-        stored = self.base.load(name)
-        base = _on_device(stored, self.base, name, device)
-        if not stored.is_floating_point():
-            return base, []
-        return base, list(spread(lambda fit: _on_device(fit.load(name, stored), fit.expert, name, device), self.fits))
 
-    def _merge_tensor(self, name: str, base: torch.Tensor, experts: list[torch.Tensor]) -> torch.Tensor:
-        import torch
+        def load(name: str) -> list[_Tensor]:
+            fits = self._fits if self.base.tensors[name].is_float else self._fits[:1]
+            return list((pool.map if pool else map)(lambda fit: read(fit, name), fits))
 
-        dtype: torch.dtype = getattr(torch, TORCH_NAMES[self.info(name).dtype])
-        return merge_tensor_fast(self.spec, name, base, experts, dtype) if experts else base
+        return _ahead(iter(self.names if names is None else names), load)
+
+    def _read_host(self, fit: Fit, name: str) -> HostTensor:
+        return HostTensor.of(self.cache(fit, name)) if self.cache else fit.tensor(name)
+
+    def _read(self, fit: Fit, name: str, device: torch.device | str) -> torch.Tensor:
+        """Return a tensor on a device other than the CPU. Raises MergeError where it is not finite."""
+        tensor = self.cache(fit, name) if self.cache else fit.tensor(name).to_torch()
+        if str(device).startswith("cuda") and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()
+        tensor = tensor.to(device)
+        if not is_finite(tensor):
+            raise _not_finite(fit.expert, name)
+        return tensor
 
 
 def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tuple[str, _Sources]]:
@@ -166,16 +179,6 @@ def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tu
 def is_cpu(device: torch.device | str) -> bool:
     """Whether a device is the CPU, told without torch."""
     return str(device).partition(":")[0] == "cpu"
-
-
-def _on_device(tensor: torch.Tensor, source: ModelFolder, name: str, device: torch.device | str) -> torch.Tensor:
-    """Return a tensor on a device other than the CPU. Raises MergeError where it is not finite."""
-    if str(device).startswith("cuda") and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    tensor = tensor.to(device)
-    if not is_finite(tensor):
-        raise _not_finite(source, name)
-    return tensor
 
 
 def _not_finite(source: ModelFolder, name: str) -> MergeError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from della_bench.checkpoint.stored import TORCH_NAMES
+from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import CheckpointError
 from della_bench.merge.stream import Merge
 
@@ -28,8 +28,7 @@ def merged_dtype(merge: Merge) -> torch.dtype:
     counts: dict[str, int] = {}
     for info in merge.base.tensors.values():
         counts[info.dtype] = counts.get(info.dtype, 0) + torch.Size(info.shape).numel() * info.is_float
-    most: torch.dtype = getattr(torch, TORCH_NAMES[max(counts, key=counts.__getitem__)])
-    return most
+    return torch_dtype(max(counts, key=counts.__getitem__))
 
 
 def merged_state_dict(merge: Merge, device: torch.device | str, *, progress: bool = True) -> dict[str, torch.Tensor]:

@@ -179,7 +179,7 @@ class MergedModel:
                 "spec": str(self.spec),
                 "digest": self.spec.digest,
                 "keys": self.spec.as_keys(effective=True),
-                "sources": {c.label: str(c.folder) for c in (self.merge.base, *(f.expert for f in self.merge.fits))},
+                "sources": {source.label: str(source.folder) for source in self.merge.sources},
                 "fingerprint": self.fingerprint,
                 "model_fingerprint": self._inputs.fingerprint,
                 "engine": self.engine,

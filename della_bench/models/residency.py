@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from della_bench.checkpoint.model import ModelFolder
-from della_bench.checkpoint.stored import Stored
+from della_bench.checkpoint import Fit, ModelFolder
 from della_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -37,70 +36,43 @@ class Residency:
         check_place(place, device)
         self.place = place
         self._device = device
-        self._kept: dict[tuple[Any, ...], _Resident] = {}
+        self._kept: dict[tuple[Any, ...], dict[str, torch.Tensor]] = {}  # by source and the base's name of a tensor
 
     def attach(self, merge: Merge, share: int = 1) -> Merge:
-        """Have `merge` read its sources through this memory, and forget the sources that it does not use.
+        """Have `merge` take its sources from this memory, and forget the sources that it does not use.
 
         share: how many processes divide the tensors among themselves. Returns `merge`, changed in place.
         """
-        sources = dict.fromkeys([merge.base, *(fit.expert for fit in merge.fits)])
+        sources = dict.fromkeys(merge.sources)
         if self.place is None:
             self.place = choose_place(sum(map(_bytes, sources)) // share, self._device)
         if self.place == "disk":
             return merge
         below = _states(merge.base.files)  # what an adapter makes of the base depends on it too
         keys = {source: (below, str(source.folder), _states(source.files)) for source in sources}
-        kept = {source: self._kept.get(keys[source]) or self._resident(source) for source in sources}
-        self._kept = {keys[source]: resident for source, resident in kept.items()}
-        merge.base = kept[merge.base]  # type: ignore[assignment]  # offers what a Merge asks of a base
-        merge.fits = [replace(fit, expert=kept[fit.expert]) for fit in merge.fits]
+        self._kept = {key: self._kept.get(key, {}) for key in keys.values()}
+        merge.cache = partial(self._tensor, {source: self._kept[key] for source, key in keys.items()})
         return merge
 
     @property
     def bytes_kept(self) -> int:
         """How many bytes of tensors are in memory."""
-        return sum(resident.bytes_kept for resident in self._kept.values())
+        return sum(tensor.nbytes for tensors in self._kept.values() for tensor in tensors.values())
 
-    def _resident(self, source: ModelFolder) -> _Resident:
-        return _Resident(source, "cpu" if self.place == "cpu" else self._device)
+    def _tensor(self, kept: dict[ModelFolder, dict[str, torch.Tensor]], fit: Fit, name: str) -> torch.Tensor:
+        tensors = kept[fit.expert]
+        if name not in tensors:
+            tensors[name] = self._copied(fit.tensor(name).to_torch())
+        return tensors[name]
 
-
-class _Resident(ModelFolder):
-    """A source whose tensors stay where they were first put."""
-
-    def __init__(self, source: ModelFolder, device: torch.device | str) -> None:
-        self._source, self._device = source, device
-        self._tensors: dict[str, torch.Tensor] = {}
-        self.label, self.folder, self.config = source.label, source.folder, source.config
-        self.tensors, self.files, self.hint = source.tensors, source.files, source.hint
-
-    def stored(self, name: str) -> Stored:
-        """Return one tensor as stored, where it is kept on the CPU."""
-        return Stored.of(self.load(name))
-
-    def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as stored."""
-        if name not in self._tensors:
-            self._tensors[name] = self._keep(self._source.load(name))  # type: ignore[attr-defined]
-        return self._tensors[name]
-
-    def load_over(self, name: str, base: torch.Tensor) -> torch.Tensor:
-        if name not in self._tensors:
-            self._tensors[name] = self._keep(self._source.load_over(name, base.cpu()))
-        return self._tensors[name]
-
-    @property
-    def bytes_kept(self) -> int:
-        return sum(tensor.nbytes for tensor in self._tensors.values())
-
-    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _copied(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a copy where tensors are kept: the file's own memory is mapped for as long as someone looks at it."""
         import torch
 
-        if str(self._device) != "cpu":
-            return tensor.to(self._device)
-        # A copy: the memory that a file is read into may be larger than the tensor, and is wanted for the next one.
-        return tensor.clone().pin_memory() if torch.cuda.is_available() else tensor.clone()
+        device = torch.device("cpu" if self.place == "cpu" else self._device)
+        if device.type != "cpu":
+            return tensor.to(device)
+        return tensor.pin_memory() if torch.cuda.is_available() else tensor.clone()
 
 
 def check_place(place: str | None, device: torch.device | str) -> None:
@@ -130,9 +102,9 @@ def choose_place(size: int, device: torch.device | str) -> str:
         place = "gpu"
     elif device.type != "cpu" and 2 * size <= host:
         place = "cpu"
-    told = f", {free / 1e9:.1f} GB on the device" if free else ""
+    on_device = f", {free / 1e9:.1f} GB on the device" if free else ""
     log.info("resident=%s: the sources take %.1f GB; free are %.1f GB of host memory%s", place, size / 1e9, host / 1e9,
-             told)  # fmt: skip
+             on_device)  # fmt: skip
     return place
 
 
@@ -153,8 +125,8 @@ def _free_host_memory() -> int:
 
 def _states(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
     """Tell files by name, size and time of change: one that was written again is another."""
-    found = ((file, file.stat()) for file in sorted(files))
-    return tuple((str(file), state.st_size, state.st_mtime_ns) for file, state in found)
+    states = ((file, file.stat()) for file in sorted(files))
+    return tuple((str(file), state.st_size, state.st_mtime_ns) for file, state in states)
 
 
 def _bytes(source: ModelFolder) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from della_bench.checkpoint import Checkpoint
+from della_bench.checkpoint import ModelFolder, open_folder
 
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 8, "tie_word_embeddings": False}
 
@@ -52,10 +52,10 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def model(write: Write) -> Callable[..., Checkpoint]:
+def model(write: Write) -> Callable[..., ModelFolder]:
     """The same, opened; the label is the folder's name."""
 
-    def opened(name: str, *arguments: Any, **files: Any) -> Checkpoint:
-        return Checkpoint(write(name, *arguments, **files), name)
+    def opened(name: str, *arguments: Any, **files: Any) -> ModelFolder:
+        return open_folder(write(name, *arguments, **files), name)
 
     return opened

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from della_bench.checkpoint import Checkpoint, check_fit
+from della_bench.checkpoint import check_fit, open_folder
 from della_bench.checkpoint.canonical import align, parameters
 from della_bench.errors import CheckpointError
 from tests import tiny
@@ -27,9 +27,9 @@ def refused(base, *experts):
     return faults
 
 
-def loaded(fit, base):
+def loaded(fit):
     """All float parameters of an expert, in the base's names and shapes."""
-    return {name: fit.load(name, base.load(name)) for name, info in fit.base.items() if info.is_float}
+    return {name: fit.tensor(name).to_torch() for name, info in fit.parameters.items() if info.is_float}
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def warned(caplog):
 
 
 def test_experts_of_one_family_fit_without_a_word(family, warned):
-    base, *experts = (Checkpoint(folder, name) for name, folder in family.items())
+    base, *experts = (open_folder(folder, name) for name, folder in family.items())
     fits, warnings = warned(base, *experts)
     assert warnings == []
     assert [fit.expert for fit in fits] == experts
     for fit, expert in zip(fits, experts, strict=True):
         assert fit.names == {name: name for name in base.tensors}
-        assert all(torch.equal(tensor, expert.load(name)) for name, tensor in loaded(fit, base).items())
+        assert all(torch.equal(tensor, expert.tensor(name).to_torch()) for name, tensor in loaded(fit).items())
 
 
 def test_an_expert_given_twice_has_two_fits_and_warns_once(model, warned):
@@ -197,9 +197,9 @@ def gpt2s(tmp_path):
         save_file(content, tmp_path / name / "model.safetensors")
         kept = {k: v for k, v in config.items() if tie or k != "tie_word_embeddings"}
         (tmp_path / name / "config.json").write_text(json.dumps(kept))
-        return Checkpoint(tmp_path / name, name)
+        return open_folder(tmp_path / name, name)
 
-    return Checkpoint(made, "new"), old
+    return open_folder(made, "new"), old
 
 
 @pytest.mark.parametrize("prefix", [True, False])
@@ -212,8 +212,8 @@ def test_a_gpt2_of_any_year_fits_one_of_today_both_ways(gpt2s, warned, prefix, o
         assert warnings == []
         assert len(fit.names) == len(new.tensors)
         shift = 1 if expert is other else -1
-        for name, tensor in loaded(fit, base).items():
-            assert torch.allclose(tensor, base.load(name) + shift, atol=1e-6), name
+        for name, tensor in loaded(fit).items():
+            assert torch.allclose(tensor, base.tensor(name).to_torch() + shift, atol=1e-6), name
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_extra_rows_of_an_expert_are_left_out_and_told_with_both_shapes(model, w
     assert sorted(warnings) == [
         f"e: {name} has shape (10, 4), the base's has (8, 4): its extra rows are left out" for name in (HEAD, EMBED)
     ]
-    for name, tensor in loaded(fit, base).items():
-        assert torch.equal(tensor, torch.full_like(base.load(name), 2))
+    for name, tensor in loaded(fit).items():
+        assert torch.equal(tensor, torch.full_like(base.tensor(name).to_torch(), 2))
 
 
 def test_missing_rows_of_an_expert_are_the_bases_and_told_with_both_shapes(model, warned):
@@ -250,7 +250,7 @@ def test_missing_rows_of_an_expert_are_the_bases_and_told_with_both_shapes(model
     assert sorted(warnings) == [
         f"e: {name} has shape (5, 4), the base's has (8, 4): the missing rows are the base's" for name in (HEAD, EMBED)
     ]
-    merged = loaded(fit, base)
+    merged = loaded(fit)
     for name in (HEAD, EMBED):
         assert torch.equal(merged[name], torch.tensor([2.0] * 5 + [1.0] * 3)[:, None].expand(8, 4))
 
@@ -262,9 +262,9 @@ def test_missing_rows_are_the_bases_bits_whatever_the_expert_is_stored_in(model,
     base = model("base", tensors(fill=third.item(), dtype=bases))
     expert = model("e", tensors(vocab=5, fill=2 / 3, dtype=own), {**LLAMA, "vocab_size": 5})
     ((fit,), _) = warned(base, expert)
-    tensor = fit.load(EMBED, base.load(EMBED)).float()
-    assert torch.equal(tensor[5:], base.load(EMBED)[5:].float())
-    assert torch.equal(tensor[:5], expert.load(EMBED).float())
+    tensor = fit.tensor(EMBED).to_torch().float()
+    assert torch.equal(tensor[5:], base.tensor(EMBED).to_torch()[5:].float())
+    assert torch.equal(tensor[:5], expert.tensor(EMBED).to_torch().float())
 
 
 def test_rows_beyond_the_vocabulary_that_the_configs_name_are_a_mismatch(model):
@@ -307,7 +307,7 @@ def test_other_dtypes_and_configs_are_told_in_one_warning(model, warned):
         "e differs from the base in dtypes (F16 for BF16) and config (rope_theta: 1000000.0 for 10000.0); "
         "the merge is the base's there"
     ]
-    assert fits[0].load(UP, base.load(UP)).dtype == torch.float16
+    assert fits[0].tensor(UP).to_torch().dtype == torch.float16
 
 
 def test_bookkeeping_in_a_config_is_no_difference(model, warned):
@@ -333,14 +333,14 @@ def test_integer_tensors_come_from_the_base_whatever_the_expert_has(model, warne
     fits, warnings = warned(base, *experts)
     assert warnings == []
     for fit in fits:
-        assert not fit.base["position_ids"].is_float
-        assert set(loaded(fit, base)) == set(tensors())
+        assert not fit.parameters["position_ids"].is_float
+        assert set(loaded(fit)) == set(tensors())
 
 
 def test_another_tokenizer_is_told_with_how_it_differs(tmp_path, warned):
-    base = Checkpoint(tiny.save(tiny.llama(0), tmp_path / "base"), "base")
+    base = open_folder(tiny.save(tiny.llama(0), tmp_path / "base"), "base")
     more = tiny.tokenizer(extra=("[PAD]",), chat_template="{{ messages }}")
-    expert = Checkpoint(tiny.save(tiny.llama(0, vocab=260), tmp_path / "e", more), "e")
+    expert = open_folder(tiny.save(tiny.llama(0, vocab=260), tmp_path / "e", more), "e")
     _, warnings = warned(base, expert)
     assert [text for text in warnings if "tokenizer" in text] == [
         "e: its tokenizer differs from the base's (vocabulary: 1 more tokens ('[PAD]'=259), another chat template); "

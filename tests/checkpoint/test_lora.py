@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from della_bench.checkpoint import Adapter, Checkpoint, check_fit, open_base, open_expert
+from della_bench.checkpoint import Adapter, Checkpoint, check_fit, open_source
 from della_bench.checkpoint.lora import Rules, updates
 from della_bench.checkpoint.product import product
 from della_bench.errors import CheckpointError, MergeError
@@ -52,8 +52,8 @@ def trained(made, folder, **config):
 
 
 def opened(base, expert):
-    base = open_base(Source(str(base)))
-    expert = open_expert(Source(str(expert)), base)
+    base = open_source(Source(str(base)))
+    expert = open_source(Source(str(expert)), base)
     return base, check_fit(base, [expert])[0]
 
 
@@ -61,9 +61,9 @@ def assert_is_pefts_merge(base_folder, adapter_folder, wanted):
     base, fit = opened(base_folder, adapter_folder)
     assert isinstance(fit.expert, Adapter)
     changed = 0
-    for name, info in fit.base.items():
-        stored = base.load(name)
-        made = fit.load(name, stored)
+    for name, info in fit.parameters.items():
+        stored = base.tensor(name).to_torch()
+        made = fit.tensor(name).to_torch()
         assert made.shape == info.shape
         torch.testing.assert_close(made, wanted[name], rtol=1e-6, atol=1e-6, msg=name)
         changed += not torch.equal(made, stored)
@@ -126,9 +126,9 @@ def test_an_adapter_with_another_vocabulary_fits_by_rows(tmp_path, vocab, caplog
     (opened_base, fit), wanted = opened(*folders[:2]), folders[2]
     assert len([record for record in caplog.records if f"({vocab}, 32)" in record.getMessage()]) == 2
     name, rows = "model.embed_tokens.weight", min(vocab, 259)
-    embedding = fit.load(name, opened_base.load(name))
+    embedding = fit.tensor(name).to_torch()
     assert torch.equal(embedding[:rows], wanted[name][:rows])
-    assert torch.equal(embedding[rows:], opened_base.load(name)[rows:])
+    assert torch.equal(embedding[rows:], opened_base.tensor(name).to_torch()[rows:])
 
 
 def test_an_embedding_with_factors_and_new_tokens_is_pefts_merge_cut_to_the_bases_rows(tmp_path):
@@ -136,9 +136,9 @@ def test_an_embedding_with_factors_and_new_tokens_is_pefts_merge_cut_to_the_base
     tiny.save(made, tmp_path / "base")
     made.resize_token_embeddings(263, mean_resizing=False)
     base, folder, wanted = trained(made, tmp_path, r=2, target_modules=["embed_tokens", "lm_head"])
-    opened_base, fit = opened(base, folder)
+    _, fit = opened(base, folder)
     for name in (EMBEDDING, HEAD):
-        torch.testing.assert_close(fit.load(name, opened_base.load(name)), wanted[name][:259], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(fit.tensor(name).to_torch(), wanted[name][:259], rtol=1e-6, atol=1e-6)
 
 
 def test_a_torch_bin_adapter_is_the_same(tmp_path):
@@ -185,8 +185,8 @@ def refused(base, folder):
 def test_an_updated_tensor_is_float32_summed_in_one_order(family, adapter):
     a, b = torch.randn(2, 32), torch.randn(32, 2).bfloat16()
     base, fit = opened(family["base"], adapter({f"{Q}.lora_A.weight": a, f"{Q}.lora_B.weight": b}))
-    stored = base.load(f"{Q}.weight")
-    made = fit.load(f"{Q}.weight", stored)
+    stored = base.tensor(f"{Q}.weight").to_torch()
+    made = fit.tensor(f"{Q}.weight").to_torch()
     delta = torch.outer(b.float()[:, 0], a[0]) + torch.outer(b.float()[:, 1], a[1])
     assert torch.equal(made, stored.float() + delta * 2)
 
@@ -204,9 +204,9 @@ def test_a_product_is_the_same_sum_on_any_number_of_threads(threads, monkeypatch
 
 def test_a_tensor_without_an_update_is_the_bases_own(family, adapter):
     base, fit = opened(family["base"], adapter())
-    for name in set(fit.base) - {f"{Q}.weight"}:
-        tensor = base.load(name)
-        assert fit.load(name, tensor) is tensor
+    for name in set(fit.parameters) - {f"{Q}.weight"}:
+        tensor = base.tensor(name)
+        assert fit.tensor(name) is tensor
 
 
 def test_an_adapter_over_its_base_warns_of_nothing(family, adapter, caplog):
@@ -229,13 +229,13 @@ def test_a_merge_takes_adapters_beside_whole_models(family, adapter):
 
 def test_an_adapter_alone_changes_what_it_names_and_nothing_else(family, adapter):
     merge = Merge(MergeSpec.parse(base=str(family["base"]), experts=str(adapter()), merge_method="task_arithmetic"))
-    changed = [name for name, tensor in merge.stream() if not torch.equal(tensor, merge.base.load(name))]
+    changed = [name for name, tensor in merge.stream() if not torch.equal(tensor, merge.base.tensor(name).to_torch())]
     assert changed == [f"{Q}.weight"]
 
 
 def test_an_adapter_is_no_base(adapter):
     with pytest.raises(CheckpointError, match="the base is a whole model"):
-        open_base(Source(str(adapter())))
+        open_source(Source(str(adapter())))
 
 
 def test_an_adapter_may_lie_beside_other_files_of_its_training(family, adapter):
@@ -303,7 +303,7 @@ def test_an_update_that_would_only_fit_transposed_is_a_mismatch(family, adapter)
     turned = {f"{up}.lora_A.weight": torch.zeros(2, 48), f"{up}.lora_B.weight": torch.zeros(32, 2)}
     assert f"{up}.weight is BF16 [32, 48]; the base has BF16 [48, 32]" in refused(family["base"], adapter(turned))
     _, fit = opened(family["base"], adapter(turned, fan_in_fan_out=True))
-    assert fit.load(f"{up}.weight", torch.zeros(48, 32)).shape == (48, 32)
+    assert fit.tensor(f"{up}.weight").shape == (48, 32)
 
 
 def test_a_truncated_adapter_is_named(family, adapter):
@@ -383,7 +383,7 @@ def test_a_head_of_its_own_is_refused_where_the_base_ties_it(tied, adapter):
 
 def test_a_head_that_repeats_the_embedding_is_no_update(tied, adapter, caplog):
     tensor = torch.randn(259, 32)
-    base, fit = opened(tied, adapter({HEAD: tensor.clone(), EMBEDDING: tensor}))
+    _, fit = opened(tied, adapter({HEAD: tensor.clone(), EMBEDDING: tensor}))
     assert HEAD not in fit.names
-    assert torch.equal(fit.load(EMBEDDING, base.load(EMBEDDING)), tensor)
+    assert torch.equal(fit.tensor(EMBEDDING).to_torch(), tensor)
     assert "and with it the head that is tied to it" in caplog.text

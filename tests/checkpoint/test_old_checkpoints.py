@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from della_bench.checkpoint import Checkpoint, check_fit
+from della_bench.checkpoint import check_fit, open_folder
 from della_bench.errors import CheckpointError
 from della_bench.merge.stream import Merge
 from della_bench.spec import MergeSpec
@@ -76,7 +76,7 @@ EXPERTS = ("wizardlm", "wizardmath", "code")
 
 def test_the_papers_models_fit_with_the_warnings_that_matter(models, caplog):
     with caplog.at_level(logging.WARNING):
-        check_fit(Checkpoint(models["llama"], "llama"), [Checkpoint(models[name], name) for name in EXPERTS])
+        check_fit(open_folder(models["llama"], "llama"), [open_folder(models[name], name) for name in EXPERTS])
     assert [record.getMessage() for record in caplog.records] == [
         f"wizardmath: {EMBEDDING} has shape (32001, 16), the base's has (32000, 16): its extra rows are left out",
         f"wizardmath: {HEAD} has shape (32001, 16), the base's has (32000, 16): its extra rows are left out",
@@ -146,7 +146,7 @@ def test_a_gpt2_of_any_year_merges_with_any_other(gpt2, prefix, masks, head, cap
             "wte.weight", "h.0.attn.c_attn.weight", "h.0.attn.c_attn.bias",
         }  # fmt: skip
         for name, tensor in floats.items():
-            torch.testing.assert_close(tensor, merge.base.load(name) + change)
+            torch.testing.assert_close(tensor, merge.base.tensor(name).to_torch() + change)
     assert not caplog.records
 
 
@@ -162,7 +162,9 @@ def test_a_gptq_expert_is_told_in_one_line(models, tmp_path, stated):
     config = {**LLAMA, **({"quantization_config": {"quant_method": "gptq"}} if stated else {})}
     folder = shard(tmp_path / "gptq", plain, config, ending="safetensors", write=save_file)
     with pytest.raises(CheckpointError) as caught:
-        check_fit(Checkpoint(models["llama"], "llama"), [Checkpoint(folder, "gptq"), Checkpoint(models["code"], "c")])
+        check_fit(
+            open_folder(models["llama"], "llama"), [open_folder(folder, "gptq"), open_folder(models["code"], "c")]
+        )
     assert str(caught.value).splitlines()[1:] == [
         "gptq: quantised weights cannot be merged; give the model in float "
         "(model.layers.0.q_proj.qweight and 5 more of its kind)"
@@ -176,7 +178,7 @@ def test_an_expert_in_eight_or_four_bits_is_told_in_one_line(models, tmp_path, s
     tensors[f"{name}.{scale}"] = torch.ones(16)
     folder = shard(tmp_path / "int8", tensors, LLAMA, ending="bin", write=torch.save)
     with pytest.raises(CheckpointError) as caught:
-        check_fit(Checkpoint(models["llama"], "llama"), [Checkpoint(folder, "int8")])
+        check_fit(open_folder(models["llama"], "llama"), [open_folder(folder, "int8")])
     assert str(caught.value).splitlines()[1:] == [
         f"int8: quantised weights cannot be merged; give the model in float ({name}.{scale})"
     ]

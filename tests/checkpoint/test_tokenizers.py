@@ -2,7 +2,7 @@
 
 import pytest
 
-from della_bench.checkpoint import Checkpoint
+from della_bench.checkpoint import open_folder
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 from tests import tiny
 
@@ -16,7 +16,7 @@ def saved(write):
         (tokenizer or tiny.tokenizer()).save_pretrained(folder)
         for file, text in texts.items():
             (folder / file.replace("_jinja", ".jinja")).write_text(text, encoding="utf-8")
-        return Checkpoint(folder, name)
+        return open_folder(folder, name)
 
     return make
 
@@ -29,7 +29,7 @@ def files(write):
         folder = write(name, **data)
         if model is not None:
             (folder / "tokenizer.model").write_bytes(model)
-        return Checkpoint(folder, name)
+        return open_folder(folder, name)
 
     return make
 

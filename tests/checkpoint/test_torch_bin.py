@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from della_bench.checkpoint import Checkpoint
+from della_bench.checkpoint import open_folder
 from della_bench.errors import CheckpointError
 from tests.checkpoint.conftest import tensors
 
@@ -43,7 +43,7 @@ def sharded(write):
 
 def refused(folder):
     with pytest.raises(CheckpointError) as caught:
-        Checkpoint(folder, "org/name")
+        open_folder(folder, "org/name")
     text = str(caught.value)
     assert text.startswith("org/name: ")
     assert "\n" not in text
@@ -54,7 +54,7 @@ def refused(folder):
 def assert_is(checkpoint, content):
     assert set(checkpoint.tensors) == set(content)
     for name, tensor in content.items():
-        loaded = checkpoint.load(name)
+        loaded = checkpoint.tensor(name).to_torch()
         assert loaded.dtype == tensor.dtype
         assert torch.equal(loaded, tensor)
         assert checkpoint.tensors[name].shape == tuple(tensor.shape)
@@ -63,14 +63,14 @@ def assert_is(checkpoint, content):
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])
 def test_a_torch_file_is_the_same_as_its_safetensors(bin_folder, options):
     content = {**tensors(dtype=torch.bfloat16), "n": torch.tensor([1, 2])}
-    checkpoint = Checkpoint(bin_folder(content, **options), "x")
+    checkpoint = open_folder(bin_folder(content, **options), "x")
     assert_is(checkpoint, content)
     assert {str(info) for info in checkpoint.tensors.values()} == {"BF16 [8, 4]", "BF16 [6, 4]", "BF16 [4]", "I64 [2]"}
     assert FILE in {path.name for path in checkpoint.files}
 
 
 def test_shards_are_read_by_their_index(sharded):
-    checkpoint = Checkpoint(sharded, "x")
+    checkpoint = open_folder(sharded, "x")
     assert_is(checkpoint, tensors())
     assert len(checkpoint.files) == 3
 
@@ -80,7 +80,7 @@ def test_shards_are_read_by_their_index(sharded):
 )
 def test_dtypes_have_their_safetensors_names(bin_folder, model, dtype):
     content = {"w": torch.ones(2, 3).to(dtype)}
-    (info,) = Checkpoint(bin_folder(content), "x").tensors.values()
+    (info,) = open_folder(bin_folder(content), "x").tensors.values()
     (wanted,) = model("y", content).tensors.values()
     assert str(info) == str(wanted)
 
@@ -93,34 +93,34 @@ def test_opening_maps_a_file_and_reads_no_tensor(bin_folder, monkeypatch):
         return load(path, **options)
 
     monkeypatch.setattr(torch, "load", spied)
-    Checkpoint(bin_folder(tensors()), "x")
+    open_folder(bin_folder(tensors()), "x")
     assert asked == [{"map_location": "cpu", "weights_only": True, "mmap": True}]
 
 
 def test_safetensors_win_over_torch_files(bin_folder, write):
     folder = write("both")
     torch.save({"other": torch.ones(1)}, folder / FILE)
-    assert_is(Checkpoint(folder, "x"), load_file(folder / "model.safetensors"))
+    assert_is(open_folder(folder, "x"), load_file(folder / "model.safetensors"))
 
 
 def test_what_a_trainer_leaves_beside_the_weights_does_not_matter(bin_folder):
     folder = bin_folder(tensors())
     torch.save({"lr": argparse.Namespace()}, folder / "training_args.bin")
     torch.save({}, folder / "optimizer.bin")
-    assert_is(Checkpoint(folder, "x"), tensors())
+    assert_is(open_folder(folder, "x"), tensors())
 
 
 def test_parameters_views_and_shared_storages_are_plain_tensors(bin_folder):
     wide = torch.arange(12.0).reshape(3, 4)
     content = {"p": torch.nn.Parameter(wide), "t": wide.T, "row": wide[1], "tied": wide}
-    checkpoint = Checkpoint(bin_folder(content), "x")
+    checkpoint = open_folder(bin_folder(content), "x")
     assert_is(checkpoint, {"p": wide, "t": wide.T, "row": wide[1], "tied": wide})
-    assert all(checkpoint.load(name).is_contiguous() for name in content)
-    assert not checkpoint.load("p").requires_grad
+    assert all(checkpoint.tensor(name).to_torch().is_contiguous() for name in content)
+    assert not checkpoint.tensor("p").to_torch().requires_grad
 
 
 def test_weights_under_state_dict_are_found_and_what_is_no_tensor_is_left_out(bin_folder):
-    assert_is(Checkpoint(bin_folder({"state_dict": {**tensors(), "version": 3}, "epoch": 5}), "x"), tensors())
+    assert_is(open_folder(bin_folder({"state_dict": {**tensors(), "version": 3}, "epoch": 5}), "x"), tensors())
 
 
 class Command:

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from della_bench.checkpoint.stored import Stored
+from della_bench.checkpoint.tensor import HostTensor
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge import bits
 from della_bench.merge.kernels import cpu
@@ -159,9 +159,9 @@ def with_unknown(column, monkeypatch):
 
 @pytest.mark.parametrize("column", ["drop", "elect", "scaling", "rescale"])
 def test_a_choice_that_the_kernels_do_not_know_goes_to_the_reference(monkeypatch, column):
-    stored = [Stored.of(tensor) for tensor in (BASE, *EXPERTS)]
-    assert cpu.supports(ROW.spec, stored, "BF16")
+    tensors = [HostTensor.of(tensor) for tensor in (BASE, *EXPERTS)]
+    assert cpu.supports(ROW.spec, tensors, "BF16")
     spec = with_unknown(column, monkeypatch)
-    assert not cpu.supports(spec, stored, "BF16")
+    assert not cpu.supports(spec, tensors, "BF16")
     monkeypatch.setattr("della_bench.merge.tensor.merge_tensor", lambda *_: EXPERTS[0])
     assert torch.equal(merge_tensor_fast(spec, "w", BASE, EXPERTS), EXPERTS[0])

@@ -131,7 +131,7 @@ def test_lambda_0_is_the_base_to_the_bit(family):
 def test_only_two_tensors_sources_are_held_and_each_is_read_once(family, monkeypatch):
     loads = []
     alive: dict[str, tuple[str, Any]] = {}
-    load = Checkpoint.stored
+    load = Checkpoint.tensor
 
     def counted(self, name):
         others = {held for held, ref in list(alive.values()) if held != name and ref() is not None}
@@ -141,7 +141,7 @@ def test_only_two_tensors_sources_are_held_and_each_is_read_once(family, monkeyp
         alive[self.label] = (name, weakref.ref(tensor.data))
         return tensor
 
-    monkeypatch.setattr(Checkpoint, "stored", counted)
+    monkeypatch.setattr(Checkpoint, "tensor", counted)
     merge = Merge(spec_of(family))
     assert loads == []
     for name, tensor in merge.stream():

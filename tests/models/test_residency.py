@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from della_bench.checkpoint.reader import Checkpoint
+from della_bench.checkpoint import Checkpoint, HostTensor
 from della_bench.errors import SpecError
+from della_bench.merge import stream
 from della_bench.merge.stream import Merge
 from della_bench.models import residency
 from della_bench.models.hf import DellaMergedLM
@@ -24,13 +27,13 @@ def merge(family: dict, *names: str, **others: Any) -> Merge:
 def reads(monkeypatch) -> list[str]:
     """The tensors that are read from files, in order."""
     seen: list[str] = []
-    original = Checkpoint.load
+    original = Checkpoint.tensor
 
-    def load(self: Checkpoint, name: str) -> torch.Tensor:
+    def tensor(self: Checkpoint, name: str) -> HostTensor:
         seen.append(name)
         return original(self, name)
 
-    monkeypatch.setattr(Checkpoint, "load", load)
+    monkeypatch.setattr(Checkpoint, "tensor", tensor)
     return seen
 
 
@@ -67,6 +70,35 @@ def test_an_expert_trained_again_in_the_same_folder_is_read_again(family, tmp_pa
     second = dict(kept.attach(retrained(2)).stream())
     assert not torch.equal(first["lm_head.weight"], second["lm_head.weight"])
     assert torch.equal(second["lm_head.weight"], retrained(2).tensor("lm_head.weight"))
+
+
+def test_an_adapter_over_a_base_trained_again_is_made_again(family, tmp_path):
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 1}))
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    factors = {f"{module}.lora_A.weight": torch.ones(1, 32), f"{module}.lora_B.weight": torch.ones(32, 1)}
+    save_file(factors, adapter / "adapter_model.safetensors")
+
+    def over(seed: int) -> Merge:
+        tiny.save(tiny.llama(seed, dtype=torch.bfloat16), base)
+        return merge({"base": base, "adapter": adapter, "a": family["a"]}, "adapter", "a")
+
+    kept = Residency("cpu", "cpu")
+    for seed in (1, 2):
+        merged = dict(kept.attach(over(seed)).stream())
+        assert all(torch.equal(merged[name], tensor) for name, tensor in over(seed).stream())
+
+
+@pytest.mark.parametrize("place", ["disk", "cpu"])
+def test_the_way_of_tensors_to_a_device_gives_the_same_bits(family, monkeypatch, place):
+    """What a GPU takes, with the CPU as the device: sources are read, kept and moved in the same way."""
+    wanted = dict(merge(family, "a", "b").stream())
+    monkeypatch.setattr(stream, "is_cpu", lambda _: False)
+    kept = Residency(place, "cpu")
+    for _ in range(2):
+        merged = dict(kept.attach(merge(family, "a", "b")).stream())
+        assert all(torch.equal(merged[name], tensor) for name, tensor in wanted.items())
 
 
 def test_on_disk_nothing_is_kept(family):

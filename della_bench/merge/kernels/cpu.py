@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from della_bench.checkpoint.stored import ITEM_SIZES, Stored
+from della_bench.checkpoint.tensor import ITEM_SIZES, HostTensor
 from della_bench.merge import bits
 from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_passes, cpu_whole
 from della_bench.merge.kernels.buffers import Buffers
@@ -31,7 +31,7 @@ _ELECT = {"none": cpu_fuse.NONE, "sum": cpu_fuse.SUM, "count": cpu_fuse.COUNT}
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
 
 
-def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
+def supports(spec: MergeSpec, sources: Iterable[HostTensor], dtype: str) -> bool:
     """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
     base, *experts = sources
     return (
@@ -44,8 +44,8 @@ def supports(spec: MergeSpec, sources: Iterable[Stored], dtype: str) -> bool:
 
 
 def merge_stored(
-    spec: MergeSpec, name: str, base: Stored, experts: Sequence[Stored], dtype: str, workers: Workers
-) -> Stored | None:
+    spec: MergeSpec, name: str, base: HostTensor, experts: Sequence[HostTensor], dtype: str, workers: Workers
+) -> HostTensor | None:
     """Do what `merge_tensor` does, for a merge that `supports` covers; None where it turns out not to.
 
     Raises BrokenSourceError.
@@ -61,10 +61,10 @@ def merge_stored(
             return None  # times infinity, a kept zero is NaN and a dropped one 0: the loops do not tell them apart
     fuse = _fuse(spec, drops, blocks)
     blocks.run(lambda scratch, _, first, last: cpu_passes.merge(blocks.tensors, drops, fuse, scratch, first, last))
-    return Stored(out, dtype, base.shape)
+    return HostTensor(out, dtype, base.shape)
 
 
-def is_finite(tensor: Stored) -> bool:
+def is_finite(tensor: HostTensor) -> bool:
     """Whether no element of a float32, float16 or bfloat16 tensor is infinite or NaN."""
     return bool(cpu_convert.finite(tensor.address, CODES[tensor.dtype], 0, tensor.size))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from della_bench.checkpoint.stored import Stored
+from della_bench.checkpoint.tensor import HostTensor
 from della_bench.merge.kernels import cpu_convert
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.cpu_plan import Scratch, Tensors
@@ -26,7 +26,9 @@ _BUNDLES_OF_A_THREAD = 3  # at most
 class Blocks:
     """The blocks of one tensor's sources and its result, and the threads that pass over them."""
 
-    def __init__(self, sources: Sequence[Stored], out: Array, dtype: str, whole_rows: bool, workers: Workers) -> None:
+    def __init__(
+        self, sources: Sequence[HostTensor], out: Array, dtype: str, whole_rows: bool, workers: Workers
+    ) -> None:
         """sources: the base and the experts. out: memory for a result of `dtype`."""
         base = sources[0]
         self.size, self.experts = base.size, len(sources) - 1

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from della_bench.checkpoint.stored import SAFETENSORS_NAMES, TORCH_NAMES, Stored
+from della_bench.checkpoint.tensor import HostTensor, dtype_name, torch_dtype
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.workers import Workers
 from della_bench.spec import MergeSpec
@@ -19,7 +19,7 @@ from della_bench.spec import MergeSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["is_finite", "merge_stored_fast", "merge_tensor_fast", "working"]
+__all__ = ["is_finite", "merge_host_tensors", "merge_tensor_fast", "working"]
 
 
 def merge_tensor_fast(
@@ -35,10 +35,9 @@ def merge_tensor_fast(
     """
     dtype = dtype or base.dtype
     if base.device.type == "cpu":
-        wanted = SAFETENSORS_NAMES[str(dtype).removeprefix("torch.")]
+        sources = [HostTensor.of(tensor) for tensor in (base, *experts)]
         with Workers() as workers:
-            stored = [Stored.of(expert) for expert in experts]
-            return merge_stored_fast(spec, name, Stored.of(base), stored, wanted, workers).tensor()
+            return merge_host_tensors(spec, name, sources, dtype_name(dtype), workers).to_torch()
     if base.device.type == "cuda" and find_spec("triton") is not None:
         from della_bench.merge.kernels import gpu
 
@@ -49,29 +48,27 @@ def merge_tensor_fast(
     return merge_tensor(spec, name, base, experts, dtype)
 
 
-def merge_stored_fast(
-    spec: MergeSpec, name: str, base: Stored, experts: Sequence[Stored], dtype: str, workers: Workers
-) -> Stored:
+def merge_host_tensors(
+    spec: MergeSpec, name: str, sources: Sequence[HostTensor], dtype: str, workers: Workers
+) -> HostTensor:
     """Do what `merge_tensor` does on the CPU, without torch where the compiled loops cover the merge.
 
-    dtype: of the result, by safetensors' name. The result may lie in the memory of a source. Raises BrokenSourceError.
+    sources: the base and then the experts. dtype: of the result, by safetensors' name. The result may lie in the memory
+    of a source. Raises BrokenSourceError.
     """
     from della_bench.merge.kernels import cpu
 
-    if cpu.supports(spec, (base, *experts), dtype):
-        merged = cpu.merge_stored(spec, name, base, experts, dtype, workers)
+    if cpu.supports(spec, sources, dtype):
+        merged = cpu.merge_stored(spec, name, sources[0], sources[1:], dtype, workers)
         if merged is not None:
             return merged
-    import torch
-
     from della_bench.merge.tensor import merge_tensor
 
-    wanted: torch.dtype = getattr(torch, TORCH_NAMES[dtype])
-    tensors = [source.tensor() for source in (base, *experts)]
+    tensors = [source.to_torch() for source in sources]
     for position, tensor in enumerate(tensors):
         if not is_finite(tensor):
             raise BrokenSourceError(position)
-    return Stored.of(merge_tensor(spec, name, tensors[0], tensors[1:], wanted))
+    return HostTensor.of(merge_tensor(spec, name, tensors[0], tensors[1:], torch_dtype(dtype)))
 
 
 @contextmanager
@@ -91,5 +88,5 @@ def is_finite(tensor: torch.Tensor) -> bool:
     if tensor.device.type == "cpu" and tensor.dtype in (torch.bfloat16, torch.float16, torch.float32):
         from della_bench.merge.kernels import cpu
 
-        return cpu.is_finite(Stored.of(tensor))
+        return cpu.is_finite(HostTensor.of(tensor))
     return bool(torch.isfinite(tensor).all())

@@ -14,7 +14,7 @@ import torch
 from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
 from della_bench.checkpoint.canonical import HEAD
-from della_bench.checkpoint.stored import TORCH_NAMES
+from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import CheckpointError, SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.build import merged_dtype
@@ -42,7 +42,6 @@ class _Live:
 
 
 _LIVE: WeakKeyDictionary[nn.Module, _Live] = WeakKeyDictionary()  # of each model of this process
-_TORCH_DTYPES = {stored: getattr(torch, name) for stored, name in TORCH_NAMES.items()}
 
 
 class MergeLoader(BaseModelLoader):  # type: ignore[misc]
@@ -102,7 +101,8 @@ class MergeLoader(BaseModelLoader):  # type: ignore[misc]
         if live.exchange is None:
             stream = merge.stream(device)
         else:
-            outlines = [(name, merge.info(name).shape, _TORCH_DTYPES[merge.info(name).dtype]) for name in merge.names]
+            infos = {name: merge.info(name) for name in merge.names}
+            outlines = [(name, info.shape, torch_dtype(info.dtype)) for name, info in infos.items()]
             stream = live.exchange.stream(outlines, lambda names: merge.stream(device, names))
         return _with_head(stream, merge, model_config)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from della_bench.checkpoint import Checkpoint, TensorInfo, formats, open_base
+from della_bench.checkpoint import TensorInfo, files, open_folder, open_source
 from della_bench.errors import CheckpointError
 from della_bench.spec import Source
 from tests import tiny
@@ -19,7 +19,7 @@ INDEX = "model.safetensors.index.json"
 
 def refused(folder):
     with pytest.raises(CheckpointError) as caught:
-        Checkpoint(folder, "org/name")
+        open_folder(folder, "org/name")
     text = str(caught.value)
     assert text.startswith("org/name: ")
     assert caught.value.exit_code == 2
@@ -48,39 +48,39 @@ def edit_index(folder, edit):
 
 def test_a_single_file_is_read(write):
     folder = write("one", {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor([1, 2])})
-    checkpoint = Checkpoint(folder, "one")
-    file = folder / "model.safetensors"
-    assert checkpoint.tensors == {"w": TensorInfo((2, 3), "F32", file), "n": TensorInfo((2,), "I64", file)}
-    assert torch.equal(checkpoint.load("w"), torch.arange(6.0).reshape(2, 3))
-    assert checkpoint.load("n").dtype == torch.int64
+    checkpoint = open_folder(folder, "one")
+    assert checkpoint.tensors == {"w": TensorInfo((2, 3), "F32"), "n": TensorInfo((2,), "I64")}
+    assert checkpoint.files == [folder / "config.json", folder / "model.safetensors"]
+    assert torch.equal(checkpoint.tensor("w").to_torch(), torch.arange(6.0).reshape(2, 3))
+    assert checkpoint.tensor("n").to_torch().dtype == torch.int64
     assert (checkpoint.model_type, checkpoint.label) == ("llama", "one")
 
 
 def test_shards_are_read_by_their_index(sharded):
-    checkpoint = Checkpoint(sharded, "x")
+    checkpoint = open_folder(sharded, "x")
     assert set(checkpoint.tensors) == set(tensors())
     for index, (name, tensor) in enumerate(tensors().items()):
-        assert torch.equal(checkpoint.load(name), tensor + index)
+        assert torch.equal(checkpoint.tensor(name).to_torch(), tensor + index)
 
 
 def test_a_sharded_model_of_transformers_is_the_same_as_its_single_file(tmp_path):
     made = tiny.llama(0)
-    one = Checkpoint(tiny.save(made, tmp_path / "one"), "one")
-    many = Checkpoint(tiny.save(made, tmp_path / "many", max_shard_size="20KB"), "many")
-    assert len({info.file for info in many.tensors.values()}) > 1
+    one = open_folder(tiny.save(made, tmp_path / "one"), "one")
+    many = open_folder(tiny.save(made, tmp_path / "many", max_shard_size="20KB"), "many")
+    assert len(many.files) > 2
     assert many.tensors.keys() == one.tensors.keys()
-    assert all(torch.equal(many.load(name), one.load(name)) for name in one.tensors)
+    assert all(torch.equal(many.tensor(name).to_torch(), one.tensor(name).to_torch()) for name in one.tensors)
 
 
 def test_a_single_file_of_another_name_is_read(write):
     folder = write("other")
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
-    assert set(Checkpoint(folder, "x").tensors) == set(tensors())
+    assert set(open_folder(folder, "x").tensors) == set(tensors())
 
 
 def test_a_source_is_opened_under_its_own_text(write):
     folder = write("a,b")
-    assert open_base(Source(str(folder))).label == str(Source(str(folder)))
+    assert open_source(Source(str(folder))).label == str(Source(str(folder)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -108,12 +108,12 @@ def test_opening_reads_no_tensor(sharded, write, monkeypatch):
     def refuse(_path, _start, size):
         raise AssertionError(f"{size} bytes were mapped")
 
-    monkeypatch.setattr(formats, "_map", refuse)
+    monkeypatch.setattr(files, "_map", refuse)
     for folder in (sharded, write("one")):
-        checkpoint = Checkpoint(folder, "x")
+        checkpoint = open_folder(folder, "x")
         assert checkpoint.tensors["model.norm.weight"].shape == (4,)
         with pytest.raises(AssertionError, match="16 bytes were mapped"):
-            checkpoint.load("model.norm.weight")
+            checkpoint.tensor("model.norm.weight")
 
 
 def test_a_checkpoint_whose_data_are_garbage_opens(write):
@@ -121,9 +121,9 @@ def test_a_checkpoint_whose_data_are_garbage_opens(write):
     file = folder / "model.safetensors"
     header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
     file.write_bytes(file.read_bytes()[:header] + b"\xff" * (file.stat().st_size - header))
-    checkpoint = Checkpoint(folder, "x")
+    checkpoint = open_folder(folder, "x")
     assert checkpoint.tensors["model.norm.weight"].shape == (4,)
-    assert checkpoint.load("model.norm.weight").isnan().all()
+    assert checkpoint.tensor("model.norm.weight").to_torch().isnan().all()
 
 
 def test_a_folder_without_a_config_is_no_model(tmp_path):
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_mapped_is_named(write, monkeypatch):
     def full(*arguments, **options):
         raise OSError("unable to mmap: Cannot allocate memory")
 
-    monkeypatch.setattr(formats, "safe_open", full)
+    monkeypatch.setattr(files, "safe_open", full)
     assert "Cannot allocate memory" in refused(write("x"))
 
 
@@ -202,7 +202,7 @@ def test_shards_without_an_index_are_no_model(sharded):
 def test_safetensors_beside_torch_weights_are_read(write):
     folder = write("x")
     shutil.copy(folder / "model.safetensors", folder / "pytorch_model.bin")
-    assert set(Checkpoint(folder, "x").tensors) == set(tensors())
+    assert set(open_folder(folder, "x").tensors) == set(tensors())
 
 
 def test_a_folder_without_weights_is_no_model(write):
@@ -212,22 +212,22 @@ def test_a_folder_without_weights_is_no_model(write):
 
 
 def test_a_whole_model_that_was_an_adapter_is_a_model(write):
-    assert Checkpoint(write("x", adapter_config={"peft_type": "LORA"}), "x").tensors
+    assert open_folder(write("x", adapter_config={"peft_type": "LORA"}), "x").tensors
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_named_with_the_tensor(write):
     folder = write("x")
-    checkpoint = Checkpoint(folder, "x")
+    checkpoint = open_folder(folder, "x")
     file = folder / "model.safetensors"
     os.truncate(file, file.stat().st_size - 1)
     last = list(checkpoint.tensors)[-1]
     with pytest.raises(
         CheckpointError, match=rf"x: model\.safetensors: tensor {last} cannot be read: the file ends 1 b"
     ):
-        checkpoint.load(last)
+        checkpoint.tensor(last)
     file.unlink()
     with pytest.raises(CheckpointError, match=rf"tensor {last} cannot be read: No such file"):
-        checkpoint.load(last)
+        checkpoint.tensor(last)
 
 
 def test_the_tokenizers_config_is_empty_where_there_is_none(model):
@@ -236,7 +236,7 @@ def test_the_tokenizers_config_is_empty_where_there_is_none(model):
 
 
 def test_loaded_tensors_are_what_safetensors_reads(family):
-    checkpoint = Checkpoint(family["a"], "a")
+    checkpoint = open_folder(family["a"], "a")
     stored = load_file(family["a"] / "model.safetensors")
     assert stored.keys() == checkpoint.tensors.keys()
-    assert all(torch.equal(checkpoint.load(name), tensor) for name, tensor in stored.items())
+    assert all(torch.equal(checkpoint.tensor(name).to_torch(), tensor) for name, tensor in stored.items())
