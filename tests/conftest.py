@@ -15,13 +15,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
 
 import pytest
-import torch
 
-if not torch.cuda.is_available():
+if not Path("/dev/nvidia0").exists():
     # Triton decides at its import whether kernels are interpreted, and a dependency of the tests imports it.
     os.environ.setdefault("TRITON_INTERPRET", "1")
-
-from tests import tiny
 
 atexit.register(shutil.rmtree, os.environ["DELLA_BENCH_CACHE"], ignore_errors=True)
 
@@ -41,7 +38,7 @@ HOW_TO_RUN = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "real_data": None if os.environ.get("DELLA_BENCH_DATA") else "DELLA_BENCH_DATA is not set",
-        "gpu": None if torch.cuda.is_available() else "no CUDA device",
+        "gpu": None if _has_cuda(items) else "no CUDA device",
         "vllm": None if find_spec("vllm") else "vLLM is not installed",
         "network": None if os.environ.get("DELLA_BENCH_NETWORK_TESTS") else "DELLA_BENCH_NETWORK_TESTS is not set",
     }
@@ -51,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_cuda(items: list[pytest.Item]) -> bool:
+    """Ask torch, whose import takes seconds, only where a test wants to know."""
+    if not any(item.get_closest_marker("gpu") for item in items):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -69,6 +75,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A bf16 Llama `base` and three experts `a`, `b`, `c` fine-tuned from it, as folders."""
+    import torch
+
+    from tests import tiny
+
     root = tmp_path_factory.mktemp("family")
     folders = {"base": tiny.save(tiny.llama(0, dtype=torch.bfloat16), root / "base")}
     for seed, name in enumerate("abc", start=1):
