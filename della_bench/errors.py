@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "DataError", "DellaBenchError", "JudgeError", "MergeError", "SandboxError", "SpecError"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DellaBenchError",
+    "JudgeError",
+    "MergeError",
+    "SandboxError",
+    "SpecError",
+    "UsageError",
+]
 
 
 class DellaBenchError(Exception):
@@ -18,6 +27,19 @@ class DellaBenchError(Exception):
         super().__init__(message)
         if exit_code is not None:
             self.exit_code = exit_code
+
+
+class UsageError(DellaBenchError):
+    """What was asked for cannot be done as it was asked: an unknown name, or two wishes that exclude each other.
+
+    `argument` is the Python argument at fault, where there is one; a command line shows its own option for it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, argument: str | None = None, exit_code: int | None = None) -> None:
+        super().__init__(message, exit_code=exit_code)
+        self.argument = argument
 
 
 class SpecError(DellaBenchError):
