@@ -8,101 +8,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 
+from della_bench.benchmarks import BENCHMARKS, DataSet
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 
-__all__ = ["DATA_VARIABLE", "SOURCES", "Source", "load"]
+__all__ = ["DATA_VARIABLE", "load"]
 
 DATA_VARIABLE = "DELLA_BENCH_DATA"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where one benchmark's data lie, and the fields that each row must have, with their types.
+def load(benchmark: str, part: str = "test") -> datasets.Dataset:
+    """Return data of a benchmark in their published order, cut to the fields that its row in BENCHMARKS names.
 
-    `config` is the data set's configuration on the hub; with `hub_file` the data are that one file of the repository.
-    """
-
-    hub: str
-    split: str
-    file: str
-    fields: Mapping[str, type]
-    config: str | None = None
-    hub_file: str | None = None
-
-
-SOURCES = {
-    "gsm8k": Source(
-        hub="openai/gsm8k",
-        config="main",
-        split="test",
-        file="gsm8k_test.jsonl",
-        fields={"question": str, "answer": str},
-    ),
-    "mbpp": Source(
-        hub="google-research-datasets/mbpp",
-        config="full",
-        split="test",
-        file="mbpp_test.jsonl",
-        fields={
-            "task_id": int,
-            "text": str,
-            "code": str,
-            "test_list": list,
-            "test_setup_code": str,
-            "challenge_test_list": list,
-        },
-    ),
-    "humaneval": Source(
-        hub="openai/openai_humaneval",
-        split="test",
-        file="HumanEval.jsonl.gz",
-        fields={"task_id": str, "prompt": str, "canonical_solution": str, "test": str, "entry_point": str},
-    ),
-    # Its loading script no longer runs with datasets >= 4: the file that the script would read.
-    "alpaca_eval": Source(
-        hub="tatsu-lab/alpaca_eval",
-        hub_file="alpaca_eval.json",
-        split="eval",
-        file="alpaca_eval.json",
-        fields={"instruction": str, "output": str, "generator": str, "dataset": str},
-    ),
-    "alpaca_eval_gpt4_baseline": Source(  # the same instructions with AlpacaEval 2's baseline
-        hub="tatsu-lab/alpaca_eval",
-        hub_file="alpaca_eval_gpt4_baseline.json",
-        split="eval",
-        file="alpaca_eval_gpt4_baseline.json",
-        fields={"instruction": str, "output": str, "generator": str, "dataset": str},
-    ),
-}
-
-
-def load(benchmark: str) -> datasets.Dataset:
-    """Return the data of `benchmark`, a key of SOURCES, in their published order, cut to the fields named there.
+    part: a split, or another part of the benchmark's data (a key of `Benchmark.data`).
 
     Raises DataError where they are neither in the folder nor on the hub, or where a row is malformed.
     """
-    source = SOURCES[benchmark]
+    source = BENCHMARKS[benchmark].data[part]
+    label = benchmark if part == "test" else f"{benchmark} ({part})"
     folder = os.environ.get(DATA_VARIABLE)
-    return _from_folder(Path(folder).expanduser(), benchmark, source) if folder else _from_hub(benchmark, source)
+    return _from_folder(Path(folder).expanduser(), label, source) if folder else _from_hub(label, source)
 
 
-def _from_folder(folder: Path, benchmark: str, source: Source) -> datasets.Dataset:
+def _from_folder(folder: Path, label: str, source: DataSet) -> datasets.Dataset:
     path = folder / source.file
     if not path.is_file():
-        raise _missing(benchmark, source, f"{DATA_VARIABLE} is set, but there is no file {path}", exit_code=USERS_FILE)
+        raise _missing(label, source, f"{DATA_VARIABLE} is set, but there is no file {path}", exit_code=USERS_FILE)
     return _checked(path, source)
 
 
-def _checked(path: Path, source: Source) -> datasets.Dataset:
+def _checked(path: Path, source: DataSet) -> datasets.Dataset:
     """Return the rows of `path`, each held to the source's fields."""
     rows = [_row(f"{path}, row {number}", row, source.fields) for number, row in read_rows(path)]
+    if source.task_ids is not None:
+        rows = [row for row in rows if row["task_id"] in source.task_ids]
     if not rows:
         raise DataError(f"{path} holds no rows", exit_code=USERS_FILE)
     return datasets.Dataset.from_list(rows)
@@ -119,7 +63,7 @@ def _row(place: str, row: dict[str, Any], fields: Mapping[str, type]) -> dict[st
     return {field: row[field] for field in fields}
 
 
-def _from_hub(benchmark: str, source: Source) -> datasets.Dataset:
+def _from_hub(label: str, source: DataSet) -> datasets.Dataset:
     try:
         if source.hub_file:
             from huggingface_hub import hf_hub_download
@@ -130,24 +74,24 @@ def _from_hub(benchmark: str, source: Source) -> datasets.Dataset:
         raise
     except Exception as error:  # whatever went wrong in there, the data are not to be had, and the reason is passed on
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise _missing(benchmark, source, f"loading {_hub_name(source)} from the hub failed: {reason}") from error
+        raise _missing(label, source, f"loading {_hub_name(source)} from the hub failed: {reason}") from error
     missing = [field for field in source.fields if field not in data.column_names]
     if missing:
         raise DataError(f"{_hub_name(source)} on the hub: no field {', '.join(map(repr, missing))}")
     return data.select_columns(list(source.fields))
 
 
-def _hub_name(source: Source) -> str:
+def _hub_name(source: DataSet) -> str:
     if source.hub_file:
         return f"{source.hub} ({source.hub_file})"
     config = f", config {source.config}" if source.config else ""
     return f"{source.hub} ({source.split}{config})"
 
 
-def _missing(benchmark: str, source: Source, tried: str, exit_code: int | None = None) -> DataError:
+def _missing(label: str, source: DataSet, tried: str, exit_code: int | None = None) -> DataError:
     """Return the error that says what was tried and failed, and both ways to the data."""
     return DataError(
-        f"no data for {benchmark}: {tried}\n"
+        f"no data for {label}: {tried}\n"
         f"either set {DATA_VARIABLE} to a folder that holds {source.file},\n"
         f"or leave it unset and take {_hub_name(source)} from the Hugging Face hub, "
         "which needs a network and HF_HUB_OFFLINE unset, or a copy in its cache",

@@ -38,8 +38,8 @@ class UsageError(DellaBenchError):
     exit_code = 2
 
     def __init__(self, message: str, *, argument: str | None = None, exit_code: int | None = None) -> None:
-        super().__init__(message, exit_code=exit_code)
-        self.argument = argument
+        super().__init__(f"{argument}: {message}" if argument else message, exit_code=exit_code)
+        self.message, self.argument = message, argument
 
 
 class SpecError(DellaBenchError):

@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Nor may one read or write what the user has there.
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
+os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "datasets")
 
 import pytest
 

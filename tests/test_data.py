@@ -8,7 +8,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from della_bench.data import SOURCES, load
+from della_bench.benchmarks import BENCHMARKS
+from della_bench.data import load
 from della_bench.errors import DataError
 
 ROWS = [{"question": "1 + 1?", "answer": "#### 2"}, {"question": "2 + 2?", "answer": "#### 4"}]
@@ -65,11 +66,11 @@ def test_an_empty_file_is_an_error(folder):
         load("gsm8k")
 
 
-@pytest.mark.parametrize("benchmark", SOURCES)
-def test_a_missing_file_says_what_was_tried_why_it_failed_and_both_ways(folder, benchmark):
+@pytest.mark.parametrize(("benchmark", "part"), [(row.name, part) for row in BENCHMARKS.values() for part in row.data])
+def test_a_missing_file_says_what_was_tried_why_it_failed_and_both_ways(folder, benchmark, part):
     with pytest.raises(DataError) as caught:
-        load(benchmark)
-    source, message = SOURCES[benchmark], str(caught.value)
+        load(benchmark, part)
+    source, message = BENCHMARKS[benchmark].data[part], str(caught.value)
     first, *ways = message.splitlines()
     assert f"DELLA_BENCH_DATA is set, but there is no file {folder / source.file}" in first
     assert f"set DELLA_BENCH_DATA to a folder that holds {source.file}" in ways[0]
@@ -126,7 +127,27 @@ def test_a_hub_data_set_without_a_field_is_an_error(monkeypatch):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("benchmark", "rows"), [("gsm8k", 1319), ("mbpp", 500), ("humaneval", 164), ("alpaca_eval", 805)]
+    ("benchmark", "part", "rows"),
+    [
+        ("gsm8k", "test", 1319),
+        ("gsm8k", "train", 7473),
+        ("mbpp", "test", 500),
+        ("mbpp", "validation", 90),
+        ("mbpp", "train", 374),
+        ("humaneval", "test", 164),
+        ("alpaca_eval", "test", 805),
+    ],
 )
-def test_the_real_file_has_all_problems(benchmark, rows):
-    assert len(load(benchmark)) == rows
+def test_the_real_file_has_all_problems(benchmark, part, rows):
+    assert len(load(benchmark, part)) == rows
+
+
+def test_a_split_of_a_file_with_several_has_its_own_rows_alone(folder):
+    def row(number: int) -> dict[str, object]:
+        lists = {"test_list": ["assert 1"], "challenge_test_list": ["assert 1"]}
+        return {"task_id": number, "text": "", "code": "", "test_setup_code": "", **lists}
+
+    lines = "".join(json.dumps(row(number)) + "\n" for number in (510, 511, 600, 601, 974))
+    (folder / "mbpp_train_validation.jsonl").write_text(lines)
+    assert load("mbpp", "validation")["task_id"] == [511, 600]
+    assert load("mbpp", "train")["task_id"] == [601, 974]

@@ -6,13 +6,13 @@ import atexit
 import gc
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import della_bench
 from della_bench.cli import compare, demo, judge, leaderboard, merge, methods, run, score, serve, show, spec
-from della_bench.errors import DellaBenchError
+from della_bench.errors import DellaBenchError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -71,5 +71,18 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         from della_bench.plugin import render_error
 
+        if isinstance(error, UsageError) and (option := _option_of(error.argument, arguments)):
+            error = UsageError(f"{option}: {error.message}", exit_code=error.exit_code)
         typer.echo(render_error(error), err=True)
         sys.exit(error.exit_code)
+
+
+def _option_of(argument: str | None, arguments: list[str]) -> str | None:
+    """Return what the command that was called names the option of a Python argument, None where it has none."""
+    command: Any = typer.main.get_command(app)
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    for parameter in command.params:
+        if parameter.name == argument:
+            return next((name for name in parameter.opts if name.startswith("--")), None)
+    return None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from della_bench.benchmarks import BENCHMARKS
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -23,9 +25,15 @@ def run(
     ],
     benchmarks: Annotated[
         str,
-        typer.Option(metavar="A,B...", help="gsm8k, mbpp, humaneval, alpaca_eval, or any task of lm-eval."),
+        typer.Option(
+            metavar="A,B...", help=f"{', '.join(BENCHMARKS)}, any other task of lm-eval, or a task's YAML file."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of all runs.")] = Path("runs"),
+    include_path: Annotated[
+        Path | None,
+        typer.Option("--include-path", metavar="DIR", help="Folder with more tasks of lm-eval; they come first."),
+    ] = None,
     with_base: Annotated[bool, typer.Option("--with-base", help="Evaluate the base, too.")] = False,
     with_experts: Annotated[bool, typer.Option("--with-experts", help="Evaluate each expert alone, too.")] = False,
     engine: Annotated[str, typer.Option(help="hf (transformers) or vllm.")] = "hf",
@@ -54,19 +62,20 @@ def run(
     """
     import sys
 
-    watched = sys.stderr.isatty()
-    _settle_output(watched)
+    show_bars = sys.stderr.isatty()
+    _settle_output(show_bars)
     from della_bench.cli.console import one_of, show_warnings
     from della_bench.errors import DellaBenchError
+    from della_bench.run.options import Options
     from della_bench.run.runner import Runner
     from della_bench.run.specs import read_specs, with_references
-    from della_bench.run.work import Options
 
     show_warnings()
     models = with_references(read_specs(specs), base=with_base, experts=with_experts)
     options = Options(
         out=out,
         benchmarks=tuple(name.strip() for name in benchmarks.split(",") if name.strip()),
+        include_path=include_path,
         engine=one_of("--engine", engine, ("hf", "vllm")),
         arguments=_arguments(model_args, device, batch_size),
         limit=limit,
@@ -76,7 +85,7 @@ def run(
         annotator=annotator,
         max_cost=_dollars(max_cost),
     )
-    runner = Runner(options, lambda line: typer.echo(line), watched=watched)
+    runner = Runner(options, typer.echo, show_bars=show_bars)
     if dry_run:
         _show_plan(runner.plan(models))
         return
@@ -84,12 +93,12 @@ def run(
         raise DellaBenchError("\n".join(faults))
 
 
-def _settle_output(watched: bool) -> None:
-    """Leave bars to people who watch, and lm-eval's remarks out of the rows."""
+def _settle_output(show_bars: bool) -> None:
+    """Show bars only to people who watch, and keep lm-eval's remarks out of the rows."""
     import logging
     import os
 
-    if not watched:
+    if not show_bars:
         os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from della_bench.benchmarks import BENCHMARKS
+
 if TYPE_CHECKING:
     from della_bench.results.schema import Score
 
 __all__ = ["score"]
 
 
-class Benchmark(str, Enum):
-    """What can be scored by running programs."""
-
-    mbpp = "mbpp"
-    humaneval = "humaneval"
+WITH_PROGRAMS = [row.name for row in BENCHMARKS.values() if row.unsafe]
 
 
 class Extraction(str, Enum):
@@ -37,7 +35,9 @@ class Compat(str, Enum):
 
 
 def score(
-    benchmark: Annotated[Benchmark, typer.Argument(help="mbpp or humaneval.", show_default=False)],
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help=f"{' or '.join(WITH_PROGRAMS)}.", show_default=False)
+    ],
     samples: Annotated[
         Path,
         typer.Argument(
@@ -94,13 +94,14 @@ def score(
     """
     import json
 
-    from della_bench.cli.console import show_warnings
+    from della_bench.cli.console import one_of, show_warnings
     from della_bench.results.schema import score_path
     from della_bench.scoring.code.score import export_programs, score_code
     from della_bench.scoring.code.verdicts import Settings
     from della_bench.scoring.sandbox import Limits
 
     show_warnings()
+    one_of("BENCHMARK", benchmark, WITH_PROGRAMS)
     settings = Settings(
         extraction=extraction.value,
         compat=compat is not None,
@@ -110,14 +111,12 @@ def score(
         limits=Limits(cpu_seconds=timeout),
     )
     if export is not None:
-        count = export_programs(
-            benchmark.value, samples, export, filter_name=filter_name, settings=settings, partial=partial
-        )
+        count = export_programs(benchmark, samples, export, filter_name=filter_name, settings=settings, partial=partial)
         typer.echo(f"{export}: {count} programs")
         return
     folder = samples.parent if out is None else out
-    result = score_code(benchmark.value, samples, folder, filter_name=filter_name, settings=settings, partial=partial)
-    path = score_path(folder, benchmark.value, result["scorer"]["name"])
+    result = score_code(benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial)
+    path = score_path(folder, benchmark, result["scorer"]["name"])
     typer.echo(_summary(result, path), err=compat is not None)
     if compat is not None:
         typer.echo(json.dumps(result["detail"]["bigcode"], indent=2))

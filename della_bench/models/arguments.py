@@ -9,9 +9,17 @@ from della_bench.errors import SpecError
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
 from della_bench.suggest import nearest
 
-__all__ = ["SPEC_NAMES", "doubled_names", "split_arguments"]
+__all__ = ["SPEC_NAMES", "SPEED_ONLY", "doubled_names", "split_arguments"]
 
 SPEC_NAMES = frozenset({*KEYS, *OTHER_NAMES, "config"})
+
+# Arguments, by engine, that change how fast an answer comes, not which.
+_SPEED = frozenset({"batch_size", "max_batch_size", "device", "resident"})
+SPEED_ONLY = {
+    "hf": _SPEED | {"logits_cache", "device_map", "parallelize", "max_memory_per_gpu", "max_cpu_memory",
+                    "offload_folder", "tp_plan"},
+    "vllm": _SPEED | {"gpu_memory_utilization", "disable_log_stats", "data_parallel_size"},
+}  # fmt: skip
 
 # Arguments of lm-eval's model types that make no sense on a merge, with what to write instead.
 _REFUSED = {

@@ -14,7 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from della_bench.checkpoint import resolve
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
-from della_bench.models.arguments import SPEC_NAMES, doubled_names, split_arguments
+from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
 from della_bench.models.build import build_model
 from della_bench.models.merged import MergedModel
 from della_bench.models.overwrite import check_writable, overwrite
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 _LOADING = frozenset({"attn_implementation", "experts_implementation", "device_map", "use_kernels"})
 _HFLM = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs", "pretrained"}
 _OURS = frozenset({"resident"})
-# They change how fast an answer comes, not which.
-_SPEED_ONLY = frozenset({"batch_size", "max_batch_size", "logits_cache", "device", "device_map", "parallelize",
-                         "max_memory_per_gpu", "max_cpu_memory", "offload_folder", "tp_plan", "resident"})  # fmt: skip
 
 
 class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
@@ -61,7 +58,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=self.engine)
         self._resident = options.pop("resident", None)
         options.setdefault("device", _default_device())
-        self._begin(spec, options, _SPEED_ONLY)
+        self._begin(spec, options, SPEED_ONLY[self.engine])
         super().__init__(
             pretrained=str(self.merge.base.folder),
             tokenizer=str(resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=self._remote)),

@@ -15,7 +15,7 @@ from typing import Any
 from della_bench.checkpoint import resolve
 from della_bench.errors import DellaBenchError, MergeError, SpecError
 from della_bench.merge.stream import Merge
-from della_bench.models.arguments import SPEC_NAMES, doubled_names, split_arguments
+from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
 from della_bench.models.build import merged_dtype
 from della_bench.models.merged import MergedModel
 from della_bench.models.residency import check_place
@@ -48,9 +48,6 @@ _REFUSED = {
 }
 _VLLM = frozenset(inspect.signature(VLLM.__init__).parameters) - {"self", "kwargs", "pretrained"}
 _OURS = frozenset({"resident", "engine_seed", "device"})
-# They change how fast an answer comes, not which.
-_SPEED_ONLY = frozenset({"batch_size", "max_batch_size", "device", "resident", "gpu_memory_utilization",
-                         "disable_log_stats", "data_parallel_size"})  # fmt: skip
 
 
 class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
@@ -76,7 +73,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         self._resident = options.pop("resident", None)
         _check_options(options)
         check_place(self._resident, versions.device())
-        self._begin(spec, options, _SPEED_ONLY)
+        self._begin(spec, options, SPEED_ONLY[self.engine])
         require_architecture(self.merge)
         dtype = str(merged_dtype(self.merge)).removeprefix("torch.")
         if "engine_seed" in options:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
-from della_bench.results.benchmarks import TASKS
 from della_bench.results.cells import make_cell
 from della_bench.results.store import Candidate, Evaluation
 from della_bench.results.table import Cell, Row
@@ -147,7 +147,7 @@ def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, 
 def _columns(models: Mapping[str, _Model], wanted: Sequence[str] | None) -> list[str]:
     """Return the benchmarks that are there, the well-known ones first, or those asked for."""
     there = {benchmark for model in models.values() for benchmark in model.candidates}
-    known = [name for name in TASKS if name in there]
+    known = [name for name in BENCHMARKS if name in there]
     order = known + sorted(there - set(known))
     if wanted is None:
         return order

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.averages import averaged_benchmarks, with_averages
-from della_bench.results.benchmarks import TASKS
 from della_bench.results.bootstrap import RESAMPLES
 from della_bench.results.compare import AVERAGE, BOOTSTRAP, BOUNDED, compare_pairs, corrected
 from della_bench.results.gather import Gathered, gather
@@ -63,7 +63,7 @@ def build_table(
         from della_bench.results.paper import paper_rows
 
         references = paper_rows(averaged)
-        columns += [name for name in TASKS if name not in columns and any(name in row.cells for row in references)]
+        columns += [name for name in BENCHMARKS if name not in columns and any(name in row.cells for row in references)]
         rows += references
     return Table(
         rows=tuple(rows),

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
-from della_bench.results.benchmarks import benchmark_of
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 
 __all__ = ["logged_items", "logged_metric", "logged_scorer", "score_logged", "score_of_items"]

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_json
-from della_bench.results.benchmarks import benchmark_of
 from della_bench.results.identity import Identity, identity_of
 from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.schema import Score, Scorer, items_path, read_score

@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 class Engine:
     """A model of lm-eval that takes one spec after the other."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], *, watched: bool = False) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], *, show_bars: bool = False) -> None:
         """`name` is hf or vllm, `options` are the model type's own arguments (device, batch_size, ...).
 
-        Without `watched` lm-eval shows no bar of the answers; it does not look at TQDM_DISABLE.
+        Without `show_bars` lm-eval shows no bar of the answers; it does not look at TQDM_DISABLE.
         """
         self.name = name
-        self._watched = watched
+        self._show_bars = show_bars
         self.options = dict(options)
         self._model: Any = None
 
@@ -42,7 +42,7 @@ class Engine:
 
         engine = {} if self.name == "hf" else {"engine": self.name}
         self._model = DellaMergedLM(**spec.as_keys(), **engine, **self.options)
-        if not self._watched:
+        if not self._show_bars:
             self._model.generate_until = partial(self._model.generate_until, disable_tqdm=True)
         return self._model
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import read_json
 from della_bench.run.provenance import SEEDS
@@ -23,7 +27,7 @@ class Evaluated:
     def __init__(self, results: Path, task: str, value: Mapping[str, Any]) -> None:
         self.results = results
         self.samples = _samples(results, task)
-        self.task = task
+        self.task, self.benchmark = task, benchmark_of(task)
         self.result: Mapping[str, Any] = value["results"][task]
         self.task_version = str(value.get("versions", {}).get(task, ""))
         self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
@@ -31,7 +35,7 @@ class Evaluated:
 
 def find_evaluated(folder: Path, task: str, settings: Mapping[str, Any]) -> Evaluated | None:
     """Return the latest evaluation of `task` in `folder` that was made with exactly these settings, or None."""
-    found = []
+    matching = []
     for path in folder.glob("results_*.json"):
         try:
             value = read_json(path)
@@ -39,14 +43,14 @@ def find_evaluated(folder: Path, task: str, settings: Mapping[str, Any]) -> Eval
         except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
         if same and _samples(path, task).is_file():
-            found.append((path.name, Evaluated(path, task, value)))
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+            matching.append((path.name, Evaluated(path, task, value)))
+    return max(matching, key=lambda pair: pair[0])[1] if matching else None
 
 
 def evaluate(
     model: Any,
     spec: MergeSpec,
-    task: str,
+    task: Any,
     folder: Path,
     settings: Mapping[str, Any],
     *,
@@ -57,9 +61,9 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate one task and put lm-eval's results and samples into `folder`, the results last.
 
-    manager: lm-eval's TaskManager. settings: what the evaluation depends on; `find_evaluated` compares it. unsafe:
-    whether tasks that run the model's programs may do so. Raises what lm-eval raises, and DataError where its files
-    could not be written.
+    task: as lm-eval has built it; it can be evaluated any number of times. manager: lm-eval's TaskManager. settings:
+    what the evaluation depends on; `find_evaluated` compares it. unsafe: whether tasks that run the model's programs
+    may do so. Raises what lm-eval raises, and DataError where its files could not be written.
     """
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
@@ -67,29 +71,66 @@ def evaluate(
     staging = folder / _STAGING
     shutil.rmtree(staging, ignore_errors=True)
     tracker = EvaluationTracker(output_path=str(staging / "results.json"))
-    found = lm_eval.simple_evaluate(
-        model=model,
-        tasks=[task],
-        task_manager=manager,
-        limit=limit,
-        log_samples=True,
-        evaluation_tracker=tracker,
-        batch_size=settings["arguments"].get("batch_size"),
-        device=settings["arguments"].get("device"),
-        confirm_run_unsafe_code=unsafe,
-        **SEEDS,
-    )
-    if found is None:
-        raise DataError(f"{task}: lm-eval gave no results (is this a helper process of several?)")
-    if task not in found["results"]:
-        raise DataError(f"{task}: a group of tasks; name its tasks one by one", exit_code=2)
-    samples = found.pop("samples")
+    with _surroundings_described_once():
+        results = lm_eval.simple_evaluate(
+            model=model,
+            tasks=[task],
+            task_manager=manager,
+            limit=limit,
+            log_samples=True,
+            evaluation_tracker=tracker,
+            batch_size=settings["arguments"].get("batch_size"),
+            device=settings["arguments"].get("device"),
+            confirm_run_unsafe_code=unsafe,
+            **SEEDS,
+        )
+    name = task.task_name
+    if results is None:
+        raise DataError(f"{name}: lm-eval gave no results (is this a helper process of several?)")
+    samples = results.pop("samples")
     ours = dict(model.get_model_info()["della_bench"])
-    found["config"] |= {"model": "della_merged", "model_args": spec.as_keys()}
-    found["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(settings)}
-    tracker.save_results_aggregated(results=found, samples=samples)
-    tracker.save_results_samples(task_name=task, samples=samples[task])
-    return _put_in_place(staging, folder, task, found)
+    results["config"] |= {"model": "della_merged", "model_args": spec.as_keys()}
+    results["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(settings)}
+    tracker.save_results_aggregated(results=results, samples=samples)
+    tracker.save_results_samples(task_name=name, samples=samples[name])
+    return _put_in_place(staging, folder, name, results)
+
+
+@contextmanager
+def _surroundings_described_once() -> Iterator[None]:
+    """Let lm-eval describe machine and checkout in the first results, and repeat that in the others.
+
+    It asks pip, lscpu, git and others after each evaluation, which takes longer than a small benchmark; and where there
+    is no checkout, git says so on the terminal.
+    """
+    from lm_eval import evaluator
+    from torch.utils import collect_env
+
+    machine = collect_env.get_pretty_env_info
+    commit = evaluator.get_git_commit_hash
+    collect_env.get_pretty_env_info = _remembering(machine)
+    evaluator.get_git_commit_hash = _commit
+    try:
+        yield
+    finally:
+        collect_env.get_pretty_env_info = machine
+        evaluator.get_git_commit_hash = commit
+
+
+_remembering = cache(cache)  # gives for one function always the same one that remembers
+
+
+@cache
+def _commit() -> str | None:
+    """Return what lm-eval's `get_git_commit_hash` does: the commit of the working directory's checkout."""
+    from lm_eval.loggers.utils import get_commit_from_path
+
+    try:
+        described = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True, check=True)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        fallback: str | None = get_commit_from_path(Path.cwd())
+        return fallback
+    return described.stdout.strip()
 
 
 def _put_in_place(staging: Path, folder: Path, task: str, value: Mapping[str, Any]) -> Evaluated:

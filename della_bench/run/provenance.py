@@ -25,13 +25,13 @@ SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234,
 
 def package_versions(engine: str) -> dict[str, str]:
     """Return the versions of Python, this package and those whose releases may change an answer."""
-    found = {"python": platform.python_version(), "della_bench": della_bench.__version__}
+    versions = {"python": platform.python_version(), "della_bench": della_bench.__version__}
     for package in (*PACKAGES, *(("vllm",) if engine == "vllm" else ())):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def git_state() -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def git_state() -> dict[str, Any] | None:
         return None
     commands = {"commit": ["rev-parse", "HEAD"], "changes": ["status", "--porcelain"]}
     try:
-        told = {
+        output = {
             name: subprocess.run(
                 ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=30
             ).stdout.strip()
@@ -49,7 +49,7 @@ def git_state() -> dict[str, Any] | None:
         }
     except (OSError, subprocess.SubprocessError) as error:
         return {"commit": None, "dirty": None, "reason": str(error)}
-    return {"commit": told["commit"], "dirty": bool(told["changes"])}
+    return {"commit": output["commit"], "dirty": bool(output["changes"])}
 
 
 def make_provenance(

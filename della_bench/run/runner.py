@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from della_bench.errors import DataError, DellaBenchError
+from della_bench.benchmarks import Benchmark
+from della_bench.errors import DellaBenchError
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Score
-from della_bench.run.benchmarks import Benchmark, benchmark, score
-from della_bench.run.costs import expected_cost
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate
+from della_bench.run.folder import RunFolder
+from della_bench.run.options import Options
+from della_bench.run.scorers import expected_cost, scorers_of
 from della_bench.run.specs import folder_name
-from della_bench.run.work import Options, Work
+from della_bench.run.tasks import BrokenTasksError, Tasks
 from della_bench.spec import MergeSpec
 
 __all__ = ["Planned", "Runner"]
@@ -42,59 +43,45 @@ class Planned:
 class Runner:
     """Runs specs, one folder each, with one engine for all.
 
-    `tell` is called with a line for people whenever a model is done; `watched` lets lm-eval show its progress bars.
+    `tell` is called with a line for people whenever a model is done; `show_bars` lets lm-eval show its progress bars.
     """
 
     def __init__(
-        self, options: Options, tell: Callable[[str], None], *, watched: bool = False, manager: Any = None
+        self, options: Options, tell: Callable[[str], None], *, show_bars: bool = False, manager: Any = None
     ) -> None:
         """`manager` is lm-eval's TaskManager, where the caller has one already.
 
-        Raises DataError where a benchmark does not exist, or runs programs without leave.
+        Raises UsageError where a benchmark does not exist, or runs programs and that is not allowed.
         """
-        self._options, self._tell, self._given_manager = options, tell, manager
-        self._benchmarks = [
-            benchmark(name, lambda: self.manager.all_tasks) for name in dict.fromkeys(options.benchmarks)
-        ]
-        unsafe = [each.name for each in self._benchmarks if each.unsafe]
-        if unsafe and not options.unsafe:
-            raise DataError(
-                f"--benchmarks {','.join(unsafe)}: runs programs that the model wrote, in a sandbox; "
-                "say --confirm-run-unsafe-code if that may be",
-                exit_code=2,
-            )
-        self._engine = Engine(options.engine, options.arguments, watched=watched)
-
-    @cached_property
-    def manager(self) -> Any:
-        """lm-eval's TaskManager, ours among its tasks; made when it is first needed, for that takes seconds."""
-        if self._given_manager is not None:
-            return self._given_manager
-        from lm_eval.tasks import TaskManager
-
-        from della_bench.plugin import register
-
-        register()
-        return TaskManager()
+        self._options, self._tell = options, tell
+        self._tasks = Tasks(
+            options.benchmarks, include_path=options.include_path, unsafe=options.unsafe, manager=manager
+        )
+        self._engine = Engine(options.engine, options.arguments, show_bars=show_bars)
 
     def plan(self, specs: Sequence[MergeSpec]) -> Iterator[Planned]:
         """Yield every step in the order of the run; opens the sources, but loads no model and writes nothing."""
         for spec in specs:
             folder = self._options.out / folder_name(spec)
-            work = Work(spec, folder, self._options) if any(folder.glob("results_*.json")) else None
-            for each in self._benchmarks:
-                evaluated = work.evaluated(each) if work else None
-                yield Planned(spec, folder, each, "evaluate", evaluated is not None)
-                for step in each.steps:
-                    done = bool(work and evaluated and work.scored(each, step, evaluated))
-                    cost = Decimal(0) if done else expected_cost(each.name, step, evaluated, self._options.scoring)
-                    yield Planned(spec, folder, each, step.name, done, cost)
+            run = RunFolder(spec, folder, self._options) if any(folder.glob("results_*.json")) else None
+            for row in self._tasks.benchmarks:
+                evaluated = run.evaluated(row, self._tasks.digest(row)) if run else None
+                yield Planned(spec, folder, row, "evaluate", evaluated is not None)
+                for scorer in scorers_of(row):
+                    done = bool(run and evaluated and run.scored(row, scorer, evaluated))
+                    cost = Decimal(0) if done else expected_cost(row, scorer, evaluated, self._options)
+                    yield Planned(spec, folder, row, scorer.step, done, cost)
 
     def run(self, specs: Sequence[MergeSpec]) -> list[str]:
         """Run all specs; returns a fault for each step that failed, after all the others have been run.
 
-        A folder in which another process works is left for the end, when its lock is waited for.
+        Tasks are built, with their data, before the first model is loaded. A folder in which another process works is
+        left for the end, when its lock is waited for.
+
+        Raises BrokenTasksError with the faults of all tasks that cannot be built.
         """
+        if any(self._must_evaluate(spec) for spec in specs):
+            self._tasks.build()  # now, while nothing is written; else when a step turns out to be undone
         faults: list[str] = []
         later = []
         try:
@@ -108,65 +95,75 @@ class Runner:
             self._engine.close()
         return faults
 
+    def _must_evaluate(self, spec: MergeSpec) -> bool:
+        """Return whether a look at the file names is enough to see that something has to be evaluated."""
+        folder = self._options.out / folder_name(spec)
+        return self._options.force or not all(
+            any(folder.glob(f"samples_{row.task}_*.jsonl")) for row in self._tasks.benchmarks
+        )
+
     def _run_one(self, spec: MergeSpec, faults: list[str], *, wait: bool) -> bool:
         folder = self._options.out / folder_name(spec)
-        with folder_lock(folder, wait=wait) as mine:
-            if not mine:
+        with folder_lock(folder, wait=wait) as locked:
+            if not locked:
                 return False
             try:
-                work = Work(spec, folder, self._options)
+                run = RunFolder(spec, folder, self._options)
             except DellaBenchError as error:
                 faults.append(f"{spec.display_name}: {error}")
                 return True
             scores: list[Score] = []
-            for each in self._benchmarks:
+            for row in self._tasks.benchmarks:
                 try:
-                    scores += self._benchmark(work, each)
+                    scores += self._benchmark(run, row)
+                except BrokenTasksError:  # it would come again with every model
+                    raise
                 except DellaBenchError as error:
-                    faults.append(f"{spec.display_name}, {each.name}: {error}")
+                    faults.append(f"{spec.display_name}, {row.name}: {error}")
         self._tell(f"{spec.display_name}: {'  '.join(map(_score_text, scores)) or 'nothing scored'}")
         return True
 
-    def _benchmark(self, work: Work, each: Benchmark) -> list[Score]:
+    def _benchmark(self, run: RunFolder, row: Benchmark) -> list[Score]:
         """Evaluate and score one benchmark as far as it is not done; returns its scores."""
         force = self._options.force
-        evaluated = None if force else work.evaluated(each)
+        evaluated = None if force else run.evaluated(row, self._tasks.digest(row))
         if evaluated is None:
-            evaluated = self._evaluate(work, each)
+            evaluated = self._evaluate(run, row)
         scores = []
-        for step in each.steps:
-            known = None if force else work.scored(each, step, evaluated)
+        for scorer in scorers_of(row):
+            known = None if force else run.scored(row, scorer, evaluated)
             if known is None:
-                known = score(step, evaluated, work.folder, self._options.scoring)
-                work.note_scores(each, step, evaluated, known)
+                known = scorer.score(evaluated, run.folder, self._options)
+                run.record_scores(row, scorer, evaluated, known)
             scores += known
         return scores
 
-    def _evaluate(self, work: Work, each: Benchmark) -> Evaluated:
+    def _evaluate(self, run: RunFolder, row: Benchmark) -> Evaluated:
+        task = self._tasks.task(row)
         started = time.time()
-        if work.model is None:
-            work.loaded(self._engine.load(work.spec))
+        if run.model is None:
+            run.record_model(self._engine.load(run.spec))
         evaluated = evaluate(
-            work.model,
-            work.spec,
-            each.task,
-            work.folder,
-            work.settings,
-            manager=self.manager,
+            run.model,
+            run.spec,
+            task,
+            run.folder,
+            run.settings(self._tasks.digest(row)),
+            manager=self._tasks.manager,
             limit=self._options.limit,
-            fingerprint=work.inputs.fingerprint,
+            fingerprint=run.inputs.fingerprint,
             unsafe=self._options.unsafe,
         )
-        work.note_evaluation(each, evaluated, started)
+        run.record_evaluation(row, evaluated, started)
         return evaluated
 
 
-def _score_text(found: Score) -> str:
+def _score_text(score: Score) -> str:
     """Return a score in a line: benchmark, scorer, percent and interval, and what is unscored."""
-    who = f"{found['benchmark']} ({found['scorer']['name']})"
-    if found["value"] is None:
+    who = f"{score['benchmark']} ({score['scorer']['name']})"
+    if score["value"] is None:
         return f"{who} nothing scored"
-    interval = found["interval"]
+    interval = score["interval"]
     ends = "" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]"
-    unscored = f", {found['unscored']} unscored" if found["unscored"] else ""
-    return f"{who} {found['value']:.1f}{ends}{unscored}"
+    unscored = f", {score['unscored']} unscored" if score["unscored"] else ""
+    return f"{who} {score['value']:.1f}{ends}{unscored}"

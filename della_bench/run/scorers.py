@@ -1,55 +1,174 @@
-"""The scorers of `della-bench run`, each behind the same call: what was evaluated, where to write, and options."""
+"""Who scores the answers of a run, and what a paid judge will cost before it is asked.
+
+A function becomes the scorer of a benchmark by the mark `@scores(benchmark, ..., step=NAME)`; a paid one also names a
+function that tells its cost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
+from della_bench.benchmarks import BENCHMARKS, Benchmark
+from della_bench.errors import DataError
 from della_bench.results.logged import score_logged
 from della_bench.results.schema import Score
 from della_bench.run.evaluation import Evaluated
+from della_bench.run.options import Options
 
-__all__ = ["alpaca_eval", "gsm8k", "humaneval", "logged", "mbpp"]
+__all__ = ["Scorer", "expected_cost", "scorers_of", "scores"]
+
+log = logging.getLogger(__name__)
 
 
-def logged(evaluated: Evaluated, out: Path, options: Mapping[str, Any]) -> list[Score]:
+ScoreFunction = Callable[[Evaluated, Path, Options], list[Score]]
+CostFunction = Callable[[Evaluated | None, Options], "Decimal | None"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One step after an evaluation.
+
+    score: takes the evaluation, the folder to write below and the options; writes scores and items, returns the scores.
+    cost: about what that will cost in US dollars, None where nobody is paid. judge: the judge that the options choose,
+    None where they choose none; another judge makes a step undone.
+    """
+
+    step: str
+    score: ScoreFunction
+    cost: CostFunction | None = None
+    judge: Callable[[Options], str] | None = None
+
+
+_SCORERS: dict[str, list[Scorer]] = {}
+
+
+def scores(
+    *benchmarks: str, step: str, cost: CostFunction | None = None, judge: Callable[[Options], str] | None = None
+) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Mark a function as the scorer of benchmarks; `step` is what plans and provenance.json call it."""
+
+    def mark(function: ScoreFunction) -> ScoreFunction:
+        for name in benchmarks:
+            _SCORERS.setdefault(BENCHMARKS[name].name, []).append(Scorer(step, function, cost, judge))
+        return function
+
+    return mark
+
+
+def scorers_of(benchmark: Benchmark) -> Sequence[Scorer]:
+    """Return the steps that follow an evaluation: the task's own metric where it is a number to show, then the rest."""
+    own = [Scorer("lm_eval", score_by_task)] if benchmark.logged else []
+    return [*own, *_SCORERS.get(benchmark.name, [])]
+
+
+def expected_cost(
+    benchmark: Benchmark, scorer: Scorer, evaluated: Evaluated | None, options: Options
+) -> Decimal | None:
+    """Return about what a step will cost in US dollars; nobody is asked. None where that is unknown.
+
+    Where the model has answered, its answers are counted, and those that are judged already cost nothing. Where it has
+    not, the data set's own solutions stand in for its answers, so that it is a guess at their length; where the data
+    set is not to be had either, a warning says so.
+
+    Raises what the judge raises for a wrong name.
+    """
+    if scorer.cost is None:
+        return Decimal(0)
+    try:
+        return scorer.cost(evaluated, options)
+    except DataError as error:
+        if evaluated is not None:
+            raise
+        log.warning("%s: what judging will cost cannot be told: %s", benchmark.name, error)
+        return None
+
+
+def score_by_task(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Score by the metric that the task itself logged, once for each of its filters."""
     return score_logged(
         evaluated.samples, out, evaluated.task, evaluated.result, evaluated.task_version, evaluated.better
     )
 
 
-def mbpp(evaluated: Evaluated, out: Path, options: Mapping[str, Any]) -> list[Score]:
-    """Run the programs in the sandbox; `options["limit"]` says whether some problems may be missing."""
-    return [_code("mbpp", evaluated, out, options)]
-
-
-def humaneval(evaluated: Evaluated, out: Path, options: Mapping[str, Any]) -> list[Score]:
-    """Run the programs in the sandbox; `options["limit"]` says whether some problems may be missing."""
-    return [_code("humaneval", evaluated, out, options)]
-
-
-def _code(benchmark: str, evaluated: Evaluated, out: Path, options: Mapping[str, Any]) -> Score:
+@scores("mbpp", "humaneval", step="sandbox")
+def run_programs(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
+    """Run the programs in the sandbox; with a limit some problems may be missing."""
     from della_bench.scoring.code.score import score_code
 
-    return score_code(benchmark, evaluated.samples, out, partial=options.get("limit") is not None)
+    return [score_code(evaluated.benchmark, evaluated.samples, out, partial=options.limit is not None)]
 
 
-def gsm8k(evaluated: Evaluated, out: Path, options: Mapping[str, Any]) -> list[Score]:
-    """Ask the judge `options["judge"]`: `exact` compares numbers and asks no model; others spend up to `max_cost`."""
+def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | None:
+    """Return what judging GSM8K costs; `exact` costs nothing."""
+    from della_bench.judging.gsm8k.by_number import EXACT
+    from della_bench.judging.gsm8k.estimate import estimate_gsm8k
+
+    if options.judge == EXACT:
+        return Decimal(0)
+
+    def solutions() -> list[dict[str, str]]:
+        rows = _rows("gsm8k", options.limit)
+        return [{"question": row["question"], "target": row["answer"], "response": row["answer"]} for row in rows]
+
+    with _answers(evaluated, solutions) as path:
+        return estimate_gsm8k(path, options.judge).cost
+
+
+@scores("gsm8k", step="judge", cost=cost_of_gsm8k, judge=lambda options: options.judge)
+def judge_math(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
+    """Ask the judge that is chosen: `exact` compares numbers and asks no model; others spend up to `max_cost`."""
     from della_bench.judging.asking import Asking
     from della_bench.judging.gsm8k.judge import judge_gsm8k
 
-    asking = Asking(max_cost=options.get("max_cost"))
-    return [judge_gsm8k(evaluated.samples, out, options["judge"], asking=asking, limit=options.get("limit"))]
+    asking = Asking(max_cost=options.max_cost)
+    return [judge_gsm8k(evaluated.samples, out, options.judge, asking=asking, limit=options.limit)]
 
 
-def alpaca_eval(evaluated: Evaluated, out: Path, options: Mapping[str, Any]) -> list[Score]:
-    """Ask alpaca_eval's annotator `options["annotator"]`, spending up to `max_cost`, over as many as were evaluated."""
+def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decimal | None:
+    """Return what AlpacaEval's annotator costs."""
+    from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
+
+    def baseline() -> list[dict[str, str]]:
+        # Not the baseline's very words: alpaca_eval asks nobody about two equal answers.
+        return [
+            {"instruction": row["instruction"], "output": f"{row['output']} .", "generator": "not answered yet"}
+            for row in _rows("alpaca_eval", options.limit)
+        ]
+
+    with _answers(evaluated, baseline) as path:
+        return estimate_alpaca_eval(path, options.annotator, limit=options.limit).cost
+
+
+@scores("alpaca_eval", step="annotator", cost=cost_of_alpaca_eval, judge=lambda options: options.annotator)
+def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
+    """Ask alpaca_eval's annotator, spending up to `max_cost`, over as many instructions as were evaluated."""
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
     from della_bench.judging.asking import Asking
 
-    asking = Asking(max_cost=options.get("max_cost"))
-    limit = options.get("limit")
-    return [judge_alpaca_eval(evaluated.samples, out, options["annotator"], asking=asking, limit=limit)]
+    asking = Asking(max_cost=options.max_cost)
+    return [judge_alpaca_eval(evaluated.samples, out, options.annotator, asking=asking, limit=options.limit)]
+
+
+def _rows(benchmark: str, limit: int | None) -> list[Mapping[str, str]]:
+    from della_bench.data import load
+
+    return list(load(benchmark))[:limit]
+
+
+@contextmanager
+def _answers(evaluated: Evaluated | None, stand_in: Callable[[], list[dict[str, str]]]) -> Iterator[Path]:
+    """Yield a file of the model's answers, or of what stands in for them before there are any."""
+    if evaluated is not None:
+        yield evaluated.samples
+        return
+    with tempfile.TemporaryDirectory(prefix="della-bench-") as folder:
+        path = Path(folder) / "answers.json"
+        path.write_text(json.dumps(stand_in()), encoding="utf-8")
+        yield path

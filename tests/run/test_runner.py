@@ -4,19 +4,21 @@ import json
 
 import pytest
 
-from della_bench.errors import DataError, JudgeError
+from della_bench.errors import JudgeError, UsageError
 from della_bench.lock import folder_lock
 from della_bench.results.leaderboard import build_table
 from della_bench.results.schema import read_provenance, read_score
 from della_bench.run import runner as module
-from della_bench.run.benchmarks import Benchmark, Step
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import evaluate
+from della_bench.run.options import Options
 from della_bench.run.provenance import package_versions
 from della_bench.run.runner import Runner
+from della_bench.run.scorers import Scorer, score_by_task
 from della_bench.run.specs import folder_name
-from della_bench.run.work import Options
+from della_bench.run.tasks import BrokenTasksError
 from della_bench.spec import MergeSpec
+from tests.run.tasks import write_task
 
 TIES = MergeSpec.parse("base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5,name=ties")
 MEAN = MergeSpec.parse("base=zoo:base,experts=zoo:math+zoo:code,merge_method=task_arithmetic,name=ta,lambda=0.5")
@@ -54,7 +56,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(Engine, "load", load)
 
     def watched(model, spec, task, *args, **options):
-        done.append((task, spec.name))
+        done.append((task.task_name, spec.name))
         return evaluate(model, spec, task, *args, **options)
 
     monkeypatch.setattr(module, "evaluate", watched)
@@ -112,7 +114,7 @@ def test_another_release_or_other_input_files_make_a_step_undone(tmp_path, manag
     go(tmp_path, manager)
     asked.clear()
     newer = {**package_versions("hf"), "torch": "0.1"}
-    monkeypatch.setattr("della_bench.run.work.package_versions", lambda engine: newer)
+    monkeypatch.setattr("della_bench.run.folder.package_versions", lambda engine: newer)
     go(tmp_path, manager)
     assert len(asked) == 2
     monkeypatch.undo()
@@ -172,9 +174,8 @@ def test_a_scorer_that_fails_stops_nothing_else_and_is_told_at_the_end(tmp_path,
     def failing(evaluated, out, options):
         raise JudgeError("no network")
 
-    monkeypatch.setattr("della_bench.run.scorers.failing", failing, raising=False)
-    steps = (Step("lm_eval", "della_bench.run.scorers:logged"), Step("judge", "della_bench.run.scorers:failing"))
-    monkeypatch.setattr(module, "benchmark", lambda name, tasks: Benchmark(name, name, steps))
+    steps = [Scorer("lm_eval", score_by_task), Scorer("judge", failing)]
+    monkeypatch.setattr(module, "scorers_of", lambda row: steps)
     faults, _, _ = go(tmp_path, manager, (TIES, MEAN))
     assert faults == ["ties, zoo_math: no network", "ta, zoo_math: no network"]
     assert len(build_table([tmp_path]).rows) == 2
@@ -189,12 +190,12 @@ def test_a_model_that_cannot_be_opened_is_told_and_the_others_run(tmp_path, mana
 
 
 def test_an_unknown_benchmark_is_an_error_with_the_nearest_name(tmp_path, manager):
-    with pytest.raises(DataError, match="neither a benchmark nor a task of lm-eval; did you mean 'zoo_math'"):
+    with pytest.raises(UsageError, match="neither a benchmark nor a task of lm-eval; did you mean 'zoo_math'"):
         go(tmp_path, manager, benchmarks=("zoo_maths",))
 
 
-def test_programs_of_a_model_run_only_with_leave(tmp_path, manager):
-    with pytest.raises(DataError, match="say --confirm-run-unsafe-code"):
+def test_programs_of_a_model_run_only_where_that_is_allowed(tmp_path, manager):
+    with pytest.raises(UsageError, match="mbpp: runs programs that the model wrote"):
         go(tmp_path, manager, benchmarks=("mbpp",))
 
 
@@ -206,3 +207,49 @@ def test_results_name_the_spec_and_the_fingerprint_for_other_readers(tmp_path, m
     assert ours["spec"] == str(TIES)
     known = read_provenance(tmp_path / folder_name(TIES) / "provenance.json")
     assert ours["model_fingerprint"] == known["fingerprint"]
+
+
+def test_tasks_that_cannot_be_built_are_told_together_before_anything_is_merged_or_written(
+    tmp_path, manager, asked, monkeypatch
+):
+    monkeypatch.setenv("DELLA_BENCH_DATA", str(tmp_path))  # an empty folder
+    broken = write_task(tmp_path / "broken.yaml", doc_to_text="{{no_such_field}}")
+    with pytest.raises(BrokenTasksError) as caught:
+        go(tmp_path / "runs", manager, benchmarks=("zoo_math", "gsm8k", str(broken)))
+    assert caught.value.exit_code == 2
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("gsm8k: no data for gsm8k: DELLA_BENCH_DATA is set, but there is no file")
+    assert lines[-1].startswith("broken: task broken cannot be built: UndefinedError:")
+    assert asked == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_task_that_breaks_after_its_evaluation_ends_the_run_before_the_model_is_loaded(tmp_path, manager, asked):
+    path = write_task(tmp_path / "own.yaml")
+    go(tmp_path / "runs", manager, benchmarks=(str(path),))
+    asked.clear()
+    write_task(path, doc_to_text="{{no_such_field}}")
+    with pytest.raises(BrokenTasksError, match="own: task own cannot be built"):
+        go(tmp_path / "runs", manager, (TIES, MEAN), benchmarks=(str(path),))
+    assert asked == []
+
+
+def test_a_users_own_task_is_evaluated_again_when_its_file_has_changed(tmp_path, manager, asked):
+    path = write_task(tmp_path / "own.yaml")
+    for doc_to_text, times in (("{{question}}", 2), ("{{question}}", 0), ("What is {{question}}?", 2)):
+        write_task(path, doc_to_text=doc_to_text)
+        faults, lines, _ = go(tmp_path / "runs", manager, benchmarks=(str(path),))
+        assert faults == []
+        assert "own (lm_eval)" in lines[0]
+        assert len(asked) == times
+        asked.clear()
+
+
+def test_a_built_task_gives_the_next_model_what_a_new_one_would(tmp_path, manager):
+    go(tmp_path / "both", manager, (TIES, MEAN))
+    go(tmp_path / "alone", manager, (MEAN,))
+    both, alone = (
+        [json.loads(line) for line in next((tmp_path / name / folder_name(MEAN)).glob("samples_*")).open()]
+        for name in ("both", "alone")
+    )
+    assert both == alone

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from della_bench.benchmarks import BENCHMARKS
 from della_bench.data import load
 from della_bench.results.schema import items_path, read_items
-from della_bench.run.benchmarks import benchmark, score
-from della_bench.run.costs import expected_cost
 from della_bench.run.evaluation import Evaluated
+from della_bench.run.options import Options
+from della_bench.run.scorers import expected_cost, scorers_of
 
 pytestmark = pytest.mark.real_data
 
-OPTIONS = {"judge": "exact", "annotator": "alpaca_eval_gpt4", "max_cost": None, "limit": 3}
+OPTIONS = Options(Path("nowhere"), ("gsm8k",), limit=3)
 
 
-def known(name):
-    return benchmark(name, lambda: ())
+def last_scorer(name):
+    return scorers_of(BENCHMARKS[name])[-1]
 
 
 def evaluated(folder: Path, name: str, replies: list[str]) -> Evaluated:
-    task = known(name).task
+    task = BENCHMARKS[name].task
     rows = [
         {
             "doc_id": position,
@@ -43,7 +45,7 @@ def evaluated(folder: Path, name: str, replies: list[str]) -> Evaluated:
 
 def test_gsm8k_is_judged_without_a_model_by_default(tmp_path):
     found = evaluated(tmp_path, "gsm8k", [row["answer"] for row in list(load("gsm8k"))[:2]] + ["The answer is: -1"])
-    (scored,) = score(known("gsm8k").steps[-1], found, tmp_path, OPTIONS)
+    (scored,) = last_scorer("gsm8k").score(found, tmp_path, OPTIONS)
     assert (scored["benchmark"], scored["scorer"]["name"], scored["n"]) == ("gsm8k", "exact", 3)
     assert scored["value"] == pytest.approx(200 / 3)
     assert [item["value"] for item in read_items(items_path(tmp_path, "gsm8k", "exact"))] == [1.0, 1.0, 0.0]
@@ -53,26 +55,39 @@ def test_gsm8k_is_judged_without_a_model_by_default(tmp_path):
 def test_programs_are_run_in_the_sandbox(tmp_path, name):
     solutions = [row.get("code") or row["prompt"] + row["canonical_solution"] for row in list(load(name))[:2]]
     found = evaluated(tmp_path, name, [*[f"```python\n{code}\n```" for code in solutions], "no program"])
-    (scored,) = score(known(name).steps[-1], found, tmp_path, OPTIONS)
+    (scored,) = last_scorer(name).score(found, tmp_path, OPTIONS)
     assert (scored["benchmark"], scored["n"], scored["unscored"]) == (name, 3, 0)
     assert scored["value"] == pytest.approx(200 / 3)
 
 
 def test_a_plan_prices_a_judge_by_what_it_will_read(tmp_path):
-    judge = known("gsm8k").steps[-1]
-    assert expected_cost("gsm8k", judge, None, OPTIONS) == 0
-    paid = {**OPTIONS, "judge": "gsm8k_gpt4"}
-    few = expected_cost("gsm8k", judge, None, paid)
+    row, judge = BENCHMARKS["gsm8k"], last_scorer("gsm8k")
+    assert expected_cost(row, judge, None, OPTIONS) == 0
+    paid = replace(OPTIONS, judge="gsm8k_gpt4")
+    few = expected_cost(row, judge, None, paid)
     assert few is not None
     assert few > 0
-    assert (expected_cost("gsm8k", judge, None, {**paid, "limit": 300}) or Decimal(0)) > 50 * few
+    assert (expected_cost(row, judge, None, replace(paid, limit=300)) or Decimal(0)) > 50 * few
     found = evaluated(tmp_path, "gsm8k", ["long " * 10_000] * 3)
-    assert (expected_cost("gsm8k", judge, found, paid) or Decimal(0)) > 2 * few
-    assert expected_cost("mbpp", known("mbpp").steps[0], None, paid) == 0
+    assert (expected_cost(row, judge, found, paid) or Decimal(0)) > 2 * few
+    assert expected_cost(BENCHMARKS["mbpp"], last_scorer("mbpp"), None, paid) == 0
 
 
 def test_a_plan_prices_alpaca_eval_before_there_are_answers():
     pytest.importorskip("alpaca_eval")
-    cost = expected_cost("alpaca_eval", known("alpaca_eval").steps[0], None, OPTIONS)
+    cost = expected_cost(BENCHMARKS["alpaca_eval"], last_scorer("alpaca_eval"), None, OPTIONS)
     assert cost is not None
     assert Decimal("0.001") < cost < 1
+
+
+def test_every_benchmark_has_a_number():
+    steps = {name: [scorer.step for scorer in scorers_of(row)] for name, row in BENCHMARKS.items()}
+    assert steps == {
+        "gsm8k": ["lm_eval", "judge"],
+        "mbpp": ["sandbox"],
+        "humaneval": ["sandbox"],
+        "alpaca_eval": ["annotator"],
+        "zoo_chat": ["lm_eval"],
+        "zoo_code": ["lm_eval"],
+        "zoo_math": ["lm_eval"],
+    }

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 
 __all__ = ["BASELINES", "Reference", "doc_hash", "load_reference", "published_annotations", "read_reference"]
 
-# The baselines that AlpacaEval publishes, by generator: a key of della_bench.data.SOURCES each.
-BASELINES = {"text_davinci_003": "alpaca_eval", "gpt4_1106_preview": "alpaca_eval_gpt4_baseline"}
+# The baselines that AlpacaEval publishes, by generator: the part of the benchmark's data that each is.
+BASELINES = {"text_davinci_003": "test", "gpt4_1106_preview": "gpt4_baseline"}
 
 _REPOSITORY = "tatsu-lab/alpaca_eval"
 _GAMED = "df_gamed.csv"
@@ -41,8 +42,9 @@ def load_reference(generator: str) -> Reference:
     """Return a published baseline, from the hub or the data folder. Raises DataError where it is not to be had."""
     from della_bench import data
 
-    rows = [dict(row) for row in data.load(BASELINES[generator])]
-    return _reference(data.SOURCES[BASELINES[generator]].file, rows, _documents())
+    part = BASELINES[generator]
+    rows = [dict(row) for row in data.load("alpaca_eval", part)]
+    return _reference(BENCHMARKS["alpaca_eval"].data[part].file, rows, _documents())
 
 
 def read_reference(path: Path) -> Reference:

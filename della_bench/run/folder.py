@@ -1,62 +1,33 @@
-"""What one spec's folder holds already, and what is noted there as a run goes on."""
+"""What one spec's folder holds already, and what is written down there as a run goes on."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from della_bench.benchmarks import Benchmark
 from della_bench.errors import DataError
 from della_bench.jsonfiles import write_json, write_whole
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
+from della_bench.models.arguments import SPEED_ONLY
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
-from della_bench.run.benchmarks import Benchmark, Step
 from della_bench.run.evaluation import Evaluated, find_evaluated
+from della_bench.run.options import Options
 from della_bench.run.provenance import SEEDS, make_provenance, package_versions
+from della_bench.run.scorers import Scorer
 from della_bench.spec import MergeSpec
 
-__all__ = ["Options", "Work"]
-
-# Arguments of the model types that decide how fast an answer comes, not which.
-_SPEED_ONLY = frozenset({"batch_size", "max_batch_size", "device", "resident"})
+__all__ = ["RunFolder"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a run is asked for beside its specs.
-
-    engine: hf or vllm. arguments: the model type's own. limit: only so many documents of each task. force: do again
-    what is done. unsafe: let tasks run the model's programs. judge: of gsm8k; annotator: alpaca_eval's. max_cost: US
-    dollars that judging one benchmark of one model may spend.
-    """
-
-    out: Path
-    benchmarks: tuple[str, ...]
-    engine: str = "hf"
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    limit: int | None = None
-    force: bool = False
-    unsafe: bool = False
-    judge: str = "exact"
-    annotator: str = "alpaca_eval_gpt4"
-    max_cost: Decimal | None = None
-
-    @property
-    def scoring(self) -> dict[str, Any]:
-        """What a scorer is given."""
-        known = {"judge": self.judge, "annotator": self.annotator, "max_cost": self.max_cost}
-        return {**known, "limit": self.limit}
-
-
-class Work:
-    """One spec with its folder; `model` is the loaded model, None until one is needed."""
+class RunFolder:
+    """One spec's folder; `model` is the loaded model, None until one is needed."""
 
     def __init__(self, spec: MergeSpec, folder: Path, options: Options) -> None:
         """Open the sources and start to hash them. Raises CheckpointError."""
@@ -66,36 +37,42 @@ class Work:
         self.inputs = Inputs(Merge(spec, trust_remote_code=bool(options.arguments.get("trust_remote_code"))))
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
-        """All that an evaluation depends on; waits for the input files' digests."""
-        arguments = {key: value for key, value in self._options.arguments.items() if key not in _SPEED_ONLY}
+    def _settings(self) -> dict[str, Any]:
+        speed_only = SPEED_ONLY[self._options.engine]
         return {
             "digest": self.spec.digest,
             "fingerprint": self.inputs.fingerprint,
             "engine": self._options.engine,
-            "arguments": arguments,
+            "arguments": {key: value for key, value in self._options.arguments.items() if key not in speed_only},
             "limit": self._options.limit,
             "versions": package_versions(self._options.engine),
             "seeds": dict(SEEDS),
         }
 
-    def evaluated(self, each: Benchmark) -> Evaluated | None:
+    def settings(self, task_digest: str | None) -> dict[str, Any]:
+        """Return all that an evaluation depends on; waits for the input files' digests.
+
+        task_digest: of a task whose files are the user's own (`Tasks.digest`).
+        """
+        return self._settings if task_digest is None else {**self._settings, "task": task_digest}
+
+    def evaluated(self, benchmark: Benchmark, task_digest: str | None) -> Evaluated | None:
         """Return the evaluation of a benchmark that is complete and matches the settings."""
         if not any(self.folder.glob("results_*.json")):
             return None  # without waiting for the digests
-        return find_evaluated(self.folder, each.task, self.settings)
+        return find_evaluated(self.folder, benchmark.task, self.settings(task_digest))
 
-    def scored(self, each: Benchmark, step: Step, evaluated: Evaluated) -> list[Score] | None:
+    def scored(self, benchmark: Benchmark, scorer: Scorer, evaluated: Evaluated) -> list[Score] | None:
         """Return the scores that a step made of exactly these samples with the same options, or None."""
-        noted = self._steps().get(each.name, {}).get("scores", {}).get(step.name)
-        if not isinstance(noted, dict) or noted.get("made_from") != self._made_from(step, evaluated):
+        noted = self._steps().get(benchmark.name, {}).get("scores", {}).get(scorer.step)
+        if not isinstance(noted, dict) or noted.get("made_from") != self._made_from(scorer, evaluated):
             return None
         try:
-            return [read_score(score_path(self.folder, each.name, name)) for name in noted["scorers"]]
+            return [read_score(score_path(self.folder, benchmark.name, name)) for name in noted["scorers"]]
         except DataError:  # gone or broken: it is made again
             return None
 
-    def loaded(self, model: Any) -> None:
+    def record_model(self, model: Any) -> None:
         """Take the loaded model, and write down what it is: spec.yaml and provenance.json."""
         self.model = model
         keys = yaml.safe_dump(self.spec.as_keys(), sort_keys=False, allow_unicode=True)
@@ -113,32 +90,34 @@ class Work:
         )
         self._write(provenance)
 
-    def note_evaluation(self, each: Benchmark, evaluated: Evaluated, started: float) -> None:
+    def record_evaluation(self, benchmark: Benchmark, evaluated: Evaluated, started: float) -> None:
         """Write down that a benchmark was evaluated; scores of earlier samples are forgotten."""
         step = {
-            "task": each.task,
+            "task": benchmark.task,
             "results": evaluated.results.name,
             "started": started,
             "seconds": time.time() - started,
         }
-        self._note(each, {**step, "scores": {}})
+        self._record(benchmark, {**step, "scores": {}})
 
-    def note_scores(self, each: Benchmark, step: Step, evaluated: Evaluated, scores: Sequence[Score]) -> None:
+    def record_scores(
+        self, benchmark: Benchmark, scorer: Scorer, evaluated: Evaluated, scores: Sequence[Score]
+    ) -> None:
         """Write down that a step has scored these samples."""
-        known = self._steps().get(each.name, {})
-        names = [found["scorer"]["name"] for found in scores]
-        done = {"made_from": self._made_from(step, evaluated), "scorers": names, "at": time.time()}
-        self._note(each, {**known, "scores": {**known.get("scores", {}), step.name: done}})
+        known = self._steps().get(benchmark.name, {})
+        names = [score["scorer"]["name"] for score in scores]
+        done = {"made_from": self._made_from(scorer, evaluated), "scorers": names, "at": time.time()}
+        self._record(benchmark, {**known, "scores": {**known.get("scores", {}), scorer.step: done}})
 
-    def _made_from(self, step: Step, evaluated: Evaluated) -> dict[str, Any]:
-        version = self.settings["versions"]["della_bench"]
-        options = self._options.scoring.get(step.name)  # the judge's name, for the step that asks it
-        return {"samples": evaluated.samples.name, "options": options, "della_bench": version}
+    def _made_from(self, scorer: Scorer, evaluated: Evaluated) -> dict[str, Any]:
+        judge = scorer.judge(self._options) if scorer.judge else None
+        version = self._settings["versions"]["della_bench"]
+        return {"samples": evaluated.samples.name, "options": judge, "della_bench": version}
 
-    def _note(self, each: Benchmark, step: Mapping[str, Any]) -> None:
+    def _record(self, benchmark: Benchmark, step: Mapping[str, Any]) -> None:
         known = self._provenance()
         if known is not None:
-            known["steps"] = {**known["steps"], each.name: dict(step)}
+            known["steps"] = {**known["steps"], benchmark.name: dict(step)}
             self._write(known)
 
     def _steps(self) -> dict[str, Any]:
