@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["one_of", "plain_table", "show_warnings", "start_numba", "without_collections"]
+__all__ = ["one_of", "paused_gc", "plain_table", "show_warnings", "start_numba"]
 
 
 def show_warnings() -> None:
@@ -34,8 +34,11 @@ class _StderrHandler(logging.Handler):
 
 
 @contextmanager
-def without_collections() -> Iterator[None]:
-    """Import large packages: they make hundreds of thousands of objects and no garbage, so no one need look for it."""
+def paused_gc() -> Iterator[None]:
+    """Switch the garbage collector off while large packages are imported.
+
+    They make hundreds of thousands of objects and no garbage, and looking for it takes a noticeable time.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -74,11 +77,11 @@ def plain_table(*columns: str) -> Table:
 
 
 def one_of(option: str, wanted: str, valid: Iterable[str]) -> str:
-    """Return `wanted`. Raises DataError that names the nearest of `valid` where it is none of them."""
+    """Return `wanted`. Raises UsageError that names the nearest of `valid` where it is none of them."""
     valid = list(valid)
     if wanted in valid:
         return wanted
-    from della_bench.errors import DataError
+    from della_bench.errors import UsageError
     from della_bench.suggest import nearest
 
-    raise DataError(f"{option} {wanted}: not there{nearest(wanted, valid)}", exit_code=2)
+    raise UsageError(f"{option} {wanted}: not there{nearest(wanted, valid)}")

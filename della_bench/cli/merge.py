@@ -36,9 +36,9 @@ def merge(
     Evaluating a merge needs no such folder: lm_eval --model della_merged merges in memory.
     """
     shard_bytes = _bytes(max_shard_size)
-    from della_bench.cli.console import show_warnings, start_numba, without_collections
+    from della_bench.cli.console import paused_gc, show_warnings, start_numba
 
-    with without_collections():
+    with paused_gc():
         if device == "cpu":
             start_numba()
         from della_bench.merge.folder import write_folder

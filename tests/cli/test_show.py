@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app
-from della_bench.errors import DataError
+from della_bench.errors import DataError, UsageError
 from tests.results.making import plain_folder
 
 
@@ -34,7 +34,7 @@ def test_answers_are_shown_as_they_are_markup_included(tmp_path):
 
 def test_what_is_not_there_is_an_error(tmp_path):
     plain_folder(tmp_path / "a", "merge", {"zoo_math": [1.0]})
-    with pytest.raises(DataError, match="did you mean 'zoo_math'"):
+    with pytest.raises(UsageError, match="did you mean 'zoo_math'"):
         call(tmp_path / "a", "--items", "zoo_maths")
     (tmp_path / "b").mkdir()
     with pytest.raises(DataError, match="no evaluation to show"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from della_bench import __version__
+from della_bench.benchmarks import title_of
 from della_bench.jsonfiles import write_whole
 from della_bench.results.page.assets import HERE, assets, policy
 from della_bench.results.page.blocks import pack_items
@@ -74,6 +75,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "benchmark_title": title_of,
         "one": lambda value: f"{value:.1f}",
         "date": date_text,
         "scorer": scorer_label,
