@@ -5,46 +5,62 @@ import csv
 import pytest
 
 from della_bench import demo
+from della_bench.run.specs import folder_name
 from della_bench.spec import MergeSpec
 from della_bench.zoo import SKILLS
+from tests.results.making import plain_folder, scored
+
+
+@pytest.fixture
+def few_models(monkeypatch):
+    monkeypatch.setattr(demo, "LAMBDAS", (0.5, 1.0))
+    monkeypatch.setattr(demo, "METHODS", {name: demo.METHODS[name] for name in ("task_arithmetic", "della")})
 
 
 @pytest.mark.slow
-def test_the_demo_writes_a_row_for_each_model_whose_spec_parses_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "LAMBDAS", (0.5, 1.0))
-    monkeypatch.setattr(demo, "METHODS", {name: demo.METHODS[name] for name in ("task_arithmetic", "della")})
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    rows = demo.run(tmp_path / "demo", limit=4)
-    assert [row.name for row in rows] == ["base", "math", "code", "chat", "task_arithmetic", "della"]
-    with (tmp_path / "demo" / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
-        written = list(csv.DictReader(file))
-    for row, line in zip(rows, written, strict=True):
-        assert MergeSpec.parse(line["spec"]) == row.spec
-        assert line["digest"] == row.spec.digest
-        for skill, score in row.scores.items():
-            assert float(line[f"zoo_{skill}"]) == 100 * score
-        assert float(line["average"]) == pytest.approx(100 * row.average, abs=0.01)
-    assert {row.spec.lambda_ for row in rows if row.spec.method.kind == "delta"} <= {0.5, 1.0}
+@pytest.mark.usefixtures("few_models")
+def test_the_demo_leaves_a_table_with_intervals_and_tests_and_a_page_and_does_nothing_twice(tmp_path, monkeypatch):
+    shown = demo.run(tmp_path, limit=4)
+    folder = tmp_path / "first-4"
+    names = {"base", "math", "code", "chat", "task_arithmetic", "della"}
+    assert {row.name for row in shown.table.rows} == names
+    assert shown.table.baseline == "task_arithmetic"
+    for row in shown.table.rows:
+        assert all(cell.interval is not None and cell.n == 4 for cell in row.cells.values())
+        assert row.name == "task_arithmetic" or (row.versus is not None and row.versus.p is not None)
+    written = list(csv.DictReader((folder / "leaderboard.csv").open(newline="", encoding="utf-8")))
+    for row, line in zip(shown.table.rows, written, strict=True):
+        assert MergeSpec.parse(line["spec"]) == shown.spec(row)
+        assert float(line["average"]) == row.average
+    assert "task_arithmetic" in (folder / "leaderboard.html").read_text(encoding="utf-8")
+
+    monkeypatch.setattr("della_bench.run.runner.evaluate", lambda *_, **__: pytest.fail("evaluated again"))
+    before = (folder / "leaderboard.csv").read_bytes()
+    (folder / "leaderboard.csv").unlink()
+    demo.run(tmp_path, limit=4)
+    assert (folder / "leaderboard.csv").read_bytes() == before
 
 
-def test_lambda_is_chosen_on_validation_alone(monkeypatch):
-    asked = []
+@pytest.mark.usefixtures("few_models")
+def test_lambda_is_chosen_on_validation_alone(tmp_path, monkeypatch):
+    evaluated = []
 
-    def evaluator():
-        def evaluate(spec, suffix, limit):
-            asked.append((spec, suffix))
-            # Test scores that would tempt to another choice than the validation scores do.
-            score = 1 - abs(spec.lambda_ - 0.7) if suffix else spec.lambda_
-            return dict.fromkeys(SKILLS, score)
+    def evaluate(specs, out, split, limit, progress):
+        for spec in specs:
+            evaluated.append((spec, split))
+            # Test answers that would tempt to another choice than the validation answers do.
+            good = (spec.lambda_ == 0.5) == (split == "validation")
+            values = [1.0, float(good)] * 4
+            tasks = {f"zoo_{skill}": values for skill in SKILLS}
+            folder = out / folder_name(spec)
+            plain_folder(folder, spec.display_name, tasks, spec=str(spec), digest=spec.digest)
+            if split == "validation":
+                scored(folder, "zoo_math", values)
 
-        return evaluate
-
-    monkeypatch.setattr(demo, "_evaluator", evaluator)
-    from rich.progress import Progress
-
-    rows = demo._rows(Progress(disable=True), None)
-    merges = [row for row in rows if row.spec.method.kind == "delta"]
-    assert [row.spec.lambda_ for row in merges] == [0.7] * len(demo.METHODS)
-    for row in merges:
-        tested = [spec for spec, suffix in asked if not suffix and spec.merge_method == row.spec.merge_method]
-        assert tested == [row.spec]
+    monkeypatch.setattr(demo, "_evaluate", evaluate)
+    shown = demo.run(tmp_path)
+    merges = [shown.spec(row) for row in shown.table.rows if shown.spec(row).method.kind == "delta"]
+    assert [spec.lambda_ for spec in merges] == [0.5] * len(demo.METHODS)
+    for method in demo.METHODS:
+        tested = [spec for spec, split in evaluated if split == "test" and spec.merge_method == method]
+        assert tested == [spec for spec in merges if spec.merge_method == method]

@@ -3,20 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.table import Table as Shown
+
+    from della_bench.demo import Demo
+
 __all__ = ["demo"]
+
+_NEXT = """
+Open {page} in a browser: any two rows compared, and the answers behind every number.
+For models of your own:
+
+  della-bench run base=BASE,experts=ONE+TWO,merge_method=della,drop_rate=0.3,window_size=0.14 \\
+    --benchmarks gsm8k,alpaca_eval --with-base --with-experts --out runs
+  della-bench leaderboard runs --html leaderboard.html
+
+BASE, ONE and TWO are folders or names on the Hugging Face hub; --dry-run shows what a run would do and cost."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for leaderboard.csv.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for runs, leaderboard.csv and leaderboard.html.")
+    ] = Path("demo"),
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts of each task.")] = None,
 ) -> None:
     """Evaluate the embedded base, its three experts and their merges on three skills. Minutes on two cores."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     from della_bench.cli.console import show_warnings
     from della_bench.demo import run
 
     show_warnings()
-    run(out, limit)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("")
+        shown = run(
+            out,
+            limit,
+            lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
+        )
+    console = Console()
+    console.print(_table(shown))
+    console.print(_NEXT.format(page=shown.page), highlight=False, soft_wrap=True)
+
+
+def _table(shown: Demo) -> Shown:
+    """Return the leaderboard for a terminal: each number above its interval, best rows first."""
+    from della_bench.cli.console import plain_table
+    from della_bench.results.formats import p_text
+    from della_bench.zoo import SKILLS
+
+    rows = shown.table.rows
+    table = plain_table("model", "lambda", *SKILLS, "average", f"against {shown.table.baseline}", "p")
+    prompts = max(cell.n for row in rows for cell in row.cells.values())
+    table.title = "Right answers in percent, with 95 % intervals"
+    table.caption = (
+        f"{prompts} test prompts a skill. lambda: chosen on the validation split, by the average. "
+        "p: paired test of the averages over the same prompts, corrected by Holm. Bold: the best."
+    )
+    best = {skill: max(row.cells[f"zoo_{skill}"].value or 0.0 for row in rows) for skill in SKILLS}
+    for row in rows:
+        spec, versus = shown.spec(row), row.versus
+        cells = []
+        for skill in SKILLS:
+            cell = row.cells[f"zoo_{skill}"]
+            cells.append(_number(cell.value, cell.interval, bold=cell.value == best[skill]))
+        difference = _number(versus.difference, versus.interval, sign="+") if versus else ""
+        table.add_row(
+            row.name,
+            f"{spec.lambda_:g}" if spec.method.kind == "delta" else "",
+            *cells,
+            _number(row.average, row.average_interval),
+            difference,
+            p_text(versus.p_holm) if versus else "",
+        )
+    return table
+
+
+def _number(value: float | None, interval: tuple[float, float] | None, *, sign: str = "", bold: bool = False) -> str:
+    if value is None:
+        return ""
+    text = f"[bold]{value:{sign}.1f}[/]" if bold else f"{value:{sign}.1f}"
+    return text if interval is None else f"{text}\n[dim]{interval[0]:{sign}.0f} to {interval[1]:{sign}.0f}[/]"
