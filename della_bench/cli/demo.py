@@ -59,12 +59,16 @@ def _table(shown: Demo) -> Shown:
     from della_bench.zoo import SKILLS
 
     rows = shown.table.rows
-    table = plain_table("model", "lambda", *SKILLS, "average", f"against {shown.table.baseline}", "p")
+    table = plain_table("model", "lambda", *SKILLS, "average", "difference", "p")
+    table.collapse_padding = True  # a terminal of 80 columns shows all
+    for column in table.columns:
+        column.no_wrap = True
     prompts = max(cell.n for row in rows for cell in row.cells.values())
     table.title = "Right answers in percent, with 95 % intervals"
     table.caption = (
-        f"{prompts} test prompts a skill. lambda: chosen on the validation split, by the average. "
-        "p: paired test of the averages over the same prompts, corrected by Holm. Bold: the best."
+        f"{prompts} test prompts a skill; bold: the best. lambda: chosen on the validation split, by the average. "
+        f"difference: of the average to that of {shown.table.baseline}; "
+        "p: paired test of it over the same prompts, corrected by Holm."
     )
     best = {skill: max(row.cells[f"zoo_{skill}"].value or 0.0 for row in rows) for skill in SKILLS}
     for row in rows:
@@ -73,7 +77,7 @@ def _table(shown: Demo) -> Shown:
         for skill in SKILLS:
             cell = row.cells[f"zoo_{skill}"]
             cells.append(_number(cell.value, cell.interval, bold=cell.value == best[skill]))
-        difference = _number(versus.difference, versus.interval, sign="+") if versus else ""
+        difference = _number(versus.difference, versus.interval, signed=True) if versus else ""
         table.add_row(
             row.name,
             f"{spec.lambda_:g}" if spec.method.kind == "delta" else "",
@@ -85,8 +89,12 @@ def _table(shown: Demo) -> Shown:
     return table
 
 
-def _number(value: float | None, interval: tuple[float, float] | None, *, sign: str = "", bold: bool = False) -> str:
+def _number(
+    value: float | None, interval: tuple[float, float] | None, *, signed: bool = False, bold: bool = False
+) -> str:
+    """Return a number above its interval; `signed` for a difference."""
     if value is None:
         return ""
+    sign, between = ("+", ", ") if signed else ("", "–")
     text = f"[bold]{value:{sign}.1f}[/]" if bold else f"{value:{sign}.1f}"
-    return text if interval is None else f"{text}\n[dim]{interval[0]:{sign}.0f} to {interval[1]:{sign}.0f}[/]"
+    return text if interval is None else f"{text}\n[dim]{interval[0]:{sign}.0f}{between}{interval[1]:{sign}.0f}[/]"
