@@ -56,12 +56,12 @@ def with_references(specs: Sequence[MergeSpec], *, base: bool, experts: bool) ->
     A base or expert is passed through with the merge's own dtype, tokenizer and chat template, so that its row differs
     from the merge's in the weights alone.
     """
-    found: dict[str, MergeSpec] = {}
+    unique: dict[str, MergeSpec] = {}
     references = [_alone(spec, spec.base) for spec in specs] if base else []
     references += [_alone(spec, source) for spec in specs for source in spec.experts] if experts else []
     for spec in (*references, *specs):
-        found.setdefault(spec.digest, spec)
-    return list(found.values())
+        unique.setdefault(spec.digest, spec)
+    return list(unique.values())
 
 
 def _alone(spec: MergeSpec, source: Source) -> MergeSpec:

@@ -136,8 +136,10 @@ class Tasks:
                 yield _row(_read(path), str(path)), path
         elif name in BENCHMARKS:
             yield BENCHMARKS[name], None
+        elif name in self.manager.all_subtasks:
+            yield _row({**(self.manager.task_index[name].cfg or {}), "task": name}, name), None
         elif name in self.manager.all_tasks:
-            yield _row({"task": name, **(self.manager.task_index[name].cfg or {})}, name), None
+            raise UsageError(f"{name} is a group of tasks; name its tasks one by one")
         else:
             raise UsageError(f"{name} is neither a benchmark nor a task of lm-eval{nearest(name, BENCHMARKS)}")
 
@@ -146,8 +148,6 @@ class Tasks:
 
         path = self._files.get(row.name)
         loaded = self.manager.load([row.task if path is None else load_yaml(path, resolve_func=True)])
-        if loaded["groups"] or list(loaded["tasks"]) != [row.task]:
-            raise UsageError(f"a group of tasks; name its tasks one by one: {', '.join(loaded['tasks'])}")
         task = loaded["tasks"][row.task]
         if getattr(task, "UNSAFE_CODE", False) and not self._unsafe:  # said by a task's class, not by its file
             raise UsageError(_not_allowed([row.task]))

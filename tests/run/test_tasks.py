@@ -114,12 +114,14 @@ def test_all_tasks_that_cannot_be_built_are_told_at_once(tmp_path, monkeypatch):
     assert caught.value.exit_code == 2
 
 
-def test_a_group_is_refused_with_the_names_of_its_tasks(tmp_path):
+@pytest.mark.parametrize("name", ["both", "sums"])
+def test_a_group_or_tag_is_refused(tmp_path, name):
     (tmp_path / "both.yaml").write_text(yaml.safe_dump({"group": "both", "task": ["zoo_math", "zoo_chat"]}))
+    write_task(tmp_path / "one.yaml", tag="sums")
     from lm_eval.tasks import TaskManager
 
     from della_bench.resources import folder
 
     manager = TaskManager(include_path=[folder("tasks"), tmp_path], include_defaults=False)
-    with pytest.raises(UsageError, match="both: a group of tasks; name its tasks one by one: zoo_math, zoo_chat"):
-        Tasks(["both"], manager=manager).build()
+    with pytest.raises(UsageError, match=f"{name} is a group of tasks; name its tasks one by one"):
+        Tasks([name], manager=manager)
