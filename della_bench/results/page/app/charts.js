@@ -114,6 +114,8 @@ function panelWidth(holder) {
   return parseFloat(columns[0]) || holder.clientWidth || 480;
 }
 
+let redrawCharts;
+
 function startCharts() {
-  onChange(drawCharts);
+  redrawCharts = onChangeInSight("intervals", drawCharts);
 }

@@ -1,7 +1,7 @@
 // Paired differences between all shown rows: a table whose cells are coloured, walked with the arrow keys.
 
 const heat = { measure: measures[0] };
-const FEW = 14; // rows up to which a cell has room for its number
+const ROOMY = 14; // rows up to which a cell has room for its number
 
 function drawHeat() {
   const shown = state.order.filter((index) => placeOf.has(index) && measured(rows[index], heat.measure));
@@ -16,9 +16,9 @@ function drawHeat() {
   const most = Math.max(1, ...found.flat().map((each) => Math.abs(each?.difference ?? 0)));
   const head = shown.map((index) => el("th", { scope: "col" }, el("span", { title: rows[index].name }, rows[index].name)));
   const lines = shown.map((i, y) => el("tr", {}, el("th", { scope: "row", title: rows[i].name }, rows[i].name),
-    ...shown.map((j, x) => heatCell(found[y][x], i, j, most, shown.length <= FEW))));
+    ...shown.map((j, x) => heatCell(found[y][x], i, j, most, shown.length <= ROOMY))));
   const caption = el("caption", { className: "hidden" }, `Differences of ${measureName(heat.measure)} in points, row minus column`);
-  const grid = el("table", { className: shown.length <= FEW ? "heat" : "heat small", role: "grid" }, caption,
+  const grid = el("table", { className: shown.length <= ROOMY ? "heat" : "heat small", role: "grid" }, caption,
     el("thead", {}, el("tr", {}, el("td", {}), ...head)), el("tbody", {}, ...lines));
   holder.replaceChildren(grid);
   grid.querySelector("button")?.setAttribute("tabindex", "0");
@@ -78,5 +78,5 @@ function startHeat() {
     heat.measure = chooser.value;
     drawHeat();
   });
-  onChange(drawHeat);
+  onChangeInSight("differences", drawHeat);
 }

@@ -17,8 +17,8 @@ new ResizeObserver(() => {
   width = now;
   clearTimeout(waiting);
   waiting = setTimeout(() => {
-    drawCharts();
-    if (benchmarks.length > 1) drawTradeoff();
+    redrawCharts();
+    redrawTradeoff?.();
   }, 120);
 }).observe(document.documentElement);
 document.documentElement.dataset.ready = "true";

@@ -11,6 +11,31 @@ const state = {
 
 const listeners = [];
 const onChange = (listener) => listeners.push(listener);
+const FEW = 100; // rows of a table that is drawn whole, at once
+
+// As onChange, for what stands below the table. In a large one it waits until the reader comes near: nobody who sorts
+// a thousand rows shall wait for plots out of sight. Returns what draws again.
+function onChangeInSight(id, draw) {
+  let near = false;
+  let waiting = false;
+  const drawNow = () => {
+    waiting = false;
+    draw();
+  };
+  const redraw = () => {
+    if (near || rows.length <= FEW) drawNow();
+    else waiting = true;
+  };
+  new IntersectionObserver((entries) => {
+    near = entries.at(-1).isIntersecting;
+    if (near && waiting) drawNow();
+  }, { rootMargin: "400px" }).observe(byId(id));
+  window.addEventListener("beforeprint", () => {
+    if (waiting) drawNow();
+  });
+  onChange(redraw);
+  return redraw;
+}
 
 function change(part) {
   Object.assign(state, part);
@@ -38,6 +63,6 @@ const searchTexts = [];
 
 function searchText(index) {
   // What the reader sees in the table's first cells: name, method, spec, fingerprint.
-  searchTexts[index] ??= document.querySelector(`#leaderboard tr[data-row="${index}"] th`).textContent.toLowerCase();
+  searchTexts[index] ??= lines[index].querySelector("th").textContent.toLowerCase();
   return searchTexts[index];
 }

@@ -1,7 +1,13 @@
 // The table: sorting, filtering, the baseline and the differences from it.
+//
+// A browser takes seconds for a table of thousands of cells, so only the first lines are in the document; more come
+// when the reader scrolls to their end.
 
 const body = document.querySelector("#leaderboard tbody");
-const tableRows = [...body.rows];
+const lines = [...body.rows]; // by row, whatever their order in the table
+const AT_ONCE = Math.max(20, Math.round(800 / (1 + benchmarks.length))); // lines
+const more = el("tr", { className: "more" }, el("td", { colSpan: 3 + benchmarks.length },
+  el("button", { type: "button" }, "Show more rows")));
 const heads = [...document.querySelectorAll("#leaderboard thead th[data-key]")];
 const MARKS = { better: "\u25b2", worse: "\u25bc", noise: "\u2248" };
 
@@ -19,10 +25,16 @@ function versusNodes(measure, index) {
   return [el("span", { className: found.verdict, title: told }, el("span", { ariaHidden: "true" }, text), hidden(told))];
 }
 
+let drawnOrder = [];
+
 function drawTable() {
-  const place = new Map(state.order.map((index, position) => [index, position]));
-  for (const line of tableRows) line.hidden = !place.has(Number(line.dataset.row));
-  body.append(...state.order.map((index) => tableRows[index]), ...tableRows.filter((line) => line.hidden));
+  if (state.order.length === drawnOrder.length && state.order.every((index, at) => index === drawnOrder[at])) {
+    for (const index of state.order.slice(0, body.rows.length)) drawDifferences(index); // the reader stays where she is
+  } else {
+    body.replaceChildren();
+    drawnOrder = state.order;
+    drawLines(AT_ONCE);
+  }
   for (const head of heads) {
     const sorted = headKey(head) === state.key;
     if (sorted) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
@@ -31,16 +43,30 @@ function drawTable() {
   byId("shown").textContent = `${state.order.length} of ${rows.length} rows`;
 }
 
+// Add the next lines to the document.
+function drawLines(count) {
+  more.remove();
+  const next = state.order.slice(body.rows.length, body.rows.length + count);
+  for (const index of next) drawDifferences(index);
+  body.append(...next.map((index) => lines[index]));
+  if (body.rows.length < state.order.length) body.append(more);
+}
+
+const drawnAgainst = []; // by row, the baseline that its differences are from
+
+function drawDifferences(index) {
+  if (drawnAgainst[index] === state.baseline) return;
+  drawnAgainst[index] = state.baseline;
+  const line = lines[index];
+  line.classList.toggle("baseline", index === state.baseline);
+  line.querySelector("button.pin")?.setAttribute("aria-pressed", String(index === state.baseline));
+  for (const place of line.querySelectorAll(".versus")) {
+    place.replaceChildren(...versusNodes(place.dataset.measure, index));
+  }
+}
+
 function drawBaseline() {
   byId("baseline").value = state.baseline ?? "";
-  for (const line of tableRows) {
-    const index = Number(line.dataset.row);
-    line.classList.toggle("baseline", index === state.baseline);
-    line.querySelector("button.pin")?.setAttribute("aria-pressed", String(index === state.baseline));
-    for (const place of line.querySelectorAll(".versus")) {
-      place.replaceChildren(...versusNodes(place.dataset.measure, index));
-    }
-  }
   const key = byId("key");
   if (state.baseline === null) key.textContent = "No baseline: pin a row to see how the others differ from it.";
   else {
@@ -81,7 +107,12 @@ function startTable() {
     if (shown !== state.baseline) drawBaseline();
     shown = state.baseline;
   });
-  for (const button of body.querySelectorAll("button.pin")) {
-    button.disabled = !placeOf.has(Number(button.closest("tr").dataset.row));
-  }
+  lines.forEach((line, index) => {
+    for (const button of line.querySelectorAll("button.pin")) button.disabled = !placeOf.has(index);
+  });
+  more.addEventListener("click", () => drawLines(AT_ONCE));
+  new IntersectionObserver((entries) => {
+    if (entries.at(-1).isIntersecting) drawLines(AT_ONCE);
+  }, { rootMargin: "600px" }).observe(more);
+  window.addEventListener("beforeprint", () => drawLines(state.order.length));
 }

@@ -134,6 +134,8 @@ function alternative(found, best) {
     el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...lines)));
 }
 
+let redrawTradeoff;
+
 function startTradeoff() {
   chosen.up ??= chosen.across;
   for (const side of ["across", "up"]) {
@@ -144,5 +146,5 @@ function startTradeoff() {
       drawTradeoff();
     });
   }
-  onChange(drawTradeoff);
+  redrawTradeoff = onChangeInSight("tradeoff", drawTradeoff);
 }
