@@ -1,0 +1,46 @@
+"""A merge through lm-evaluation-harness, from Python, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from della_bench.models.merged import MergedModel
+from della_bench.plugin import register
+from della_bench.spec import MergeSpec
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: MergedModel | MergeSpec | str | PathLike[str] | Mapping[str, Any],
+    tasks: str | Sequence[str],
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluate a merge on tasks of lm-eval and return what `lm_eval.simple_evaluate` returns.
+
+    model: a spec in any form that `MergeSpec.parse` takes, or a running model such as DellaMergedLM. tasks: names, ours
+    among them (`lm_eval ls tasks` lists all). arguments: of the model type, where `model` is a spec: `engine` ("hf" or
+    "vllm"), `attn_implementation` and the like. options: of `simple_evaluate`: `batch_size`, `device`, `limit`,
+    `log_samples`, `confirm_run_unsafe_code`, ...
+
+    The result has the metrics by task in `["results"]`, and spec, digest and fingerprint of the merge in
+    `["config"]["della_bench"]`. Nothing is written to disk; `della-bench run` keeps results.
+
+    Raises SpecError or CheckpointError for a faulty spec or sources, and what lm-eval raises.
+    """
+    register()
+    import lm_eval
+
+    names = [tasks] if isinstance(tasks, str) else list(tasks)
+    if isinstance(model, MergedModel):
+        if arguments:
+            raise TypeError("arguments: a running model has its own; give them to its constructor")
+        return dict(lm_eval.simple_evaluate(model=model, tasks=names, **options))
+    keys = MergeSpec.parse(model).as_keys()
+    return dict(
+        lm_eval.simple_evaluate(model="della_merged", model_args={**keys, **(arguments or {})}, tasks=names, **options)
+    )
