@@ -257,7 +257,12 @@ def test_a_built_task_gives_the_next_model_what_a_new_one_would(tmp_path, manage
 
 def test_machine_and_checkout_are_looked_at_once_and_git_says_nothing(tmp_path, manager, monkeypatch, capfd):
     looked = []
-    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: looked.append(1) or "a machine")
+
+    def look() -> str:
+        looked.append(1)
+        return "a machine"
+
+    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", look)
     monkeypatch.chdir(tmp_path)  # no checkout
     go(tmp_path / "runs", manager, (TIES, MEAN))
     assert looked == [1]
