@@ -75,6 +75,14 @@ def main(arguments: list[str] | None = None) -> None:
             error = UsageError(f"{option}: {error.message}", exit_code=error.exit_code)
         typer.echo(render_error(error), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written, a path that is not there
+        if debug or error.errno is None:
+            raise
+        from della_bench.plugin import render_error
+
+        where = f"{error.filename}: " if error.filename is not None else ""
+        typer.echo(render_error(DellaBenchError(f"{where}{error.strerror}")), err=True)
+        sys.exit(1)
 
 
 def _option_of(argument: str | None, arguments: list[str]) -> str | None:

@@ -26,7 +26,10 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")],
     device: Annotated[str, typer.Option(help="Device to merge on.")] = "cpu",
     max_shard_size: Annotated[str, typer.Option(help="Most bytes of one safetensors file.")] = "5GB",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a folder that this command wrote; nothing else is ever replaced."),
+    ] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Take a repository's own Python code along.")
     ] = False,

@@ -18,8 +18,9 @@ import della_bench
 from della_bench.checkpoint import HostTensor, TensorInfo, resolve
 from della_bench.checkpoint.tensor import ITEM_SIZES, Bytes
 from della_bench.checkpoint.tokenizers import load_chat_template
-from della_bench.errors import MergeError, SpecError
+from della_bench.errors import MergeError
 from della_bench.merge.output import ALIGNMENT, Output
+from della_bench.merge.replacing import check_replaceable, put_in_place, write_mark
 from della_bench.merge.stream import Merge, is_cpu
 
 __all__ = ["write_folder"]
@@ -45,12 +46,13 @@ def write_folder(
     It is written beside its final name and renamed when it is whole, so that a folder of that name is always complete.
     Tensors go to disk one at a time, as they are merged.
 
-    Raises SpecError where `out` exists and `overwrite` is not set, MergeError (naming the tensor) where the disk fails;
+    With `overwrite` a folder is replaced that this function wrote and that nobody has added to (see `replacing`).
+
+    Raises UsageError where what stands at `out` has to stay, MergeError (naming the tensor) where the disk fails;
     nothing is left behind then.
     """
     out = Path(out)
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise SpecError(f"{out}: exists already; choose another folder, or allow it to be replaced")
+    check_replaceable(out, [source.folder for source in merge.sources], overwrite=overwrite)
     parent = out.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
@@ -59,12 +61,9 @@ def write_folder(
         _write_config(merge, partial)
         _copy_tokenizer(merge, partial)
         (partial / "README.md").write_text(_card(merge), encoding="utf-8")
+        write_mark(partial, merge.spec)
         partial.chmod(0o777 & ~_umask())
-        if out.is_dir():
-            shutil.rmtree(out)
-        elif out.exists():
-            out.unlink()
-        partial.rename(out)
+        put_in_place(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

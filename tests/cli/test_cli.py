@@ -91,3 +91,26 @@ def test_a_size_that_is_none_is_named(capsys, tmp_path):
     code, _, err = run(capsys, "merge", SPEC, "-o", str(tmp_path / "out"), "--max-shard-size", "big")
     assert code == 2
     assert "5GB" in err
+
+
+def test_an_error_of_the_system_is_one_line_with_the_path(capsys, tmp_path):
+    """Whatever a command does with files; a path below a file is never there."""
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "merged"
+    spec = "base=zoo:base,experts=zoo:math,merge_method=task_arithmetic"
+    code, _, err = run(capsys, "merge", spec, "-o", str(out))
+    assert code == 1
+    assert err.splitlines()[-1].startswith(f"della_bench: error: {tmp_path}/file")
+    assert "Traceback" not in err
+    with pytest.raises(OSError, match="file"):
+        main(["--debug", "merge", spec, "-o", str(out)])
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_merging_to_an_empty_name_is_refused_and_deletes_nothing(capsys, tmp_path, monkeypatch, name):
+    """As where a shell's variable is not set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.tex").touch()
+    code, _, err = run(capsys, "merge", "base=zoo:base,experts=zoo:math,merge_method=linear", "-o", name, "--overwrite")
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (2, ["thesis.tex"])
+    assert "empty name" in err

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from della_bench.errors import MergeError, SpecError
+from della_bench.errors import MergeError
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.spec import MergeSpec
@@ -65,18 +65,6 @@ def test_another_chat_template_is_written(family, tmp_path):
     other = tiny.save(tiny.llama(), tmp_path / "other", tiny.tokenizer(chat_template="{{ 1 }}"))
     folder = write_folder(merge(family, chat_template=str(other)), tmp_path / "out", progress=False)
     assert AutoTokenizer.from_pretrained(folder).chat_template == "{{ 1 }}"
-
-
-def test_a_folder_that_exists_is_kept_unless_it_may_be_replaced(family, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine").touch()
-    with pytest.raises(SpecError, match="exists already"):
-        write_folder(merge(family), out, progress=False)
-    assert [path.name for path in out.iterdir()] == ["mine"]
-    write_folder(merge(family), out, overwrite=True, progress=False)
-    assert not (out / "mine").exists()
-    assert (out / "model.safetensors").is_file()
 
 
 def test_a_disk_that_takes_no_more_is_an_error_that_names_the_tensor_and_leaves_nothing_behind(family, tmp_path):
