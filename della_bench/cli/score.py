@@ -94,7 +94,7 @@ def score(
     """
     import json
 
-    from della_bench.cli.console import one_of, show_warnings
+    from della_bench.cli.console import one_of, say, show_warnings
     from della_bench.results.schema import score_path
     from della_bench.scoring.code.answers import PartialFileError
     from della_bench.scoring.code.score import export_programs, score_code
@@ -117,13 +117,13 @@ def score(
             count = export_programs(
                 benchmark, samples, export, filter_name=filter_name, settings=settings, partial=partial
             )
-            typer.echo(f"{export}: {count} programs")
+            say(f"{export}: {count} programs")
             return
         result = score_code(benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial)
     except PartialFileError as error:
         raise PartialFileError(f"{error} --partial scores the answers that are there") from None
     path = score_path(folder, benchmark, result["scorer"]["name"])
-    typer.echo(_summary(result, path), err=compat is not None)
+    say(_summary(result, path), err=compat is not None)
     if compat is not None:
         typer.echo(json.dumps(result["detail"]["bigcode"], indent=2))
 
