@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["PYTHON", "Block", "fenced_blocks"]
+__all__ = ["MOST_BLOCKS", "PYTHON", "Block", "fenced_blocks"]
 
 PYTHON = frozenset({"", "python", "python2", "python3", "py", "py3", "pycon", "ipython", "python-repl"})
 _OTHERS = frozenset(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from della_bench.scoring.code.examples import defines
-from della_bench.scoring.code.fences import Block
+from della_bench.scoring.code.fences import MOST_BLOCKS, Block
 from della_bench.scoring.code.names import bound_names, in_scope, is_stub, needed_names
 from della_bench.scoring.code.parsing import CUT, LONGEST_PARSED, Parser
 
@@ -22,6 +22,7 @@ ANNOUNCED = re.compile(r"The (?:solution|answer) is:")
 _START = re.compile(
     r"async +def\s|def\s|class\s|@\w|import +\w|from +[\w.]+ +import\b|try:|[A-Za-z_]\w*(?: *:[^=\n]{1,80})? *=(?!=)"
 )
+_SET_OFF = re.compile(r"(?:\A|(?<=\n\n))    .*\n?(?:(?:    .*)?\n)*(?:    .*)?")
 _RETURNS = (ast.Return, ast.Yield, ast.YieldFrom)
 
 
@@ -94,6 +95,7 @@ class Finder:
             found = self._between(part.strip())
             yield [replace(piece, rule="announced" + CUT * piece.rule.endswith(CUT)) for piece in found]
         yield self._between(text.strip())
+        yield self._indented(text)
         yield self._mended_body(text, "body")
 
     def whole(self, text: str) -> list[Piece]:
@@ -175,6 +177,15 @@ class Finder:
                 number += size
             else:
                 number += 1
+        return pieces
+
+    def _indented(self, text: str) -> list[Piece]:
+        """Return the pieces of what is set off from prose by four blanks, as old Markdown has it."""
+        pieces: list[Piece] = []
+        for number, part in enumerate(_SET_OFF.findall(text)[:MOST_BLOCKS]):
+            for piece in self._between(textwrap.dedent(part).strip("\n")):
+                is_program = piece.is_program and (not self.asked or bool(piece.binds & self.asked))
+                pieces.append(replace(piece, rule="prose", place=number, is_program=is_program))
         return pieces
 
     def _is_program(self, tree: ast.Module) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from della_bench.scoring.code.extract import extract
@@ -41,6 +43,7 @@ TESTING = "def make():\n    return int\n\n# Testing\nf = make()"
 CONSTANT = "def f(x):\n    return x + N\n\n# Test data\nN = 1"
 MAIN = f"{F}\ndef main():\n    print(f(int(input())))"
 BOTH = f"{G}\n\n{USES_G}"
+SET_OFF, FLOORED = (textwrap.indent(code, "    ") for code in (F, FLOORS))
 GIVEN = "from math import gcd as f"
 G_TRIED = f"{G}\nprint(g(1))"
 
@@ -55,6 +58,9 @@ CASES = [
     ("the block that ends too early has it", f"{block('print(f(1))')}\n```python\n{F}\nprint(", F, "open-fence+cut"),
     ("the program is bare and its example fenced", f"{F}\n\nIn use:\n{block('print(f(1))')}", F, "whole+cut"),
     ("the program stands behind other code", f"{G}\n\nNow what was asked for:\n\n{F}\n\nDone.", F, "prose"),
+    ("the program is set off by blanks", f"So:\n\n{SET_OFF}\n\nThis adds one.", F, "prose"),
+    ("a helper is set off by blanks, too", f"So:\n\n    import math\n\nand\n\n{FLOORED}", f"import math\n\n{FLOORS}",
+     "prose+joined"),
     ("the block with it is called text", f"{block(G)}\n{block(F, 'text')}", F, "prose"),
     ("an import gives it", block(GIVEN), GIVEN, "fence"),
     # helpers
