@@ -88,59 +88,75 @@ def fenced_blocks(text: str, parses: Callable[[str], bool]) -> list[Block]:
     parses: whether a source is Python. It is asked where a fence stands inside a string that the block has opened, and
     of what stands before a first fence that only closes.
     """
-    lines = text.split("\n")
-    marks = [number for number, line in enumerate(lines) if "```" in line or "~~~" in line][:_MOST_MARKS]
-    blocks: list[Block] = []
-    opening: _Opening | None = None
-    first, passed, skipped_to = 0, 0, -1
-    quotes = _Quotes()
+    return _Reader(text.split("\n"), parses).blocks()
 
-    def close(end: int, last: str = "", *, closed: bool = True) -> None:
-        nonlocal opening
-        assert opening is not None
-        inside = [*([opening.code] if opening.code else []), *lines[first:end], *([last] if last.strip() else [])]
-        blocks.extend(_block(opening, inside, closed=closed))
-        opening = None
 
-    for place, number in enumerate(marks):
-        if len(blocks) >= MOST_BLOCKS:
-            return blocks
-        if number < skipped_to:
-            continue
-        line = lines[number]
-        if opening is not None:
-            quotes.read(lines[passed:number])
-            passed = number
-            if quotes.open and (end := _end_of_string(lines, marks[place:], first, quotes, parses)):
-                skipped_to = end + 1
-                found = end < len(lines)
-                close(end, _before_mark(lines[end], opening.mark) if found else "", closed=found)
+class _Reader:
+    """Reads the lines that hold a fence, from one to the next."""
+
+    def __init__(self, lines: list[str], parses: Callable[[str], bool]) -> None:
+        self.lines, self.parses = lines, parses
+        self.marks = [number for number, line in enumerate(lines) if "```" in line or "~~~" in line][:_MOST_MARKS]
+        self.found: list[Block] = []
+        self.opening: _Opening | None = None
+        self.first = 0  # line of the open block's text
+        self.passed = 0  # line up to which its quotes were read
+        self.skipped_to = 0  # line before which a fence stood inside a string
+        self.quotes = _Quotes()
+
+    def blocks(self) -> list[Block]:
+        for place, number in enumerate(self.marks):
+            if len(self.found) >= MOST_BLOCKS:
+                break
+            if number < self.skipped_to:
                 continue
-            next_opening = _opening(line)
-            known = next_opening is not None and (next_opening.language or next_opening.code)
-            if _ends(line, opening.mark) and not (known and next_opening and _is_known(next_opening)):
-                close(number, _before_mark(line, opening.mark))
+            if self.opening is not None:
+                if not self._opens_another(self.opening, place):
+                    continue
+            elif place == 0 and (before := _opened_by_the_prompt(self.lines[:number], self.lines[number], self.parses)):
+                self.found.append(Block("", before, closed=True))
                 continue
-            if not known:
-                continue
-            close(number, closed=False)
-        elif place == 0 and (before := _opened_by_the_prompt(lines[:number], line, parses)):
-            blocks.append(Block("", before, closed=True))
-            continue
-        opening = _opening(line)
-        if opening is None:
-            continue
-        first = passed = number + 1
-        quotes = _Quotes()
-        if opening.code:
-            quotes.read([opening.code])
-            if opening.code.rstrip().endswith(opening.mark):  # the whole block on one line
-                inside = opening.code.rstrip().removesuffix(opening.mark)
-                blocks.extend(_block(opening, [inside], closed=True))
-                opening = None
-    if opening is not None:
-        close(len(lines), closed=False)
-    return blocks
+            self._open(number)
+        if self.opening is not None:
+            self._close(self.opening, len(self.lines), closed=False)
+        return self.found
+
+    def _opens_another(self, opening: _Opening, place: int) -> bool:
+        """Close the open block if it ends at a fence; return whether the fence opens the next one."""
+        number, line = self.marks[place], self.lines[self.marks[place]]
+        self.quotes.read(self.lines[self.passed : number])
+        self.passed = number
+        if self.quotes.open:
+            end = _end_of_string(self.lines, self.marks[place:], self.first, self.quotes, self.parses)
+            if end is not None:
+                self.skipped_to = end + 1
+                self._close(opening, end, closed=end < len(self.lines))
+                return False
+        following = _opening(line)
+        if _ends(line, opening.mark) and not (following and _is_known(following)):
+            self._close(opening, number)
+            return False
+        if following is None or not (following.language or following.code):
+            return False
+        self._close(opening, number, closed=False)
+        return True
+
+    def _open(self, number: int) -> None:
+        self.opening = opening = _opening(self.lines[number])
+        self.first = self.passed = number + 1
+        self.quotes = _Quotes()
+        if opening is not None and opening.code:
+            self.quotes.read([opening.code])
+            if opening.code.endswith(opening.mark):  # the whole block on one line
+                self.found += _block(opening, [opening.code.removesuffix(opening.mark)], closed=True)
+                self.opening = None
+
+    def _close(self, opening: _Opening, end: int, *, closed: bool = True) -> None:
+        """Keep the open block, whose text ends before line `end`, or in it where a fence is glued to code."""
+        last = _before_mark(self.lines[end], opening.mark) if closed else ""
+        inside = [opening.code, *self.lines[self.first : end], last]
+        self.found += _block(opening, inside[not inside[0] : len(inside) - (not last.strip())], closed=closed)
+        self.opening = None
 
 
 class _Quotes:
@@ -218,7 +234,8 @@ def _opening(line: str) -> _Opening | None:
 
 
 def _is_known(opening: _Opening) -> bool:
-    return bool(opening.code) or opening.language in PYTHON | _OTHERS
+    """Return whether an opening fence says that code follows: a bare one does not, nor one before a sentence."""
+    return bool(opening.code) or (opening.language != "" and opening.language in PYTHON | _OTHERS)
 
 
 def _opened_by_the_prompt(before: Sequence[str], line: str, parses: Callable[[str], bool]) -> str:
