@@ -17,6 +17,7 @@ from typing import Any
 
 from della_bench.errors import DellaBenchError
 from della_bench.resources import folder
+from della_bench.visible import visible
 
 __all__ = ["MODEL_TYPES", "register", "register_models", "register_tasks", "render_error", "show_errors_plainly"]
 
@@ -79,8 +80,11 @@ def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
 
 
 def render_error(error: DellaBenchError) -> str:
-    """Return the one message a command line shows for `error`; several faults stand on a line each."""
-    return "della_bench: error: " + "\n  ".join(str(error).splitlines() or [type(error).__name__])
+    """Return the one message a command line shows for `error`; several faults stand on a line each.
+
+    What a file or a server put into it is made visible.
+    """
+    return "della_bench: error: " + "\n  ".join(visible(str(error)).splitlines() or [type(error).__name__])
 
 
 def show_errors_plainly() -> None:

@@ -27,22 +27,23 @@ def compare(
 
     p values are corrected by Holm over the rows shown.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    from della_bench.cli.console import plain_table, show_warnings
+    from della_bench.cli.console import plain_table, say, show_warnings
+    from della_bench.cli.terminal import Terminal
     from della_bench.results.columns import verdict
     from della_bench.results.formats import number_text
     from della_bench.results.leaderboard import build_table
+    from della_bench.visible import visible_line
 
     show_warnings()
     baseline = _only(second)
     table = build_table([first, second], baseline=baseline)
     rows = {row.fingerprint: row for row in table.rows}
     ours, theirs = rows[_only(first)], rows[baseline]
-    console = Console()
+    console = Terminal()
     for label, row in (("A", ours), ("B", theirs)):
-        console.print(Text(f"{label}  {row.name}  {row.spec}"), soft_wrap=True)
+        console.print(Text(visible_line(f"{label}  {row.name}  {row.spec}")), soft_wrap=True)
     shown = plain_table("benchmark", "A", "B", "A - B [95 %]", "better : worse", "p", "p (Holm)", "")
     compared: list[tuple[str, tuple[str, str], Comparison | None]] = []
     for name in table.benchmarks:
@@ -55,12 +56,12 @@ def compare(
         compared.append(("average", (averages[0], averages[1]), ours.versus))
     for name, (a, b), versus in compared:
         numbers = _numbers(versus)
-        shown.add_row(*map(Text, (name, a, b, *numbers, verdict(versus) or "")))
+        shown.add_row(*map(Text, (visible_line(name), a, b, *numbers, verdict(versus) or "")))
     console.print(shown)
     if items is not None:
         _items(console, ours, theirs, items, limit)
     for note in table.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def _only(run: Path) -> str:
@@ -91,6 +92,7 @@ def _items(console: Console, ours: Row, theirs: Row, benchmark: str, limit: int)
 
     from della_bench.cli.console import one_of
     from della_bench.results.items import joined_items
+    from della_bench.visible import visible, visible_line
 
     both = ours.cells.keys() & theirs.cells.keys()
     name = one_of("--items", benchmark, sorted(both))
@@ -99,8 +101,8 @@ def _items(console: Console, ours: Row, theirs: Row, benchmark: str, limit: int)
     pairs = [(item, others[key]) for item in own if (key := (item.doc_id, item.doc_hash)) in others]
     differing = [(a, b) for a, b in pairs if a.value != b.value]
     for a, b in differing[:limit]:
-        console.rule(f"{name} {a.doc_id}", align="left")
+        console.rule(Text(visible_line(f"{name} {a.doc_id}")), align="left")
         parts = {"prompt": a.prompt, "target": a.target, f"A, {a.verdict}": a.response, f"B, {b.verdict}": b.response}
         for label, text in parts.items():
-            console.print(Text.assemble((f"{label}: ", "bold"), text))
+            console.print(Text.assemble((f"{visible_line(label)}: ", "bold"), visible(text)))
     console.print(f"{len(differing)} of {len(pairs)} items differ", highlight=False)

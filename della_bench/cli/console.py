@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from della_bench.visible import visible
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["one_of", "paused_gc", "plain_table", "show_warnings", "start_numba"]
+__all__ = ["one_of", "paused_gc", "plain_table", "say", "say_data", "show_warnings", "start_numba"]
 
 
 def show_warnings() -> None:
@@ -30,7 +32,7 @@ class _StderrHandler(logging.Handler):
     """Writes to the stderr of the moment, which a caller in the same process may have exchanged since."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        print(visible(self.format(record)), file=sys.stderr)
 
 
 @contextmanager
@@ -63,6 +65,18 @@ def start_numba() -> None:
     finally:
         if absent:
             del sys.modules["scipy.linalg"]
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line for people; what a model or a file put into it is shown and not obeyed."""
+    import typer
+
+    typer.echo(visible(str(text)), err=err)
+
+
+def say_data(text: str) -> None:
+    """Print what a program may read: as it is into a file or a pipe, made visible on a terminal."""
+    print(visible(text) if sys.stdout.isatty() else text, end="")
 
 
 def plain_table(*columns: str) -> Table:

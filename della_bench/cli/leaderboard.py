@@ -47,7 +47,7 @@ def leaderboard(
 
     Runs that cannot be read are named on standard error and left out. CSV, JSON and Parquet hold unrounded numbers.
     """
-    from della_bench.cli.console import show_warnings
+    from della_bench.cli.console import say_data, show_warnings
     from della_bench.errors import DataError
     from della_bench.jsonfiles import write_whole
     from della_bench.results.formats import alpaca_eval_csv, format_of, render, write
@@ -78,7 +78,7 @@ def leaderboard(
         write_page(table, html, progress=_watched())
         typer.echo(f"{html}: {len(table.rows)} rows", err=True)
     if out is None:
-        typer.echo(alpaca_eval_csv(table) if alpaca_eval else render(table, chosen), nl=False)
+        say_data(alpaca_eval_csv(table) if alpaca_eval else render(table, chosen))
         return
     if alpaca_eval:
         write_whole(out, alpaca_eval_csv(table))
@@ -105,5 +105,7 @@ def _watched() -> bool:
 
 def _tell(table: Table) -> None:
     """Say on standard error what a reader of the table must know."""
+    from della_bench.cli.console import say
+
     for note in table.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)

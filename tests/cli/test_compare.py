@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app
 from della_bench.errors import DataError
+from della_bench.visible import visible
 from tests.results.making import plain_folder
 
 
@@ -44,6 +47,19 @@ def test_items_where_they_differ_are_shown_side_by_side(folders):
     assert "A, right: response 0" in text
     assert "B, wrong: response 0" in text
     assert "prompt 2" not in text
+
+
+def test_what_models_or_files_say_is_shown_and_not_obeyed(tmp_path):
+    evil = "\x1b[2J\x1b]0;t\x07a\rb\u202ec"
+    for name, values in (("one", [1.0, 0.0]), ("two", [0.0, 0.0])):
+        folder = plain_folder(tmp_path / name, f"{name}{evil}", {"zoo_math": values})
+        samples = next(folder.glob("samples_*"))
+        for said in ("response 0", "prompt 0", "target 0"):
+            samples.write_text(samples.read_text().replace(said, json.dumps(f"{said}: {evil}")[1:-1]))
+    result = call(tmp_path / "one", tmp_path / "two", "--items", "zoo_math")
+    for shown in ("one", "two", "response 0: ", "prompt 0: ", "target 0: "):
+        assert f"{shown}\\x1b[2J\\x1b]0;t\\x07a\\x0db\\u202ec" in result.stdout
+    assert visible(result.output) == result.output
 
 
 def test_other_documents_are_not_compared_and_the_reason_is_told(folders, tmp_path):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app
 from della_bench.errors import DataError, UsageError
+from della_bench.visible import visible
 from tests.results.making import plain_folder
 
 
@@ -39,3 +42,15 @@ def test_what_is_not_there_is_an_error(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(DataError, match="no evaluation to show"):
         call(tmp_path / "b")
+
+
+def test_what_a_model_or_a_file_says_is_shown_and_not_obeyed(tmp_path):
+    evil = "\x1b[2J\x1b]0;t\x07a\rb\u202ec"
+    folder = plain_folder(tmp_path, f"merge{evil}", {"zoo_math": [1.0, 0.0]})
+    samples = next(folder.glob("samples_*"))
+    for said in ("response 1", "prompt 1", "target 1", "answer 1"):
+        samples.write_text(samples.read_text().replace(said, json.dumps(f"{said}: {evil}")[1:-1]))
+    result = call(tmp_path, "--items", "zoo_math")
+    for shown in ("merge", "response 1: ", "prompt 1: ", "target 1: "):
+        assert f"{shown}\\x1b[2J\\x1b]0;t\\x07a\\x0db\\u202ec" in result.stdout
+    assert visible(result.output) == result.output

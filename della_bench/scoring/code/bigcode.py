@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from della_bench.jsonfiles import write_whole
 from della_bench.scoring.code.passk import pass_at_k
@@ -24,7 +23,9 @@ def write_generations(path: Path, programs: Sequence[Sequence[str]]) -> None:
     write_whole(path, json.dumps([list(group) for group in programs]) + "\n")
 
 
-def metrics(benchmark: str, passed: Sequence[tuple[int, int]], config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def metrics(
+    benchmark: str, passed: Sequence[tuple[int, int]], config: Mapping[str, object]
+) -> dict[str, Mapping[str, object]]:
     """Return what bigcode-evaluation-harness would write to its `--metric_output_path`.
 
     passed: (candidates, those that passed) of each problem; one without candidates is left out of the mean. A k is

@@ -4,46 +4,56 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-__all__ = ["defines", "parsed", "without_examples"]
+from della_bench.scoring.code.names import bound_names, read_below
+from della_bench.scoring.code.parsing import parsed
+
+__all__ = ["defines", "without_examples"]
 
 _HEADING = re.compile(r"^#+\s*(?:examples?|samples?|usage|tests?|testing|driver)\b", re.IGNORECASE)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 _ALIASES = (ast.Lambda, ast.Attribute, ast.Name)  # f = lambda x: x;  f = math.gcd;  f = g
+_MAKERS = frozenset({"lru_cache", "cache", "partial", "vectorize"})  # f = lru_cache(g)
 
 
-def without_examples(program: str, prompt: str = "") -> str:
+def without_examples(
+    program: str, prompt: str = "", asked: Collection[str] = (), tree: ast.Module | None = None
+) -> str:
     """Return `program` without the statements at its end that only try it out.
 
-    prompt: source that stands before it. Unchanged where both together do not parse or define
-    nothing, and where nothing would be left.
+    prompt: source that stands before it. asked: names that the tests need. tree: what both together parse to, where it
+    is known. Unchanged where they do not parse or define nothing, and where nothing would be left.
 
     Left off are a `__main__` block, assertions, calls of `print` and of functions that the program defines, loops and
     assignments made of such, and all statements behind a comment such as "# Example usage" or "# Test examples".
-    Nothing is left off before the last definition or import, and no assignment of a name that a function reads.
+    Nothing is left off before the last import or definition (of what is asked for, however it is made: `f = make()`),
+    no assignment of a global name that a function reads, and no call that fills such a global.
     """
-    tree = parsed(prompt + program)
-    if not isinstance(tree, ast.Module):
+    whole = tree or parsed(prompt + program)
+    if not isinstance(whole, ast.Module):
         return program
-    body = tree.body
-    names = {name for node in body for name in _names(node)}
+    body = whole.body
+    wanted = bound_names(body) & set(asked)
+    names = {name for node in body for name in _defined(node)} | wanted
     if not names:
         return program
-    read = {
-        part.id
-        for node in body
-        if isinstance(node, _DEFINITIONS)
-        for part in ast.walk(node)
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
-    }
-    lines = (prompt + program).split("\n")
     fixed = max(
-        index + 1 for index, node in enumerate(body) if _names(node) or isinstance(node, (ast.Import, ast.ImportFrom))
+        index + 1
+        for index, node in enumerate(body)
+        if _defined(node) or isinstance(node, (ast.Import, ast.ImportFrom)) or bound_names([node]) & wanted
     )
+    if fixed == len(body):
+        return program
+    uses = _Uses(names, read_below(prompt + program), _filling(body, wanted))
+    lines = (prompt + program).split("\n")
     heading = _heading(lines, body[fixed - 1].end_lineno or 0)
     end = len(body)
-    while end > fixed and (body[end - 1].lineno > heading or _tries(body[end - 1], names, read)):
+    while end > fixed and not uses.need(body[end - 1]):
+        if body[end - 1].lineno <= heading and not uses.only_try(body[end - 1]):
+            break
         end -= 1
     if end == len(body):
         return program
@@ -51,29 +61,40 @@ def without_examples(program: str, prompt: str = "") -> str:
     return shorter if shorter.strip() else program
 
 
-def parsed(source: str) -> ast.Module | SyntaxError | None:
-    """Return the tree, the fault, or None where there is neither: a NUL, brackets nested by the thousand."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on escapes such as "\\d", which are the model's affair
-            return ast.parse(source)
-    except SyntaxError as fault:
-        return fault
-    except (ValueError, RecursionError, MemoryError):
-        return None
-
-
 def defines(node: ast.stmt) -> bool:
     """Return whether a statement defines a function, a class, or a name for what may be one."""
-    return bool(_names(node))
+    return bool(_defined(node))
 
 
-def _names(node: ast.stmt) -> list[str]:
+def _defined(node: ast.stmt) -> list[str]:
     if isinstance(node, _DEFINITIONS):
         return [node.name]
-    if isinstance(node, ast.Assign) and isinstance(node.value, _ALIASES):
+    if isinstance(node, ast.Assign) and (isinstance(node.value, _ALIASES) or _wraps(node.value)):
         return [target.id for target in node.targets if isinstance(target, ast.Name)]
     return []
+
+
+def _wraps(node: ast.expr) -> bool:
+    """Return whether an expression makes a function of another: `lru_cache(None)(f)`, `partial(f, 2)`."""
+    if not isinstance(node, ast.Call):
+        return False
+    maker = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return isinstance(node.func, ast.Call) or maker in _MAKERS
+
+
+def _filling(body: Sequence[ast.stmt], asked: Collection[str]) -> set[str]:
+    """Return the functions, but those that are asked for, that use a variable of the module."""
+    variables = bound_names(node for node in body if isinstance(node, _ASSIGNMENTS))
+    return {
+        node.name
+        for node in body
+        if isinstance(node, _DEFINITIONS)
+        and node.name not in asked
+        and any(
+            (isinstance(part, ast.Name) and part.id in variables) or isinstance(part, ast.Global)
+            for part in ast.walk(node)
+        )
+    }
 
 
 def _heading(lines: list[str], first: int) -> float:
@@ -83,20 +104,35 @@ def _heading(lines: list[str], first: int) -> float:
     )
 
 
-def _tries(node: ast.stmt, names: set[str], read: set[str]) -> bool:
-    """Return whether a statement only tries the program out; `names` are those that it defines."""
-    match node:
-        case ast.Assert() | ast.Pass() | ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
-            return True
-        case ast.If() | ast.For() | ast.While():
-            return all(_tries(part, names, read) for part in [*node.body, *node.orelse])
-        case ast.With() | ast.Try():
-            return all(_tries(part, names, read) for part in node.body)
-        case ast.Expr():
-            return isinstance(node.value, ast.Constant) or _mentions(node.value, {*names, "print", "input"})
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return name not in read and (_mentions(node.value, {*names, "input"}) or _is_literal(node.value))
-    return False
+@dataclass(frozen=True)
+class _Uses:
+    """The names that a program defines, the globals that its functions read, and the functions that fill such."""
+
+    names: set[str]
+    read: set[str]
+    filling: set[str]
+
+    def need(self, node: ast.stmt) -> bool:
+        """Return whether a statement sets a global that a function reads, or calls a function that fills one."""
+        match node:
+            case ast.Expr(value=ast.Call(func=ast.Name(id=name), args=[], keywords=[])):
+                return name in self.filling
+        return isinstance(node, _ASSIGNMENTS) and bool(bound_names([node]) & self.read)
+
+    def only_try(self, node: ast.stmt) -> bool:
+        """Return whether a statement only tries the program out."""
+        match node:
+            case ast.Assert() | ast.Pass() | ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
+                return True
+            case ast.If() | ast.For() | ast.While():
+                return all(map(self.only_try, [*node.body, *node.orelse]))
+            case ast.With() | ast.Try():
+                return all(map(self.only_try, node.body))
+            case ast.Expr():
+                return isinstance(node.value, ast.Constant) or _mentions(node.value, {*self.names, "print", "input"})
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                return not self.need(node) and (_mentions(value, {*self.names, "input"}) or _is_literal(value))
+        return False
 
 
 def _mentions(node: ast.expr, names: set[str]) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from della_bench.scoring.code.extract import begins_with_future
+from della_bench.scoring.code.names import names_asked_for
 from della_bench.scoring.sandbox import Program
 
 __all__ = ["BENCHMARKS", "Problem", "load_problems", "problem_of"]
@@ -25,6 +27,7 @@ class Problem:
     key: its task_id as text ("11", "HumanEval/0"). doc_hash: what lm-eval would log for `doc`.
     prompt: source that an answer goes on from (HumanEval), or "".
     setup: trusted source that MBPP wants to run before the tests.
+    asked: names that the tests need.
     """
 
     key: str
@@ -34,13 +37,14 @@ class Problem:
     prompt: str
     tests: tuple[str, ...]
     setup: str
+    asked: frozenset[str]
 
     def continued(self, text: str) -> str:
         """Return the program that `text` makes behind the prompt.
 
-        A program that begins with a __future__ import stands for itself: nothing may go before that.
+        A program with a __future__ import stands for itself: nothing may go before that.
         """
-        if "from __future__" in text:
+        if begins_with_future(text):
             return text
         return self.prompt + ("" if self.prompt.endswith("\n") or not self.prompt else "\n") + text
 
@@ -59,12 +63,15 @@ def load_problems(benchmark: str) -> list[Problem]:
 def problem_of(benchmark: str, doc_id: int, doc: Mapping[str, Any]) -> Problem:
     """Return the problem that a row of the data set states."""
     mbpp = benchmark == "mbpp"
+    tests = tuple(doc["test_list"]) if mbpp else (doc["test"], f"check({doc['entry_point']})")
+    setup = doc["test_setup_code"] if mbpp else ""
     return Problem(
         key=str(doc["task_id"]),
         doc_id=doc_id,
         doc=doc,
         doc_hash=hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode()).hexdigest(),
         prompt="" if mbpp else doc["prompt"],
-        tests=tuple(doc["test_list"]) if mbpp else (doc["test"], f"check({doc['entry_point']})"),
-        setup=doc["test_setup_code"] if mbpp else "",
+        tests=tests,
+        setup=setup,
+        asked=names_asked_for(tests, setup) if mbpp else frozenset({doc["entry_point"]}),
     )

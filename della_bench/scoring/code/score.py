@@ -17,7 +17,8 @@ from della_bench.results.logged import score_of_items
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 from della_bench.scoring.code import bigcode
 from della_bench.scoring.code.answers import Answers, read_answers
-from della_bench.scoring.code.passk import ks_up_to, pass_at_k
+from della_bench.scoring.code.parallel import spread
+from della_bench.scoring.code.passk import detail_of, unequal
 from della_bench.scoring.code.problems import Problem, load_problems
 from della_bench.scoring.code.verdicts import Judged, Settings, find_program, judge
 from della_bench.scoring.sandbox import VERDICTS, Level, find_level
@@ -79,8 +80,11 @@ def score_code(
         log.warning("%d of %d problems have no candidates and are left out of the mean", len(left_out), len(problems))
     score["detail"] = _detail(path, answers, verdicts, settings, level) | {
         "problems": len(problems),
+        "in_file": sum(group is not None for group in answers.of_problem),
         "left_out": left_out if settings.compat else [],
     }
+    for note in score["detail"]["notes"]:
+        log.warning("%s", note)
     if settings.compat:
         counts = [_counts(group) for group in verdicts]
         score["detail"]["bigcode"] = bigcode.metrics(
@@ -107,12 +111,11 @@ def export_programs(
     problems = load_problems(benchmark)
     answers = read_answers(path, benchmark, problems, filter_name=filter_name, partial=partial)
     extraction = (settings or Settings()).extraction
-    programs = [
-        [find_program(problem, answer, extraction).program for answer in group or ()]
-        for problem, group in zip(problems, answers.of_problem, strict=True)
-    ]
-    bigcode.write_generations(to, programs)
-    return sum(map(len, programs))
+    groups = [group or () for group in answers.of_problem]
+    calls = [(p, answer, extraction) for p, group in zip(problems, groups, strict=True) for answer in group]
+    found = iter(spread(find_program, calls, [len(answer.text) for _, answer, _ in calls]))
+    bigcode.write_generations(to, [[next(found).program for _ in group] for group in groups])
+    return len(calls)
 
 
 def _scorer_name(settings: Settings) -> str:
@@ -154,7 +157,6 @@ def _detail(
     counts = [_counts(group) for group in verdicts]
     counted = Counter(one.verdict for one in every)
     counted["empty"] += sum(not group for group in verdicts)
-    least = min((n for n, _ in counts if n), default=0)
     return {
         "samples": path.name,
         "samples_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -162,13 +164,8 @@ def _detail(
         "filter": answers.filter,
         "answers": len(every),
         "verdicts": {verdict: counted[verdict] for verdict in VERDICTS if counted[verdict]},
-        **{
-            f"pass@{k}": 100
-            * sum(pass_at_k(n, passed, k) for n, passed in counts if n)
-            / sum(1 for n, _ in counts if n)
-            for k in ks_up_to(least)
-            if k > 1
-        },
+        **detail_of(counts),
+        "notes": [*answers.notes, *filter(None, [unequal(counts)])],
         "extraction": {
             "mode": settings.extraction,
             "rules": dict(sorted(Counter(one.rule for one in every).items())),

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from della_bench.scoring.code.authors import authors_program
 from della_bench.scoring.code.extract import Extracted, extract
+from della_bench.scoring.code.parallel import spread
 from della_bench.scoring.code.problems import Problem
 from della_bench.scoring.sandbox import Level, Limits, Outcome, Verdict, run
 
@@ -71,7 +72,7 @@ def find_program(problem: Problem, answer: Answer, extraction: Extraction = "aut
     if extraction == "authors":
         found = Extracted(authors_program(answer.text), "authors")
     else:
-        found = extract(answer.text, problem.prompt)
+        found = extract(answer.text, problem.prompt, problem.asked)
     return Extracted(problem.continued(found.program), found.rule) if found.program.strip() else found
 
 
@@ -90,7 +91,8 @@ def judge(
     from tqdm import tqdm
 
     jobs = [(position, place) for position, group in enumerate(answers) for place in range(len(group))]
-    found = [find_program(problems[p], answers[p][place], settings.extraction) for p, place in jobs]
+    calls = [(problems[p], answers[p][place], settings.extraction) for p, place in jobs]
+    found = spread(find_program, calls, [len(answer.text) for _, answer, _ in calls], settings.workers)
     programs = [
         problems[position].sandboxed(each.program, with_setup=not settings.compat)
         for (position, _), each in zip(jobs, found, strict=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from della_bench.errors import DataError
-from della_bench.scoring.code.answers import read_answers
+from della_bench.scoring.code.answers import PartialFileError, read_answers
 from della_bench.scoring.code.problems import problem_of
 from tests.scoring.code.small import HUMANEVAL, MBPP, write_rows
 
@@ -27,10 +28,11 @@ def texts(found):
     return [None if group is None else [(answer.text, answer.form) for answer in group] for group in found.of_problem]
 
 
-def fails(path, *, problems=PROBLEMS, benchmark="mbpp", **options):
-    with pytest.raises(DataError) as caught:
+def fails(path, *, problems=PROBLEMS, benchmark="mbpp", error=DataError, **options):
+    with pytest.raises(error) as caught:
         read_answers(path, benchmark, problems, **options)
     assert caught.value.exit_code == 2
+    assert " --" not in str(caught.value).replace("--filter", "")  # the command line alone speaks of options
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -85,16 +87,14 @@ def test_half_of_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
 
 def test_missing_problems_are_an_error_unless_partial_is_meant(tmp_path):
     path = write_rows(tmp_path / "samples.jsonl", [sample(1, "b")])
-    assert "no answer to 1 of 2 problems (task 1)" in (message := fails(path))
-    assert "--partial" in message
+    assert "no answer to 1 of 2 problems (task 1): a partial run?" in fails(path, error=PartialFileError)
     assert texts(read_answers(path, "mbpp", PROBLEMS, partial=True)) == [None, [("b", "reply")]]
 
 
 def test_too_few_generations_are_the_first_ones_only_if_partial_is_meant(tmp_path):
     path = tmp_path / "generations.json"
     path.write_text('[["a"]]', encoding="utf-8")
-    assert "1 entries for 2 problems" in (message := fails(path))
-    assert "--partial" in message
+    assert "1 entries for 2 problems" in fails(path, error=PartialFileError)
     assert texts(read_answers(path, "mbpp", PROBLEMS, partial=True)) == [[("a", "program")], None]
 
 
@@ -112,12 +112,59 @@ def test_a_document_that_stands_twice_is_named_with_both_lines(tmp_path):
     assert re.search(r"line 3: task 1 stood in line 1 already", fails(path))
 
 
-def test_a_row_that_stands_twice_is_named_with_both_lines(tmp_path):
+def test_problems_may_have_unequal_numbers_of_answers(tmp_path):
     rows = [{"task_id": 1, "program": "a"}, {"task_id": 2, "program": "b"}, {"task_id": 1, "program": "a"}]
-    assert "task 1 stands in lines 1, 3" in fails(write_rows(tmp_path / "rows.jsonl", rows))
+    found = read_answers(write_rows(tmp_path / "rows.jsonl", rows), "mbpp", PROBLEMS)
+    assert texts(found) == [[("a", "program"), ("a", "program")], [("b", "program")]]
 
 
-@pytest.mark.parametrize("task_id", [3, "HumanEval/0", True, 1.0, [1], "01"])
+def test_evalplus_ids_and_its_solutions_are_programs(tmp_path):
+    rows = [{"task_id": "Mbpp/2", "solution": "b"}, {"task_id": "Mbpp/1", "solution": "a", "_identifier": "x"}]
+    found = read_answers(write_rows(tmp_path / "rows.jsonl", rows), "mbpp", PROBLEMS)
+    assert texts(found) == [[("a", "program")], [("b", "program")]]
+    rows = [{"task_id": f"HumanEval/{number}", "solution": str(number)} for number in range(2)]
+    found = read_answers(write_rows(tmp_path / "human.jsonl", rows), "humaneval", HUMAN)
+    assert texts(found) == [[("0", "program")], [("1", "program")]]
+
+
+FENCED = "```python\ndef add_one(x):\n    return x + 1\n```"
+
+
+def test_completions_that_hold_fences_are_replies(tmp_path):
+    rows = [{"task_id": 1, "completion": FENCED}, {"task_id": 2, "completion": "def echo(x):\n    return x"}]
+    found = read_answers(write_rows(tmp_path / "some.jsonl", rows), "mbpp", PROBLEMS)
+    assert [group and group[0].form for group in found.of_problem] == ["reply", "completion"]
+    assert found.notes == (
+        "1 of 2 completions hold fenced blocks and are no code as they stand: these are read as a model's replies, "
+        "the others as code",
+    )
+    rows = [*rows, {"task_id": 1, "completion": f"Sure:\n{FENCED}"}]
+    found = read_answers(write_rows(tmp_path / "most.jsonl", rows), "mbpp", PROBLEMS)
+    assert [answer.form for group in found.of_problem for answer in group or ()] == ["reply"] * 3
+    assert "2 of 3 completions" in found.notes[0]
+
+
+def test_a_completion_with_a_fence_in_its_docstring_is_code(tmp_path):
+    body = '    """Add.\n\n```\nadd_one(1)\n```\n"""\n    return x + 1'
+    rows = [{"task_id": f"HumanEval/{number}", "completion": body} for number in range(2)]
+    found = read_answers(write_rows(tmp_path / "rows.jsonl", rows), "humaneval", HUMAN)
+    assert (texts(found), found.notes) == ([[(body, "completion")]] * 2, ())
+
+
+def test_mostly_empty_lists_are_a_partial_run(tmp_path):
+    path = tmp_path / "generations.json"
+    problems = [replace(PROBLEMS[0], key=str(number), doc_id=number) for number in range(5)]
+    path.write_text('[["a"], ["b"], [], [], []]', encoding="utf-8")
+    assert "no answer to 3 of 5 problems" in fails(path, problems=problems, error=PartialFileError)
+    found = read_answers(path, "mbpp", problems, partial=True)
+    assert [group is None for group in found.of_problem] == [False, False, True, True, True]
+    path.write_text('[["a"], ["b"], [], ["d"], []]', encoding="utf-8")
+    assert read_answers(path, "mbpp", problems).of_problem[2] == []
+    path.write_text("[[], [], [], [], []]", encoding="utf-8")
+    assert "no answers" in fails(path, problems=problems)
+
+
+@pytest.mark.parametrize("task_id", [3, "HumanEval/0", True, 1.0, [1], "01", "Mbpp/3", "Mbpp/01", "Mbpp/"])
 def test_a_task_that_the_data_set_lacks_is_named(tmp_path, task_id):
     path = write_rows(tmp_path / "rows.jsonl", [{"task_id": 1, "program": "a"}, {"task_id": task_id, "program": "b"}])
     assert f"line 2: mbpp has no task {task_id!r} (it has 1 to 2)" in fails(path)
@@ -178,7 +225,7 @@ def test_what_is_not_utf8_is_named_with_line_and_byte(tmp_path):
         ('["a", "b"]', "entry 1: expected a list of programs, got str"),
         ("3", "expected a JSON object, got int"),
         ('{"a": 1}', "the first row has 'a'"),
-        ('{"task_id": 1}', "line 1: task 1: expected one of completion, program, response, got none"),
+        ('{"task_id": 1}', "line 1: task 1: expected one of completion, solution, program, response, got none"),
         ('{"task_id": 1, "program": "a", "response": "b"}', "got program, response"),
         ('{"task_id": 1, "program": null}', "line 1: task 1: program must be a text, got null"),
         ('{"task_id": 1, "program": "a"}\n{"program": "b"}', "line 2: no 'task_id'"),

@@ -85,6 +85,18 @@ def test_export_writes_generations_and_runs_nothing(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("small")
+def test_a_partial_run_is_said_to_be_one(tmp_path, capsys):
+    rows = [{"task_id": "Mbpp/1", "solution": MBPP[0]["code"]}]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    code, _, err = run(capsys, "mbpp", path)
+    assert code == 2
+    assert "no answer to 1 of 2 problems (task 2): a partial run? --partial scores" in err
+    code, out, _ = run(capsys, "mbpp", path, "--partial")
+    assert code == 0
+    assert "100.0 [20.7, 100.0] % of 1 problems; a partial run: the benchmark has 2" in out
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

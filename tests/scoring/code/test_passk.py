@@ -5,7 +5,7 @@ from math import prod
 
 import pytest
 
-from della_bench.scoring.code.passk import ks_up_to, pass_at_k
+from della_bench.scoring.code.passk import detail_of, ks_up_to, pass_at_k, pass_at_ks, unequal
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
@@ -35,3 +35,24 @@ def test_impossible_counts_are_an_error(n, passed, k):
 
 def test_every_k_that_is_shown_can_be_estimated():
     assert [ks_up_to(n) for n in (0, 1, 9, 10, 200)] == [(), (1,), (1, 5), (1, 5, 10), (1, 5, 10, 100)]
+
+
+UNEQUAL = [(10, 5), (10, 0), (1, 1), (0, 0)]
+
+
+def test_pass_at_k_is_over_the_problems_that_have_k_answers():
+    found = pass_at_ks(UNEQUAL)
+    assert found[1] == {"value": pytest.approx(50.0), "problems": 3}
+    assert found[10] == {"value": pytest.approx(50.0), "problems": 2}
+    assert set(found) == {1, 5, 10}
+    assert pass_at_ks([]) == {}
+
+
+def test_what_is_over_some_problems_only_is_kept_apart_and_said():
+    assert detail_of(UNEQUAL) == {"of_some": {f"pass@{k}": pass_at_ks(UNEQUAL)[k] for k in (5, 10)}}
+    assert detail_of([(5, 5), (5, 0)]) == {"pass@5": 50.0}
+    assert unequal(UNEQUAL) == (
+        "problems have 1 to 10 answers: each counts alike in pass@1; pass@5 over the 2 problems that have as many; "
+        "pass@10 over the 2 problems that have as many"
+    )
+    assert unequal([(3, 1), (3, 2), (0, 0)]) == ""

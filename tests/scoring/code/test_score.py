@@ -194,6 +194,27 @@ def test_a_partial_file_scores_what_is_there(tmp_path, monkeypatch):
     assert (score["value"], score["n"], score["detail"]["problems"]) == (100.0, 1, 2)
 
 
+def test_unequal_numbers_of_answers_are_scored_and_said(tmp_path, monkeypatch, caplog):
+    use_fake_sandbox(monkeypatch)
+    rows = [{"task_id": 1, "program": code} for code in [RIGHT[0]] + [WRONG] * 4] + [
+        {"task_id": 2, "program": RIGHT[1]}
+    ]
+    score = score_code("mbpp", write_rows(tmp_path / "rows.jsonl", rows), tmp_path)
+    assert score["value"] == pytest.approx(60.0)
+    assert score["detail"]["of_some"] == {"pass@5": {"value": 100.0, "problems": 1}}
+    assert "problems have 1 to 5 answers" in score["detail"]["notes"][0]
+    assert score["detail"]["notes"][0] in caplog.text
+
+
+def test_the_authors_own_rows_have_fences_and_pass_without_being_told(tmp_path, monkeypatch, caplog):
+    use_fake_sandbox(monkeypatch)
+    rows = [{"task_id": i + 1, "completion": f"```python\n{code}\n```"} for i, code in enumerate(RIGHT)]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    assert score_code("mbpp", path, tmp_path)["value"] == 100.0
+    assert "2 of 2 completions hold fenced blocks" in caplog.text
+    assert score_code("mbpp", path, tmp_path, settings=Settings(extraction="none"))["value"] == 0.0
+
+
 def test_human_evals_completions_go_on_from_the_prompt(tmp_path, monkeypatch):
     use_fake_sandbox(monkeypatch)
     rows = [{"task_id": doc["task_id"], "completion": doc["canonical_solution"]} for doc in HUMANEVAL]
