@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         SpecError,
     )
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
-    from della_bench.judging.asking import Asking
     from della_bench.judging.gsm8k.estimate import estimate_gsm8k
     from della_bench.judging.gsm8k.judge import judge_gsm8k
     from della_bench.merge.folder import write_folder
@@ -38,7 +37,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
-    "Asking",
     "CheckpointError",
     "DataError",
     "DellaBenchError",
@@ -67,7 +65,6 @@ _HOMES = {
         "della_bench.errors",
     ),
     "METHODS": "della_bench.spec.methods",
-    "Asking": "della_bench.judging.asking",
     "DellaMergedLM": "della_bench.models.hf",
     "Merge": "della_bench.merge.stream",
     "MergeSpec": "della_bench.spec",
