@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isqrt
 
 from della_bench.results.table import Row, Table
 
@@ -14,11 +15,18 @@ class Limits:
     """The most models that are shown, compared with one another pair by pair, and shown with their samples.
 
     1,000 rows open in seconds; 100 paired rows are 4,950 pairs a benchmark; 100 rows with 2,600 items are some 100 MB.
+    `comparisons` is the most of all pairs in all benchmarks and the average: with more benchmarks fewer are paired.
     """
 
     rows: int = 1000
     paired: int = 100
     sampled: int = 100
+    comparisons: int = 50_000
+
+    def for_benchmarks(self, count: int) -> Limits:
+        """Return the limits of a table with so many benchmarks."""
+        pairs = self.comparisons // (count + 1)
+        return replace(self, paired=min(self.paired, (1 + isqrt(1 + 8 * pairs)) // 2))  # the most n of n (n - 1) / 2
 
 
 def first_with_baseline(table: Table, limit: int) -> list[int]:

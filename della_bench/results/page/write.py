@@ -38,6 +38,7 @@ def write_page(
     The samples behind the cells are read here. The page says where `limits` make it hold less than all. progress: show
     a bar on stderr. Raises OSError.
     """
+    limits = limits.for_benchmarks(len(table.benchmarks))
     table = shortened(table, limits)
     paired, sampled = (first_with_baseline(table, limit) for limit in (limits.paired, limits.sampled))
     packed = pack_items(table.rows, table.benchmarks, sampled, progress=progress)

@@ -308,3 +308,29 @@ def test_rows_beyond_the_limits_keep_their_numbers_and_their_difference_from_the
 def test_an_empty_table_opens(tmp_path: Path, visit: Open) -> None:
     write_page(build_table([tmp_path]), tmp_path / "page.html")
     assert visit(tmp_path / "page.html").complaints == []
+
+
+def test_a_large_table_draws_what_is_in_sight_and_the_rest_when_the_reader_comes_there(
+    tmp_path: Path, visit: Open
+) -> None:
+    tasks = [f"task {index}" for index in range(9)]
+    for index in range(105):
+        plain_folder(tmp_path / f"{index}", f"model {index}", {task: [float(index % 2), 1.0] for task in tasks})
+    write_page(build_table([tmp_path]), tmp_path / "page.html", limits=Limits(paired=5, sampled=1))
+    found = visit(tmp_path / "page.html")
+    assert len(found.names()) == 40
+    assert found.tab.locator("#panels svg").count() == 0
+    found.tab.get_by_label("Filter").fill("model 104")
+    assert found.names() == ["model 104"]
+    found.tab.get_by_label("Filter").fill("")
+    found.tab.get_by_label("Columns").fill("7")
+    shown = found.tab.locator("#leaderboard thead th:not([hidden]) button")
+    assert [text.strip() for text in shown.all_text_contents()] == ["Model", "Average", "task 7"]
+    assert found.tab.locator("#leaderboard tbody tr").first.locator("td:visible").count() == 3
+    for lines in (80, 105):
+        found.tab.locator("#leaderboard .name").last.scroll_into_view_if_needed()
+        found.tab.locator("#leaderboard .name").nth(lines - 1).wait_for(state="attached")
+    found.tab.locator("#intervals").scroll_into_view_if_needed()
+    found.tab.wait_for_selector("#panels svg")
+    assert found.tab.locator("#panels svg[role=img]").count() == 2
+    assert found.complaints == []

@@ -195,3 +195,12 @@ def test_vendored_libraries_are_what_their_note_says_and_bring_their_licenses() 
 def test_an_empty_table_is_a_page_too(tmp_path: Path) -> None:
     value = content(page(build_table([tmp_path]), tmp_path))
     assert (value["rows"], value["paired"]["rows"]) == ([], [])
+
+
+def test_with_more_benchmarks_fewer_rows_are_compared_pair_by_pair() -> None:
+    for benchmarks in (1, 3, 9, 10, 40, 300, 60_000):
+        limits = Limits().for_benchmarks(benchmarks)
+        pairs = limits.paired * (limits.paired - 1) // 2
+        assert pairs * (benchmarks + 1) <= limits.comparisons
+        assert limits.paired == 100 or (pairs + limits.paired) * (benchmarks + 1) > limits.comparisons
+    assert Limits().for_benchmarks(9).paired == 100

@@ -2,6 +2,7 @@
 
 const INK = { better: "var(--better)", worse: "var(--worse)", noise: "var(--noise)", plain: "var(--accent)", baseline: "var(--ink)", reference: "var(--muted)" };
 const LABEL = 30; // characters of a name beside an axis
+const OPEN = 12; // panels that are drawn unasked
 const TALL = 100; // rows of a panel: a longer one is no overview
 
 function shortened(name, most = LABEL) {
@@ -91,12 +92,24 @@ const VERDICTS = { better: "better than the baseline", worse: "worse", noise: "i
 function drawCharts() {
   const holder = byId("panels");
   const width = Math.floor(Math.min(620, panelWidth(holder)));
-  holder.replaceChildren(...measures.map((measure) =>
-    el("figure", {}, el("figcaption", {}, el("strong", {}, measureName(measure)), metricLabel(measure),
-      state.order.length > TALL ? ` (the first ${TALL} of ${state.order.length} rows shown)` : ""), panel(measure, width))));
-  const used = new Set(measures.flatMap((measure) => points(measure).map((point) => point.verdict)));
+  const chosenMeasures = measures.filter(isChosen);
+  holder.replaceChildren(...chosenMeasures.map((measure, place) => (
+    place < OPEN ? el("figure", {}, el("figcaption", {}, ...heading(measure)), panel(measure, width)) : folded(measure, width))));
+  const used = new Set(chosenMeasures.flatMap((measure) => points(measure).map((point) => point.verdict)));
   const keys = state.baseline === null ? [] : Object.keys(VERDICTS).filter((key) => used.has(key));
   byId("verdict-legend").replaceChildren(...keys.map((key) => legendEntry(`dot ${key}`, VERDICTS[key])));
+}
+
+function heading(measure) {
+  const cut = state.order.length > TALL ? ` (the first ${TALL} of ${state.order.length} rows shown)` : "";
+  return [el("strong", {}, measureName(measure)), metricLabel(measure), cut];
+}
+
+// A panel that is drawn when the reader unfolds it.
+function folded(measure, width) {
+  const details = el("details", {}, el("summary", {}, ...heading(measure)));
+  details.addEventListener("toggle", () => details.append(panel(measure, width)), { once: true });
+  return details;
 }
 
 function metricLabel(measure) {

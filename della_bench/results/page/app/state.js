@@ -5,13 +5,14 @@ const state = {
   key: measures[0] ?? "name",
   descending: true,
   filter: "",
+  columns: "",
   references: true,
   order: rows.map((_, index) => index),
 };
 
 const listeners = [];
 const onChange = (listener) => listeners.push(listener);
-const FEW = 100; // rows of a table that is drawn whole, at once
+const FEW = 100; // rows up to which plots are drawn at once
 
 // As onChange, for what stands below the table. In a large one it waits until the reader comes near: nobody who sorts
 // a thousand rows shall wait for plots out of sight. Returns what draws again.
@@ -43,8 +44,16 @@ function change(part) {
   for (const listener of listeners) listener();
 }
 
+const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+
+// Whether a measure is among the columns that the reader wants to see: its name has one of the words.
+function isChosen(measure) {
+  const words = wordsOf(state.columns);
+  return measure === AVERAGE || !words.length || words.some((word) => measure.toLowerCase().includes(word));
+}
+
 function shownRows() {
-  const words = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = wordsOf(state.filter);
   const shown = rows.map((_, index) => index).filter((index) => {
     const row = rows[index];
     return (state.references || !row.reference) && words.every((word) => searchText(index).includes(word));

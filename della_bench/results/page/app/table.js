@@ -5,7 +5,7 @@
 
 const body = document.querySelector("#leaderboard tbody");
 const lines = [...body.rows]; // by row, whatever their order in the table
-const AT_ONCE = Math.max(20, Math.round(800 / (1 + benchmarks.length))); // lines
+const AT_ONCE = Math.max(20, Math.round(400 / (1 + benchmarks.length))); // lines
 const more = el("tr", { className: "more" }, el("td", { colSpan: 3 + benchmarks.length },
   el("button", { type: "button" }, "Show more rows")));
 const heads = [...document.querySelectorAll("#leaderboard thead th[data-key]")];
@@ -35,6 +35,7 @@ function drawTable() {
     drawnOrder = state.order;
     drawLines(AT_ONCE);
   }
+  chooseCells(heads[0].parentElement);
   for (const head of heads) {
     const sorted = headKey(head) === state.key;
     if (sorted) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
@@ -54,7 +55,13 @@ function drawLines(count) {
 
 const drawnAgainst = []; // by row, the baseline that its differences are from
 
+const drawnColumns = []; // by row, the columns that it shows
+
 function drawDifferences(index) {
+  if (drawnColumns[index] !== state.columns) {
+    drawnColumns[index] = state.columns;
+    chooseCells(lines[index]);
+  }
   if (drawnAgainst[index] === state.baseline) return;
   drawnAgainst[index] = state.baseline;
   const line = lines[index];
@@ -63,6 +70,11 @@ function drawDifferences(index) {
   for (const place of line.querySelectorAll(".versus")) {
     place.replaceChildren(...versusNodes(place.dataset.measure, index));
   }
+}
+
+function chooseCells(line) {
+  const first = line.cells.length - benchmarks.length;
+  benchmarks.forEach((benchmark, place) => { line.cells[first + place].hidden = !isChosen(benchmark.name); });
 }
 
 function drawBaseline() {
@@ -86,6 +98,7 @@ function startTable() {
   chooser.append(...paired.rows.map((index) => option(index, rows[index].name, index === state.baseline)));
   chooser.addEventListener("change", () => change({ baseline: chooser.value === "" ? null : Number(chooser.value) }));
   byId("filter").addEventListener("input", (event) => change({ filter: event.target.value }));
+  byId("columns")?.addEventListener("input", (event) => change({ columns: event.target.value }));
   byId("references")?.addEventListener("change", (event) => change({ references: event.target.checked }));
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
   for (const head of heads) {
