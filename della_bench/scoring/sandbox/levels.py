@@ -8,14 +8,14 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox.boxes import Porter
 from della_bench.scoring.sandbox.inside import landlock, seccomp
+from della_bench.scoring.sandbox.scratch import Scratch
 from della_bench.scoring.sandbox.slot import Slot
 from della_bench.scoring.sandbox.types import Level, LevelName, Limits, Program
 
@@ -118,9 +118,10 @@ def why_not(name: LevelName) -> str:
 @contextmanager
 def _bait() -> Iterator[tuple[str, str, int, subprocess.Popen[bytes]]]:
     """Yield what a probe may try to reach: a readable file, a folder anyone may write to, a port, a process."""
-    with tempfile.TemporaryDirectory(prefix="probe-") as name, socket.socket() as server:
-        folder = Path(name)
-        folder.chmod(0o777)
+    scratch = Scratch()
+    folder = Path(scratch.path)
+    folder.chmod(0o777)
+    with closing(scratch), socket.socket() as server:
         file = folder / "secret"
         file.write_text(secrets.token_hex(), "ascii")
         file.chmod(0o666)
