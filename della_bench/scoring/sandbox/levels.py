@@ -14,6 +14,7 @@ from pathlib import Path
 
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox.boxes import Porter
+from della_bench.scoring.sandbox.inherited import advice, within
 from della_bench.scoring.sandbox.inside import landlock, seccomp
 from della_bench.scoring.sandbox.scratch import Scratch
 from della_bench.scoring.sandbox.slot import Slot
@@ -103,13 +104,13 @@ def why_not(name: LevelName) -> str:
         for processes in (0, 4):
             try:
                 porter = stack.enter_context(Porter(name))
-                limits = Limits(threads=32, processes=processes)
+                limits = within(Limits(threads=32, processes=processes), say=False)
                 with Slot(porter, limits, isolate=False, in_one_namespace=False) as slot:
                     outcome = slot.run(Program("probe", code, tests))
             except SandboxError as error:
-                return str(error)
+                return str(error) + advice()
             if outcome.verdict != "passed":
-                return outcome.explanation.rpartition(": ")[2] or outcome.verdict
+                return (outcome.explanation.rpartition(": ")[2] or outcome.verdict) + advice()
         if process.poll() is not None:
             return "a program inside it ended a process of the host"
     return ""

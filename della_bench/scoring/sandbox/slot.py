@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from della_bench.scoring.sandbox.boxes import Box, BoxFaultError, Porter
 from della_bench.scoring.sandbox.clock import IdleClock, ask_for_sender, sender
+from della_bench.scoring.sandbox.inherited import advice
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.rows import CandidateJob, LimitsRow, Report, Said, TestsJob
 from della_bench.scoring.sandbox.types import VERDICTS, Limits, Outcome, Program, Verdict
@@ -56,7 +57,7 @@ class Slot:
         if self._canary_passes():
             return self._at_fault(fault, isolated)
         self.close()
-        return Outcome("sandbox", fault, level=self._porter.level, isolated=True)
+        return Outcome("sandbox", fault + advice(), level=self._porter.level, isolated=True)
 
     def close(self) -> None:
         """End both sandboxes."""

@@ -18,9 +18,11 @@ NEEDED_VERSION = 6  # Linux 6.12: signals and abstract sockets can be kept in
 EVERY_FILE_RIGHT = (1 << 16) - 1  # version 5 and later
 EVERY_PORT_RIGHT = 0b11
 EVERY_SCOPE = 0b11
-READ_FILE, READ_FOLDER, WRITE_FILE, TRUNCATE, MAKE_FILE = 1 << 2, 1 << 3, 1 << 1, 1 << 14, 1 << 8
-# In the working folder files come and do not go, and there are no folders: so that whoever counts them sees them all.
-WORKING = READ_FILE | READ_FOLDER | WRITE_FILE | TRUNCATE | MAKE_FILE
+READ_FILE, READ_FOLDER, WRITE_FILE, TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 14
+MAKE_FILE, MAKE_LINK = 1 << 8, 1 << 12
+# In the working folder files and symbolic links come and do not go, and there are no folders: whoever counts them sees
+# them all.
+WORKING = READ_FILE | READ_FOLDER | WRITE_FILE | TRUNCATE | MAKE_FILE | MAKE_LINK
 
 
 def version() -> int:

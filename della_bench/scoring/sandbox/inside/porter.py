@@ -86,8 +86,7 @@ def _start(argv: list[str], environment: dict[str, str], descriptor: int) -> int
         try:
             os.setsid()
             system.die_with_parent()
-            os.dup2(descriptor, 100)
-            os.dup2(100, CONTROL)
+            os.dup2(descriptor, CONTROL)
             os.closerange(CONTROL + 1, 1 << 16)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(argv[0], argv, environment)

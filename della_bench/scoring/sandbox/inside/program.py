@@ -13,6 +13,7 @@ from della_bench.scoring.sandbox.inside.rows import CandidateJob, LevelRow, Limi
 __all__ = ["be_program"]
 
 CHANNEL = 3  # the one descriptor a program has besides its standard ones
+OUT_OF_THE_WAY = 24  # a descriptor above those in use, and below any limit on their number
 HELLO = b"!"
 
 
@@ -30,9 +31,8 @@ def be_program(
     os.write(leash, HELLO)
     nothing = os.open(os.devnull, os.O_RDONLY)
     # Out of the way of the numbers they are to get.
-    sources = [
-        os.dup2(number, 100 + at, inheritable=False) for at, number in enumerate([nothing, output, *descriptors])
-    ]
+    kept = [nothing, output, *descriptors]
+    sources = [os.dup2(number, OUT_OF_THE_WAY + at, inheritable=False) for at, number in enumerate(kept)]
     os.dup2(sources[0], 0)
     os.dup2(sources[1], 1)
     os.dup2(sources[1], 2)

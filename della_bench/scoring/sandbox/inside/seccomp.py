@@ -38,12 +38,13 @@ getresuid:118:148 getresgid:120:150 getgroups:115:158 getpgid:121:155 getpgrp:11
 setpgid:109:154 setsid:112:157 wait4:61:260 waitid:247:95 getrlimit:97:163 setrlimit:160:164 exit:60:93
 exit_group:231:94 futex:202:98 set_robust_list:273:99 rseq:334:293
 set_tid_address:218:96 arch_prctl:158:- restart_syscall:219:128
-ftruncate:77:46 fallocate:285:47 recvfrom:45:207 shutdown:48:210 getsockname:51:204 getpeername:52:205 getsockopt:55:209
+ftruncate:77:46 fallocate:285:47
+symlink:88:- symlinkat:266:36 recvfrom:45:207 shutdown:48:210 getsockname:51:204 getpeername:52:205 getsockopt:55:209
 """
 # In a file tree of its own: what changes files.
 FILES = """
 mkdir:83:- mkdirat:258:34 rmdir:84:- unlink:87:- unlinkat:263:35 rename:82:- renameat:264:38 renameat2:316:276
-link:86:- linkat:265:37 symlink:88:- symlinkat:266:36 truncate:76:45
+link:86:- linkat:265:37 truncate:76:45
 chmod:90:- fchmod:91:52 fchmodat:268:53 fchmodat2:452:452 utime:132:- utimes:235:- utimensat:280:88 futimesat:261:-
 """
 PROCESSES = "fork:57:- vfork:58:- execve:59:221 execveat:322:281"  # where a program may start some

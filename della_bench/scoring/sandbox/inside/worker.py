@@ -29,6 +29,7 @@ WORK = "/work"
 LONGEST_NAP = 0.25  # seconds between two looks at the clock of a process
 SHORT_NAP = 0.02  # where threads and files are looked at too
 ENOUGH_FILES = 1024
+MOST_FILES = 8192  # where they are only looked at: a program that makes more is ended
 
 
 def serve(control: socket.socket, level: LevelRow) -> None:
@@ -191,4 +192,4 @@ class _Seen:
             if len(os.listdir(f"/proc/{self._child}/task")) > self._limits["threads"]:
                 return "threads"
         files, size = system.files_below(self._folder)
-        return "disk" if size > self._limits["file_bytes"] or files > ENOUGH_FILES else ""
+        return "disk" if size > self._limits["file_bytes"] or files > MOST_FILES else ""
