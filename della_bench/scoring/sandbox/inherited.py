@@ -42,7 +42,7 @@ def within(limits: Limits, *, say: bool = True) -> Limits:
             asked = getattr(limits, field)
             log.warning("programs get %d, not %d: the hard limit on %s (ulimit -H %s)", hard, asked, name, option)
         lower[field] = hard
-    return replace(limits, **lower)  # type: ignore[arg-type]
+    return replace(limits, **lower)
 
 
 def advice() -> str:
