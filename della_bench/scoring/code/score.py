@@ -177,7 +177,11 @@ def _detail(
             "level": level.name,
             "refused": dict(level.refused),
             "isolate": settings.isolate,
-            "limits": {**asdict(settings.limits), "wall_seconds": settings.limits.wall},
+            "limits": {
+                **asdict(settings.limits),
+                "wall_seconds": settings.limits.wall,
+                "idle_seconds": settings.limits.idle,
+            },
         },
         "compat": "bigcode" if settings.compat else None,
         "python": platform.python_version(),

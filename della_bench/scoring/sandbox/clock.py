@@ -10,6 +10,7 @@ from pathlib import Path
 
 __all__ = ["IdleClock", "ask_for_sender", "sender"]
 
+_KERNEL_TELLS = os.path.exists("/proc/self/schedstat")
 _TICK = os.sysconf("SC_CLK_TCK")
 _CREDENTIALS = struct.Struct("iII")  # process, user, group
 
@@ -26,7 +27,9 @@ class IdleClock:
         self._busy_before = self._busy_now()
 
     def idle(self) -> float:
-        """Return the seconds that nothing was done; all seconds where the kernel does not tell."""
+        """Return the seconds that nothing was done; 0 where the kernel does not tell who waits for a core."""
+        if not _KERNEL_TELLS:
+            return 0.0
         self._busy = max(self._busy, self._busy_now() - self._busy_before)
         return time.monotonic() - self._started - self._busy
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import time
 from dataclasses import asdict, dataclass
 
-from della_bench.scoring.sandbox.boxes import Box, BoxFaultError, Porter
+from della_bench.scoring.sandbox.boxes import Box, BoxFaultError, Porter, readable
 from della_bench.scoring.sandbox.clock import IdleClock, ask_for_sender, sender
 from della_bench.scoring.sandbox.inherited import advice
 from della_bench.scoring.sandbox.inside import frames
@@ -96,7 +95,7 @@ class Slot:
                 self._candidates = None
 
     def _judge(self, program: Program, candidates: Box, tests: Box, *, isolated: bool) -> Outcome:
-        limits: LimitsRow = {**asdict(self._limits), "wall_seconds": self._limits.longest}  # type: ignore[typeddict-item]
+        limits: LimitsRow = {**asdict(self._limits), "wall_seconds": self._limits.wall}  # type: ignore[typeddict-item]
         candidate_job: CandidateJob = {"role": "candidate", "code": program.code, "limits": limits}
         tests_job: TestsJob = {
             "role": "tests",
@@ -105,7 +104,7 @@ class Slot:
             "tests": program.test_source,
             "one_namespace": self._in_one_namespace,
             # It waits for the candidate, whose limit is to be met first.
-            "limits": {**limits, "wall_seconds": self._limits.longest + GRACE / 2, "processes": 0},
+            "limits": {**limits, "wall_seconds": self._limits.wall + GRACE / 2, "processes": 0},
         }
         with contextlib.ExitStack() as stack:
             channel = _pair(stack)
@@ -126,7 +125,7 @@ class Slot:
             tests_leash[0].close()
             tests_report = tests.report(GRACE)
         if slept:
-            report["ended"] = "wall"
+            report["ended"] = "idle"
         found = _judged(said, report, tests_report, self._limits)
         return Outcome(
             verdict=found.verdict,
@@ -152,21 +151,21 @@ def _wait(verdict: socket.socket, leashes: list[socket.socket], limits: Limits) 
 
     Raises BoxFaultError where there is no end long after the keeper should have made one.
     """
-    until = time.monotonic() + limits.longest + GRACE
+    until = time.monotonic() + limits.wall + GRACE
     clock: IdleClock | None = None
-    while not select.select([verdict], [], [], LOOK)[0]:
+    while not readable([verdict], LOOK):
         if time.monotonic() > until:
             raise BoxFaultError("the tests said nothing in time")
         if clock is None:
             clock = _clock(leashes)
-        elif limits.processes == 0 and clock.idle() > limits.wall:
+        elif limits.processes == 0 and clock.idle() > limits.idle:
             return False
     return True
 
 
 def _clock(leashes: list[socket.socket]) -> IdleClock | None:
     """Return the clock of the processes at the other ends of `leashes`, once each has said a word."""
-    if len(select.select(leashes, [], [], 0)[0]) < len(leashes):
+    if readable(leashes, 0) < len(leashes):
         return None
     numbers = [sender(leash) for leash in leashes]
     return IdleClock([number for number in numbers if number])
@@ -196,8 +195,9 @@ def _judged(said: Said | None, report: Report, tests: Report, limits: Limits) ->
     """
     if report["ended"] == "cpu" or report["cpu"] >= limits.cpu_seconds:
         return _Judged("timeout", f"more than {limits.cpu_seconds:g} s of CPU time")
-    if report["ended"] == "wall":
-        return _Judged("timeout", f"no end after {limits.wall:g} s")
+    if report["ended"] in ("idle", "wall"):
+        seconds = limits.idle if report["ended"] == "idle" else limits.wall
+        return _Judged("timeout", f"no end after {seconds:g} s")
     if report["ended"] == "disk":
         return _Judged("error", f"more than {limits.file_bytes} bytes of files")
     if report["ended"] == "threads":

@@ -43,8 +43,7 @@ class Limits:
     cpu_seconds: user and system time of the candidate's process and those it waited for.
     wall_seconds: time in which neither it nor its tests compute or wait for a core, so that a busy machine changes no
         verdict: what sleeps or waits for ever is ended after it. Default: as long as the CPU time. Where a program may
-        start processes, and where the kernel does not tell who waits for a core, all of its wall time counts, and the
-        default is ten times that.
+        start processes, and where the kernel does not tell who waits for a core, only `wall` ends it.
     memory_bytes: address space of one process.
     file_bytes: size of one file, and of all files together.
     open_files: file descriptors of one process.
@@ -72,14 +71,14 @@ class Limits:
             raise ValueError(f"processes must not be negative, got {self.processes}")
 
     @property
-    def wall(self) -> float:
+    def idle(self) -> float:
         """How long a program may do nothing, in seconds."""
         return self.cpu_seconds if self.wall_seconds is None else self.wall_seconds
 
     @property
-    def longest(self) -> float:
-        """How long a program may take at all, in seconds, computing and waiting for a core included."""
-        return 10 * (self.cpu_seconds + self.wall)
+    def wall(self) -> float:
+        """How long a program may take at all, in seconds, with what it computes and waits for a core."""
+        return 10 * max(self.cpu_seconds, self.idle)
 
 
 @dataclass(frozen=True)

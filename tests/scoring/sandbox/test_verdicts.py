@@ -162,6 +162,11 @@ def test_a_container_of_a_class_of_its_own_can_be_changed_and_passed_back(judge)
     assert judge(code, tests, "assert isinstance(s, list)").verdict == "passed"
 
 
+def test_a_stop_iteration_of_the_candidates_ends_no_loop_of_the_tests(judge):
+    assert judge("def f(x):\n    raise StopIteration", "assert all(map(f, [1, 2]))").verdict == "error"
+    assert judge("def f(x):\n    return iter([x])", "assert [*f(1)] == [1] and next(f(2)) == 2").verdict == "passed"
+
+
 @pytest.mark.parametrize("name", ["math", "abs", "isclose"])
 def test_a_module_or_builtin_of_its_own_is_not_what_its_tests_use(judge, name):
     own = "class math:\n    isclose = fabs = lambda *a: True" if name == "math" else f"def {name}(*a):\n    return 0.0"
