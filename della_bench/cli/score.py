@@ -68,7 +68,7 @@ def score(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="CPU time of one program; wall time is ten times that.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="CPU time of one program, and how long it may do nothing.")
     ] = 3.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Programs at a time. Default: one a core.")] = None,
     isolate: Annotated[bool, typer.Option("--isolate", help="Start a fresh interpreter for each program.")] = False,
@@ -140,7 +140,9 @@ def _summary(score: Score, path: Path) -> str:
         + (
             f"; a partial run: the benchmark has {detail['problems']}" if detail["problems"] > detail["in_file"] else ""
         ),
-        "verdicts: " + ", ".join(f"{name} {count}" for name, count in detail["verdicts"].items()),
+        "verdicts: "
+        + ", ".join(f"{name} {count}" for name, count in detail["verdicts"].items())
+        + (f" (by its own word: {detail['by_its_own_word']})" if detail["by_its_own_word"] else ""),
         "programs found by: " + ", ".join(f"{rule} {count}" for rule, count in detail["extraction"]["rules"].items()),
         f"sandbox: {detail['sandbox']['level']}, Python {detail['python']}",
         str(path),

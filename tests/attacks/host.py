@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,6 @@ def _accept(listener: socket.socket, connections: list[object]) -> None:
 
 def state(host: Host) -> dict[str, object]:
     """Return what must be the same before and after: processes, descriptors, files, shared memory, connections."""
-    temporary = Path(os.environ.get("TMPDIR", "/tmp"))
     return {
         "the process is alive": host.process.poll() is None,
         "children": children(os.getpid()),
@@ -88,7 +88,7 @@ def state(host: Host) -> dict[str, object]:
         "threads": threading.active_count(),
         "files": {path.name: _lasting(path.lstat()) for path in sorted(host.folder.iterdir())},
         "text": host.file.read_text(),
-        "working folders": sorted(path.name for path in temporary.glob("program-*")),
+        "temporary files": sorted(os.listdir(tempfile.gettempdir())),
         "top": sorted(os.listdir("/")),
         "shared memory": [line.split()[:2] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]],
         "connections": list(host.connections),

@@ -26,7 +26,7 @@ PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 NAMES = [path.stem for path in PROGRAMS]
 TESTS = ("assert f(1) == 2", "assert f(20) == 21", "assert abs(f(3) - 4) == 0 and len([f(4)]) == 1")
 LIMITS = Limits(
-    cpu_seconds=1, wall_seconds=8, memory_bytes=256 << 20, file_bytes=4 << 20, output_bytes=1000, threads=32
+    cpu_seconds=1, wall_seconds=1, memory_bytes=256 << 20, file_bytes=4 << 20, output_bytes=1000, threads=32
 )
 
 
@@ -43,11 +43,11 @@ pytestmark = pytest.mark.xdist_group("attacks")
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    # A folder for temporary files of its own, or another process's would count as left behind.
+    # A folder for temporary files of its own, or another process's would count as left behind. The sandbox itself has
+    # no environment: what it uses on this disk, it is given by the host, from here.
     temporary = tempfile.mkdtemp(prefix="attacks-")
     os.chmod(temporary, 0o755)  # sandboxes run as another user
     with pytest.MonkeyPatch.context() as patch, a_host(tmp_path_factory.mktemp("host")) as found:
-        patch.setenv("TMPDIR", temporary)
         patch.setattr(tempfile, "tempdir", temporary)
         yield found
     shutil.rmtree(temporary)
@@ -70,8 +70,32 @@ def warm(request: pytest.FixtureRequest, host: Host) -> dict[str, Outcome]:
     return attack(host, request.param, NAMES)
 
 
-def test_there_are_at_least_forty_attacks_that_say_what_they_try():
-    assert len(PROGRAMS) >= 40
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_program_finds_a_note_of_the_one_before_it(level: LevelName, host: Host):
+    reason = why_not(level)
+    if reason:
+        pytest.skip(f"{level}: {reason}")
+    paths = [path for path in PROGRAMS if path.stem.startswith("note_")]
+    programs = [Program(path.stem, host.aim(path.read_text()), TESTS) for path in paths for _ in range(2)]
+    outcomes = run_at(level, programs, LIMITS, workers=1)
+    assert [outcome.explanation for outcome in outcomes if outcome.verdict != "passed" or outcome.isolated] == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_programs_that_try_to_be_unscored_count_as_wrong(level: LevelName, host: Host):
+    names = [name for name in NAMES if name.startswith(("frame_", "hash_", "thousands_", "class_that", "line_"))]
+    right = [Program("right", "def f(x):\n    return x + 1", TESTS)] * 10
+    reason = why_not(level)
+    if reason:
+        pytest.skip(f"{level}: {reason}")
+    hostile = [Program(path.stem, host.aim(path.read_text()), TESTS) for path in PROGRAMS if path.stem in names]
+    outcomes = run_at(level, right + hostile, LIMITS)
+    assert {outcome.verdict for outcome in outcomes[:10]} == {"passed"}
+    assert "sandbox" not in {outcome.verdict for outcome in outcomes}
+
+
+def test_there_are_at_least_a_hundred_and_fifty_attacks_that_say_what_they_try():
+    assert len(PROGRAMS) >= 150
     assert set().union(*map(expected, PROGRAMS)) <= set(VERDICTS) - {"sandbox"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -26,7 +27,8 @@ class Problem:
 
     key: its task_id as text ("11", "HumanEval/0"). doc_hash: what lm-eval would log for `doc`.
     prompt: source that an answer goes on from (HumanEval), or "".
-    setup: trusted source that MBPP wants to run before the tests.
+    setup: trusted source that runs before the tests: MBPP's own, and what a HumanEval prompt defines beside the
+        function in question, since some tests call it (32, 38 and 50; a candidate's `poly` could say anything).
     asked: names that the tests need.
     """
 
@@ -64,7 +66,7 @@ def problem_of(benchmark: str, doc_id: int, doc: Mapping[str, Any]) -> Problem:
     """Return the problem that a row of the data set states."""
     mbpp = benchmark == "mbpp"
     tests = tuple(doc["test_list"]) if mbpp else (doc["test"], f"check({doc['entry_point']})")
-    setup = doc["test_setup_code"] if mbpp else ""
+    setup = doc["test_setup_code"] if mbpp else _beside(doc["prompt"], doc["entry_point"])
     return Problem(
         key=str(doc["task_id"]),
         doc_id=doc_id,
@@ -75,3 +77,13 @@ def problem_of(benchmark: str, doc_id: int, doc: Mapping[str, Any]) -> Problem:
         setup=setup,
         asked=names_asked_for(tests, setup) if mbpp else frozenset({doc["entry_point"]}),
     )
+
+
+def _beside(prompt: str, entry_point: str) -> str:
+    """Return the source of what a prompt imports and defines beside the function that it asks for."""
+    try:
+        body = ast.parse(prompt).body  # a function with a docstring is a whole one
+    except SyntaxError:
+        return ""
+    kept = [node for node in body if not (isinstance(node, ast.FunctionDef) and node.name == entry_point)]
+    return "\n".join(ast.unparse(node) for node in kept)

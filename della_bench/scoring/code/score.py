@@ -141,7 +141,9 @@ def _item(problem: Problem, filter_name: str, judged: Sequence[Judged]) -> Item:
     if len(judged) > 1:
         item["verdict"] = "unscored" if not n else "passed" if passed == n else "mixed" if passed else "failed"
         item["explanation"] = f"{passed} of {n} answers passed"
-        item["answers"] = [asdict(one) for one in judged]
+        item["answers"] = [one.row() for one in judged]
+    if any(one.by_own_word for one in judged):
+        item["own_word"] = sum(one.by_own_word for one in judged)
     return item  # type: ignore[return-value]
 
 
@@ -163,6 +165,7 @@ def _detail(
         "format": answers.format,
         "filter": answers.filter,
         "answers": len(every),
+        "by_its_own_word": sum(one.by_own_word for one in every),
         "verdicts": {verdict: counted[verdict] for verdict in VERDICTS if counted[verdict]},
         **detail_of(counts),
         "notes": [*answers.notes, *filter(None, [unequal(counts)])],
@@ -174,7 +177,11 @@ def _detail(
             "level": level.name,
             "refused": dict(level.refused),
             "isolate": settings.isolate,
-            "limits": {**asdict(settings.limits), "wall_seconds": settings.limits.wall},
+            "limits": {
+                **asdict(settings.limits),
+                "wall_seconds": settings.limits.wall,
+                "idle_seconds": settings.limits.idle,
+            },
         },
         "compat": "bigcode" if settings.compat else None,
         "python": platform.python_version(),

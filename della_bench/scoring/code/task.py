@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from della_bench.errors import SandboxError
@@ -79,7 +78,7 @@ def run_replies(
     faults = sum(one.passed is None for group in verdicts for one in group)
     if faults:
         log.warning("%d programs are unscored: the sandbox, not the program, is at fault", faults)
-    return [[json.dumps(asdict(one), ensure_ascii=False) for one in group] for group in verdicts]
+    return [[json.dumps(one.row(), ensure_ascii=False) for one in group] for group in verdicts]
 
 
 def metrics_of(results: Sequence[Sequence[str]]) -> dict[str, float]:

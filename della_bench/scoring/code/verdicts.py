@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from della_bench.scoring.code.authors import authors_program
@@ -33,17 +33,33 @@ class Answer:
 
 @dataclass(frozen=True)
 class Judged:
-    """The program that was run for an answer, the rule that found it, and what became of it."""
+    """The program that was run for an answer, the rule that found it, and what became of it.
+
+    own_word: what its tests asked an object of its own; where it passed with such, it did so by its own word.
+    """
 
     program: str
     rule: str
     verdict: Verdict
     explanation: str
+    own_word: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool | None:
         """Whether every test held; None where the sandbox, and not the program, is at fault."""
         return None if self.verdict == "sandbox" else self.verdict == "passed"
+
+    @property
+    def by_own_word(self) -> bool:
+        """Whether it passed with what its own objects say about themselves."""
+        return self.verdict == "passed" and bool(self.own_word)
+
+    def row(self) -> dict[str, object]:
+        """Return it as JSON data; `own_word` only where it passed by it."""
+        row = asdict(self)
+        if not self.by_own_word:
+            del row["own_word"]
+        return row
 
 
 @dataclass(frozen=True)
@@ -107,7 +123,11 @@ def judge(
         def progress(index: int, outcome: Outcome) -> None:
             position, place = jobs[index]
             judged[position][place] = Judged(
-                found[index].program, found[index].rule, outcome.verdict, clean(outcome.explanation)
+                found[index].program,
+                found[index].rule,
+                outcome.verdict,
+                clean(outcome.explanation),
+                tuple(map(clean, outcome.own_word)),
             )
             bar.update()
             if done and len(judged[position]) == len(answers[position]):

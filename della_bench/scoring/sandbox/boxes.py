@@ -19,17 +19,22 @@ from typing import Any, Literal
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.porter import CONTROL
+from della_bench.scoring.sandbox.inside.rows import CandidateJob, LevelRow, Report, Setup, TestsJob, Tree
 from della_bench.scoring.sandbox.interpreter import DEVICES, Interpreter, find_interpreter
+from della_bench.scoring.sandbox.scratch import Scratch
 from della_bench.scoring.sandbox.types import LevelName
 
-__all__ = ["Box", "BoxFaultError", "Porter"]
+__all__ = ["Box", "BoxFaultError", "Porter", "readable"]
 
 Role = Literal["candidate", "tests"]
 
 PACKAGE = "della_bench.scoring.sandbox.inside"
 # In the order in which they import each other.
-COMMON_PARTS = ("system", "frames", "seccomp", "landlock", "codec", "worker")
-ROLE_PARTS: dict[Role, tuple[str, ...]] = {"candidate": ("candidate",), "tests": ("decoys", "remote", "checker")}
+COMMON_PARTS = ("system", "frames", "rows", "seccomp", "landlock", "setorder", "codec", "program", "worker")
+ROLE_PARTS: dict[Role, tuple[str, ...]] = {
+    "candidate": ("candidate",),
+    "tests": ("handles", "update", "remote", "checker"),
+}
 # What answers to short problems import most; a fresh interpreter imports what its one program asks for.
 PRELOADED: tuple[str, ...] = (
     *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "math"),
@@ -37,6 +42,7 @@ PRELOADED: tuple[str, ...] = (
 )
 START_SECONDS = 120.0  # a loaded machine starts a process late; a process that hangs is a fault all the same
 WORK, STAGE = "/work", "/tmp"
+WITH_NAMESPACES = ("bubblewrap", "namespaces")
 
 # Runs without site and with an empty environment but for the hash seed, which -I would ignore: a program that depends
 # on the order of a set is to come to one verdict. The code comes over the control socket, compiled.
@@ -72,6 +78,17 @@ package.worker.serve(control, message["level"])
 """
 
 
+def readable(connections: list[socket.socket], seconds: float) -> int:
+    """Return how many of `connections` have something to read or have ended, after `seconds` at most.
+
+    Not by `select`, which fails in a process with more than a thousand open files.
+    """
+    poll = select.poll()
+    for connection in connections:
+        poll.register(connection, select.POLLIN)
+    return len(poll.poll(1000 * seconds))
+
+
 class BoxFaultError(Exception):
     """A sandbox did not do its part: it ended, or said nothing in time."""
 
@@ -88,6 +105,7 @@ class Porter:
         self._interpreter = find_interpreter()
         self._lock = threading.Lock()
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the porter)
+        self._scratch: Scratch | None = None
         self._control, theirs = socket.socketpair()
         self._control.settimeout(START_SECONDS)
         command = [self._interpreter.executable, "-s", "-S", "-c", BOOT, str(theirs.fileno())]
@@ -103,14 +121,18 @@ class Porter:
                 cwd="/",
                 start_new_session=True,
             )
-        staged = level in ("bubblewrap", "namespaces") and os.geteuid() == 0
-        self._stage = STAGE if staged else ""
-        setup = {"stage": _shown(self._interpreter, "") if staged else None, "hidden": self._interpreter.hidden}
+        self._stage = ""
+        setup: Setup = {
+            "files": _shown(self._interpreter, ""),
+            "own_user": level != "none" and os.geteuid() == 0,  # RLIMIT_NPROC does not hold for root
+            "must_gather": level in WITH_NAMESPACES,
+        }
+        parts = _parts("system", "frames", "rows", "porter")
         try:
-            frames.send(
-                self._control, {"parts": _parts("system", "frames", "porter"), "main": PORTER_MAIN, "setup": setup}
-            )
-            self._reply("ready")
+            frames.send(self._control, {"parts": parts, "main": PORTER_MAIN, "setup": setup})
+            self._stage = STAGE if self._reply("gathered") else ""
+            if level not in WITH_NAMESPACES and not self._stage:
+                self._scratch = Scratch()
         except BoxFaultError as error:
             self.close()
             raise SandboxError(f"the level {level} cannot be set up: {error}") from error
@@ -120,7 +142,7 @@ class Porter:
 
     def start(self, theirs: socket.socket) -> int:
         """Start a sandbox that has the socket `theirs`, and return its number. Raises BoxFaultError."""
-        request = {"start": self._command(), "environment": self._environment(self._stage if self._enters else "")}
+        request = {"start": self._command(), "environment": self._environment(self._outer_stage)}
         with self._lock:
             self._send(request, (theirs.fileno(),))
             return int(self._reply("box"))
@@ -134,24 +156,25 @@ class Porter:
     def messages(self, role: Role, *, fresh: bool) -> list[dict[str, Any]]:
         """Return what a sandbox that was just started is to be told first."""
         place = self._interpreter
-        readable = [*place.readable(), *DEVICES]
-        level = {
+        readable = [self._outer_stage + path for path in (*place.readable(), *DEVICES)]
+        level: LevelRow = {
             "name": self.level,
-            "namespaces": self.level in ("bubblewrap", "namespaces"),
+            "namespaces": self.level in WITH_NAMESPACES,
             "readable": readable,
             "devices": DEVICES,
             "preload": () if fresh else PRELOADED,
+            "folder": self._scratch.path if self._scratch else self._stage + WORK,
         }
         worker = {"parts": _parts(*COMMON_PARTS, *ROLE_PARTS[role]), "main": WORKER_MAIN, "level": level}
         if not self._enters:
             return [worker]
-        tree = {
+        tree: Tree = {
             "files": _shown(place, self._stage),
             "hidden": place.hidden,
             "links": place.links,
             "work": WORK,
         }
-        enter = {"parts": _parts("system", "enter"), "main": ENTER_MAIN, "tree": tree}
+        enter = {"parts": _parts("system", "rows", "enter"), "main": ENTER_MAIN, "tree": tree}
         return [{**enter, "argv": self._python(""), "environment": self._environment("")}, worker]
 
     def complaint(self) -> str:
@@ -167,6 +190,8 @@ class Porter:
         self._process.wait()
         self._control.close()
         self._complaints.close()
+        if self._scratch:
+            self._scratch.close()
 
     def __enter__(self) -> Porter:  # noqa: D105
         return self
@@ -178,6 +203,11 @@ class Porter:
     def _enters(self) -> bool:
         return self.level == "namespaces"
 
+    @property
+    def _outer_stage(self) -> str:
+        """Where a sandbox's first process finds the interpreter: bwrap shows it to that under its own name."""
+        return "" if self.level == "bubblewrap" else self._stage
+
     def _python(self, stage: str) -> list[str]:
         return [stage + self._interpreter.executable, "-s", "-S", "-c", BOOT, str(CONTROL)]
 
@@ -187,7 +217,7 @@ class Porter:
 
     def _command(self) -> list[str]:
         if self.level != "bubblewrap":
-            return self._python(self._stage if self._enters else "")
+            return self._python(self._outer_stage)
         program = shutil.which("bwrap")
         if program is None:
             raise BoxFaultError("bwrap is not installed")
@@ -195,7 +225,9 @@ class Porter:
             ("--dev-bind" if to in DEVICES else "--ro-bind", of, to)
             for of, to in _shown(self._interpreter, self._stage)
         ]
-        covers = [("--tmpfs", folder) for folder in self._interpreter.hidden]
+        covers = [
+            part for folder in self._interpreter.hidden for part in (("--tmpfs", folder), ("--remount-ro", folder))
+        ]
         links = [("--symlink", target, path) for target, path in self._interpreter.links]
         settings = [("--setenv", name, value) for name, value in self._environment("").items()]
         parts = [*BUBBLEWRAP, *settings, *links, *binds, *covers, ("--remount-ro", "/"), ("--chdir", "/"), ("--",)]
@@ -243,7 +275,7 @@ class Box:
             self.close()
             raise BoxFaultError(f"a sandbox did not start: {reason}") from error
 
-    def begin(self, job: dict[str, Any], descriptors: tuple[int, ...]) -> None:
+    def begin(self, job: CandidateJob | TestsJob, descriptors: tuple[int, ...]) -> None:
         """Have it start a job. Raises BoxFaultError."""
         try:
             frames.send(self._control, job, descriptors)
@@ -252,15 +284,15 @@ class Box:
 
     def wait(self, seconds: float) -> None:
         """Return as soon as the job that was begun has ended, at the latest after `seconds`."""
-        select.select([self._control], [], [], seconds)
+        readable([self._control], seconds)
 
-    def report(self, seconds: float) -> dict[str, Any]:
+    def report(self, seconds: float) -> Report:
         """Return the report of the job that was begun, once it ended. Raises BoxFaultError after `seconds`."""
         self._control.settimeout(seconds)
         report = self._receive()
         if "fault" in report:
             raise BoxFaultError(str(report["fault"]))
-        return report
+        return report  # type: ignore[return-value]
 
     def close(self) -> None:
         """End it with everything in it."""

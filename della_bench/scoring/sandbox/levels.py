@@ -8,14 +8,15 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox.boxes import Porter
+from della_bench.scoring.sandbox.inherited import advice, within
 from della_bench.scoring.sandbox.inside import landlock, seccomp
+from della_bench.scoring.sandbox.scratch import Scratch
 from della_bench.scoring.sandbox.slot import Slot
 from della_bench.scoring.sandbox.types import Level, LevelName, Limits, Program
 
@@ -103,13 +104,13 @@ def why_not(name: LevelName) -> str:
         for processes in (0, 4):
             try:
                 porter = stack.enter_context(Porter(name))
-                limits = Limits(threads=32, processes=processes)
+                limits = within(Limits(threads=32, processes=processes), say=False)
                 with Slot(porter, limits, isolate=False, in_one_namespace=False) as slot:
                     outcome = slot.run(Program("probe", code, tests))
             except SandboxError as error:
-                return str(error)
+                return str(error) + advice()
             if outcome.verdict != "passed":
-                return outcome.explanation.rpartition(": ")[2] or outcome.verdict
+                return (outcome.explanation.rpartition(": ")[2] or outcome.verdict) + advice()
         if process.poll() is not None:
             return "a program inside it ended a process of the host"
     return ""
@@ -118,9 +119,10 @@ def why_not(name: LevelName) -> str:
 @contextmanager
 def _bait() -> Iterator[tuple[str, str, int, subprocess.Popen[bytes]]]:
     """Yield what a probe may try to reach: a readable file, a folder anyone may write to, a port, a process."""
-    with tempfile.TemporaryDirectory(prefix="probe-") as name, socket.socket() as server:
-        folder = Path(name)
-        folder.chmod(0o777)
+    scratch = Scratch()
+    folder = Path(scratch.path)
+    folder.chmod(0o777)
+    with closing(scratch), socket.socket() as server:
         file = folder / "secret"
         file.write_text(secrets.token_hex(), "ascii")
         file.chmod(0o666)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox.boxes import Porter
+from della_bench.scoring.sandbox.inherited import within
 from della_bench.scoring.sandbox.levels import find_level
 from della_bench.scoring.sandbox.slot import Slot
 from della_bench.scoring.sandbox.types import Level, LevelName, Limits, Outcome, Program
@@ -45,7 +46,7 @@ def run(
         raise SandboxError("without isolation (level none) programs are run only where that is allowed", exit_code=2)
     if not programs:
         return []
-    return run_at(found.name, programs, limits or Limits(), workers, isolate, in_one_namespace, progress)
+    return run_at(found.name, programs, within(limits or Limits()), workers, isolate, in_one_namespace, progress)
 
 
 def run_at(

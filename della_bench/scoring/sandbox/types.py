@@ -38,10 +38,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use up. A limit on CPU time decides; wall time only ends what waits for ever.
+    """What one program may use up. A lower hard limit that this process has inherited (ulimit -H) counts instead.
 
     cpu_seconds: user and system time of the candidate's process and those it waited for.
-    wall_seconds: default ten times the CPU time, so that a machine with ten programs on each core changes no verdict.
+    wall_seconds: time in which neither it nor its tests compute or wait for a core, so that a busy machine changes no
+        verdict: what sleeps or waits for ever is ended after it. Default: as long as the CPU time. Where a program may
+        start processes, and where the kernel does not tell who waits for a core, only `wall` ends it.
     memory_bytes: address space of one process.
     file_bytes: size of one file, and of all files together.
     open_files: file descriptors of one process.
@@ -69,9 +71,14 @@ class Limits:
             raise ValueError(f"processes must not be negative, got {self.processes}")
 
     @property
+    def idle(self) -> float:
+        """How long a program may do nothing, in seconds."""
+        return self.cpu_seconds if self.wall_seconds is None else self.wall_seconds
+
+    @property
     def wall(self) -> float:
-        """The wall time allowed, in seconds."""
-        return 10 * self.cpu_seconds if self.wall_seconds is None else self.wall_seconds
+        """How long a program may take at all, in seconds, with what it computes and waits for a core."""
+        return 10 * max(self.cpu_seconds, self.idle)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class Outcome:
         empty: the candidate has no statement.
         sandbox: the program could not be run to a verdict through no fault of its own; never a wrong answer.
     explanation: one line for a reader; empty where the program passed and nothing is to be said.
+    own_word: what the tests asked an object of the candidate's itself (its attributes, items, text, truth); where it
+        passed with such, it did so by its own word.
     cpu_seconds, wall_seconds: what the candidate used.
     output: the beginning of what it printed.
     level: the name of the level of isolation that held it.
@@ -95,6 +104,7 @@ class Outcome:
 
     verdict: Verdict
     explanation: str = ""
+    own_word: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     output: str = ""

@@ -185,6 +185,7 @@ def test_settings_reach_the_sandbox(tmp_path, monkeypatch):
     assert {key: calls[0][key] for key in ("isolate", "workers")} == {"isolate": True, "workers": 3}
     assert detail["sandbox"]["isolate"] is True
     assert detail["sandbox"]["limits"]["wall_seconds"] == 100
+    assert detail["sandbox"]["limits"]["idle_seconds"] == 10
 
 
 def test_a_partial_file_scores_what_is_there(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from della_bench.scoring.sandbox.inside import frames
-from della_bench.scoring.sandbox.inside.codec import BadValueError, Codec, update
+from della_bench.scoring.sandbox.inside.codec import BadValueError, Codec
+from della_bench.scoring.sandbox.inside.update import update
 
 scalars = (
     st.none()

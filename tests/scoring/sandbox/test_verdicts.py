@@ -88,11 +88,106 @@ def test_setup_runs_after_the_candidate_and_before_the_tests(judge):
     )
 
 
-def test_an_honest_object_that_equals_a_plain_value_passes_with_a_note(judge):
-    code = "class V:\n    def __init__(s, v): s.v = v\n    def __eq__(s, o): return s.v == o\ndef f(x): return V(x + 1)"
-    outcome = judge(code, "assert f(1) == 2")
+OBJECT = """
+class V:
+    def __init__(self, v): self.v = v
+    def __eq__(self, other): return True
+    def __lt__(self, other): return True
+    def __sub__(self, other): return 0.0
+    def __abs__(self): return 0.0
+    def __float__(self): return 2.0
+    def __index__(self): return 2
+    def __contains__(self, item): return True
+    def __hash__(self): return hash(self.v)
+    def __len__(self): return 2
+    def __getitem__(self, key): return 2
+    def close_to(self, other): return True
+f = V
+"""
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        *("f(1) == 2", "2 == f(1)", "not f(1) != 2", "f(1) is True", "f(1) in (1, 2)", "2 in f(1)", "f(1) < 3"),
+        *("f(1) >= 2", "3 > f(1)", "abs(f(1) - 2) < 1e-6", "abs(2 - f(1)) < 1e-6", "abs(f(1)) == 0", "+f(1) == 2"),
+        *("float(f(1)) == 2", "int(f(1)) == 2", "round(f(1)) == 2", "range(3)[f(1)] == 2", "f(1) * 1 == 2"),
+        *("[f(1)] == [2]", "{f(2)} == {2}", "{f(2): 1} == {2: 1}", "(f(1),) <= (2,)", "max(f(1), 2) == 2"),
+        *("__import__('math').isclose(f(1), 2)", "divmod(f(1), 2) == (1, 0)", "f(1) + f(1) == 4"),
+    ],
+)
+def test_an_object_equals_no_plain_value_is_no_number_contains_nothing_and_orders_nothing(judge, test):
+    assert judge(OBJECT, f"assert {test}").verdict in ("failed", "error")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "f(2).v == 2",
+        "f(2).close_to(3)",
+        "len(f(1)) == 2",
+        "f(1)[0] == 2",
+        "f(1)",
+        "f(1) == f(3)",
+        "isinstance(f(1), f)",
+    ],
+)
+def test_what_a_test_asks_an_object_itself_is_noted_as_its_own_word(judge, test):
+    outcome = judge(OBJECT, f"assert {test}")
     assert outcome.verdict == "passed"
-    assert "the word of the candidate's V object, told apart from 7 decoys" in outcome.explanation
+    assert outcome.own_word
+    assert outcome.explanation.startswith("by its own word: ")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class f(list):\n    __init__ = lambda s, *v: list.__init__(s, v)\n    __eq__ = lambda s, o: True",
+        "class f(tuple):\n    __new__ = lambda c, *v: tuple.__new__(c, v)\n    __eq__ = lambda s, o: True",
+        "import collections\nclass f(collections.UserList):\n    __init__ = lambda s, *v: setattr(s, 'data', [*v])",
+    ],
+)
+def test_a_container_of_a_class_of_its_own_is_judged_by_its_plain_value(judge, code):
+    kind = "list" if "list" in code.lower() else "tuple"
+    right = f"assert f(1, 2) == {kind}([1, 2]) and not f(1, 2) != {kind}([1, 2]) and {kind}(f(1, 2)) == {kind}([1, 2])"
+    assert judge(code, right, "assert len(f(1)) == 1 and 1 in f(1) and sorted(f(2, 1)) == [1, 2]").verdict == "passed"
+    assert judge(code, right).own_word == ()
+    for wrong in (f"f(1, 2) == {kind}([1])", f"{kind}([1]) == f(1, 2)", "3 in f(1, 2)", "f(1) > f(2)"):
+        assert judge(code, f"assert {wrong}").verdict == "failed", wrong
+
+
+def test_a_container_of_a_class_of_its_own_can_be_changed_and_passed_back(judge):
+    code = "class Stack(list):\n    def push(self, x):\n        self.append(x)\ndef top(s):\n    return s[-1], type(s)"
+    tests = "s = Stack()\ns.push(1)\ns.append(2)\nassert s == [1, 2] and len(s) == 2 and top(s)[0] == 2"
+    assert judge(code, tests, "assert isinstance(s, list)").verdict == "passed"
+
+
+def test_a_stop_iteration_of_the_candidates_ends_no_loop_of_the_tests(judge):
+    assert judge("def f(x):\n    raise StopIteration", "assert all(map(f, [1, 2]))").verdict == "error"
+    assert judge("def f(x):\n    return iter([x])", "assert [*f(1)] == [1] and next(f(2)) == 2").verdict == "passed"
+
+
+@pytest.mark.parametrize("name", ["math", "abs", "isclose"])
+def test_a_module_or_builtin_of_its_own_is_not_what_its_tests_use(judge, name):
+    own = "class math:\n    isclose = fabs = lambda *a: True" if name == "math" else f"def {name}(*a):\n    return 0.0"
+    test = {"math": "math.isclose(f(1), 5)", "abs": "abs(f(1) - 5) < 1", "isclose": "isclose(f(1), 5)"}[name]
+    setup = "from math import isclose" if name == "isclose" else ""
+    assert judge(f"{own}\ndef f(x):\n    return 0", f"assert {test}", setup=setup).verdict in ("failed", "error")
+    honest = "import math\nfrom math import isclose\ndef f(x):\n    return 5"
+    assert judge(honest, f"assert {test}").verdict == "passed"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        *("{10, 11, 12, 13, 14}", "set([18, 9, 30, 3, 71])", "{x * 7 for x in range(12)}", "set('overthehill')"),
+        *("{1, 9, 17} - {1}", "{9, 1} | {17}", "frozenset([40, 8, 16, 0])", "set(range(90, 100)) - {95}"),
+    ],
+)
+def test_a_set_keeps_its_order_on_its_way_there_and_back(judge, made):
+    code = "def f(s):\n    return tuple(s)\ndef same(s):\n    return s\ndef own():\n    return {made}"
+    test = f"s = {made}\nassert f(s) == tuple(s) == tuple(same(s)) == tuple(own()) and str(same(s)) == str(s)"
+    assert judge(code.replace("{made}", made), test).verdict == "passed"
 
 
 def test_a_builtin_that_the_candidate_redefines_is_the_tests_own_only_in_one_namespace(judge):

@@ -15,12 +15,14 @@ from typing import Any
 
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.codec import BadValueError, Codec
+from della_bench.scoring.sandbox.inside.rows import MODULES
 
 __all__ = ["FILE_NAME", "MODULE", "main"]
 
 FILE_NAME, MODULE = "<candidate>", "candidate"
 LONGEST_MESSAGE = 2000
 ONLY_TREE = 0x400  # ast.PyCF_ONLY_AST; importing ast takes longer than most programs run
+UNHASHED = (types.FunctionType, types.GeneratorType, type)  # not asked for a hash: theirs is their address
 MUTABLE = frozenset({"l", "d", "set", "bytearray", "deque", "Counter", "OrderedDict", "defaultdict"})
 
 
@@ -88,13 +90,17 @@ class Agent:
         frames.send_encoded(self._connection, data)
 
     def _bind(self, names: list[str]) -> list[Any]:
-        """Return which of `names` the candidate has, with their values; a standard module goes by its name."""
+        """Return which of `names` the candidate has, with their values; what it imported goes by its module's name."""
         bound = []
         for name in names:
             if name in self._module.__dict__ and not name.startswith("__"):
                 value = self._module.__dict__[name]
-                is_module = isinstance(value, types.ModuleType)
-                bound.append([name, ["module", value.__name__] if is_module else ["value", self._codec.encode(value)]])
+                if isinstance(value, types.ModuleType):
+                    bound.append([name, ["module", value.__name__]])
+                elif callable(value) and (origin := _origin(name, value)):
+                    bound.append([name, ["standard", origin]])
+                else:
+                    bound.append([name, ["value", self._codec.encode(value)]])
         return ["bound", bound]
 
     def _operate(self, what: str, target: Any, arguments: list[Any], keywords: dict[str, Any]) -> list[Any]:
@@ -103,6 +109,8 @@ class Agent:
         receiver = decode(target)
         positional = [decode(argument) for argument in arguments]
         named = {name: decode(argument) for name, argument in keywords.items()}
+        if what == "plain":
+            return ["value", self._codec.encode_plain(receiver), []]
         value = OPERATIONS[what](receiver, *positional, **named)
         changed = []
         for at, (before, after) in enumerate(zip(arguments, positional, strict=True)):
@@ -113,11 +121,17 @@ class Agent:
         return ["value", encode(value), changed]
 
     def _export(self, value: object) -> list[Any]:
+        """Return the reference of an object: its number, its class's name, and its hash (None: it has none)."""
         key = id(value)
         self._objects[key] = value  # kept alive, so that no other object gets its number
-        return ["h", key, type(value).__name__]
+        kind = type(value)
+        if kind.__hash__ is object.__hash__ or isinstance(value, UNHASHED):
+            hashed = key
+        else:
+            hashed = None if kind.__hash__ is None else hash(value)
+        return ["h", key, kind.__name__, hashed]
 
-    def _resolve(self, tag: str, rest: list[Any]) -> object:
+    def _resolve(self, tag: str, rest: list[Any], _: object) -> object:
         if tag == "h":
             return self._objects[rest[0]]
         number, is_iterator = rest
@@ -167,6 +181,12 @@ class Stream(Callback):
         return self()
 
 
+def _origin(name: str, value: object) -> str | None:
+    """Return the standard module that has `value` under `name`."""
+    modules = (module for module in MODULES if module in sys.modules)
+    return next((module for module in modules if sys.modules[module].__dict__.get(name) is value), None)
+
+
 def _may_change(data: list[Any]) -> bool:
     return data[0] in MUTABLE or (data[0] == "t" and any(type(part) is list and _may_change(part) for part in data[1:]))
 
@@ -175,28 +195,16 @@ def _call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any
     return function(*arguments, **keywords)
 
 
+def _equal(one: object, other: object) -> bool:
+    return bool(one == other)
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "call": _call,
-    "getattr": getattr,
-    "setattr": setattr,
-    "delattr": delattr,
-    "getitem": operator.getitem,
-    "setitem": operator.setitem,
-    "delitem": operator.delitem,
-    "contains": operator.contains,
+    "eq": _equal,
     "instance": lambda kind, value: isinstance(value, kind),
-    **{f.__name__: f for f in (len, iter, next, hash, repr, str, bool, int, float, abs, reversed, round, format)},
-    **{
-        name: getattr(operator, name)
-        for name in (
-            *("eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "neg"),
-            *("and_", "or_", "xor", "invert", "index", "matmul", "lshift", "rshift", "pos"),
-        )
-    },
-    "radd": lambda a, b: b + a,
-    "rsub": lambda a, b: b - a,
-    "rmul": lambda a, b: b * a,
-    "rtruediv": lambda a, b: b / a,
+    **{f.__name__: f for f in (getattr, setattr, delattr, len, iter, next, reversed, repr, str, format, bool)},
+    **{name: getattr(operator, name) for name in ("getitem", "setitem", "delitem")},
 }
 
 

@@ -10,61 +10,44 @@ import types
 from typing import Any
 
 from della_bench.scoring.sandbox.inside.remote import (
+    TESTS_MODULE,
     CandidateEndedError,
     CandidateLeftError,
-    CheatError,
     ProtocolError,
     Remote,
     UnsendableError,
     raised_in,
 )
+from della_bench.scoring.sandbox.inside.rows import MODULES, Said, TestsJob
 
 __all__ = ["check"]
 
 TESTS, SETUP = "<tests>", "<setup>"
 LONGEST_TEXT = 300
-# A module that the candidate imported and its tests use is imported anew here, if it is one of these.
-MODULES = frozenset(
-    {
-        *(
-            "sys",
-            "os",
-            "time",
-            "collections.abc",
-            "math",
-            "cmath",
-            "collections",
-            "itertools",
-            "functools",
-            "operator",
-            "re",
-            "string",
-            "copy",
-            "decimal",
-        ),
-        *("fractions", "statistics", "datetime", "bisect", "heapq", "random", "json", "typing", "numbers", "array"),
-    }
-)
-
 Verdict = tuple[str, str]
 
 
-def check(connection: socket.socket, job: dict[str, Any]) -> Verdict:
-    """Return (verdict, explanation) of the tests in `job`; the verdict `gone` is for whoever saw the candidate end."""
+def check(connection: socket.socket, job: TestsJob) -> Said:
+    """Return the verdict of the tests in `job`; the verdict `gone` is for whoever saw the candidate end.
+
+    Whatever the candidate sends ends in a verdict: were it to raise here, it could choose to have none.
+    """
     remote = Remote(connection)
     try:
-        verdict = _check(remote, job)
+        verdict, explanation = _check(remote, job)
     except CandidateEndedError:
-        return "gone", ""
+        verdict, explanation = "gone", ""
     except ProtocolError as error:
-        return "error", f"the candidate broke the protocol between it and its tests: {_cut(str(error))}"
+        verdict = "error"
+        explanation = f"the candidate broke the protocol between it and its tests: {_cut(str(error))}"
     except MemoryError:
-        return "memory", "the candidate's answer does not fit the tests' memory"
-    notes = "; ".join(remote.notes)
-    return verdict if verdict[1] or not notes else (verdict[0], f"note: {notes}")
+        verdict, explanation = "memory", "the candidate's answer does not fit the tests' memory"
+    except BaseException as error:
+        verdict, explanation = "error", f"the candidate's answers broke its tests: {type(error).__name__}"
+    return {"verdict": verdict, "explanation": explanation, "own_word": list(remote.notes)}
 
 
-def _check(remote: Remote, job: dict[str, Any]) -> Verdict:
+def _check(remote: Remote, job: TestsJob) -> Verdict:
     first = remote.receive()
     if first[0] in ("syntax", "empty"):
         return str(first[0]), _cut(str(first[1])) if len(first) > 1 else "no statement"
@@ -90,8 +73,6 @@ def _check(remote: Remote, job: dict[str, Any]) -> Verdict:
             raise
         except UnsendableError as error:
             return "sandbox", str(error)
-        except CheatError as error:
-            return "failed", f"{_place(error, name, text)}: {error}"
         except BaseException as error:  # the tests' verdict, whatever it is
             return _of_tests(error, _place(error, name, text))
     return "passed", ""
@@ -100,20 +81,29 @@ def _check(remote: Remote, job: dict[str, Any]) -> Verdict:
 def _namespace(remote: Remote, compiled: list[types.CodeType], everything: bool) -> dict[str, Any]:
     """Return the tests' globals: the candidate's names that they use.
 
-    A name of the candidate's that hides a builtin is taken where the tests use no other name of the candidate's (the
-    function under test is called `sum`), or where `everything` is.
+    A module, and what was imported from one under its own name, is imported here: a test that says `math.isclose` gets
+    the real one. A name of the candidate's that hides a builtin or a standard module is taken where the tests use no
+    other name of the candidate's (the function under test is called `sum`), or where `everything` is.
     """
     used = sorted({name for code in compiled for name in _names(code)})
     found = remote.bind(used)
-    if not everything and any(not hasattr(builtins, name) for name in found):
-        found = {name: value for name, value in found.items() if not hasattr(builtins, name)}
-    namespace: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
+    if not everything and any(not _hides(name, kind) for name, (kind, _) in found.items()):
+        found = {name: bound for name, bound in found.items() if not _hides(name, bound[0])}
+    namespace: dict[str, Any] = {"__name__": TESTS_MODULE, "__builtins__": builtins}
     for name, (kind, value) in found.items():
         if kind == "value":
             namespace[name] = value
-        elif value in MODULES:
-            namespace[name] = importlib.import_module(value)
+        elif kind == "module":
+            if value in MODULES and (name == value or name not in MODULES):
+                namespace[name] = importlib.import_module(value)
+        elif value in MODULES and hasattr(importlib.import_module(value), name):
+            namespace[name] = getattr(importlib.import_module(value), name)
     return namespace
+
+
+def _hides(name: str, kind: str) -> bool:
+    """Return whether a name that the candidate made itself would hide one that its tests may mean otherwise."""
+    return kind == "value" and (hasattr(builtins, name) or name in MODULES)
 
 
 def _names(code: types.CodeType) -> set[str]:

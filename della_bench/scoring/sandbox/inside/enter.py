@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any
 
 from della_bench.scoring.sandbox.inside import system
+from della_bench.scoring.sandbox.inside.rows import Tree
 
 __all__ = ["enter"]
 
@@ -17,10 +17,9 @@ NAMESPACES = (
 ) | (system.CLONE_NEWUTS | system.CLONE_NEWCGROUP)
 
 
-def enter(control: socket.socket, tree: dict[str, Any], argv: list[str], environment: dict[str, str]) -> None:
+def enter(control: socket.socket, tree: Tree, argv: list[str], environment: dict[str, str]) -> None:
     """Run `argv` as process 1 of new namespaces that hold the files of `tree` and nothing else; this process waits.
 
-    tree: files ([source, target] to bind, read-only), hidden (folders to cover), links ([target, path]), work.
     Raises OSError where the kernel refuses.
     """
     user, group = os.getuid(), os.getgid()
@@ -41,13 +40,13 @@ def enter(control: socket.socket, tree: dict[str, Any], argv: list[str], environ
     os.execve(argv[0], argv, environment)
 
 
-def _make_tree(tree: dict[str, Any]) -> None:
+def _make_tree(tree: Tree) -> None:
     system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
     opened = [(target, os.open(source, os.O_PATH)) for source, target in tree["files"]]
     system.mount("tmpfs", STAGE, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755,size=1m")
     for target, place in opened:
         system.bind(f"/proc/self/fd/{place}", STAGE + target)
-        if not target.startswith("/dev/"):
+        if not target.startswith("/dev/"):  # the keeper's turn
             system.read_only(STAGE + target)
         os.close(place)
     for folder in tree["hidden"]:

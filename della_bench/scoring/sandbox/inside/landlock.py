@@ -19,8 +19,10 @@ EVERY_FILE_RIGHT = (1 << 16) - 1  # version 5 and later
 EVERY_PORT_RIGHT = 0b11
 EVERY_SCOPE = 0b11
 READ_FILE, READ_FOLDER, WRITE_FILE, TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 14
-# In the working folder: files and folders come and go; no devices, sockets, pipes, and nothing to execute.
-WORKING = READ_FILE | READ_FOLDER | WRITE_FILE | TRUNCATE | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13
+MAKE_FILE, MAKE_LINK = 1 << 8, 1 << 12
+# In the working folder files and symbolic links come and do not go, and there are no folders: whoever counts them sees
+# them all.
+WORKING = READ_FILE | READ_FOLDER | WRITE_FILE | TRUNCATE | MAKE_FILE | MAKE_LINK
 
 
 def version() -> int:
@@ -32,7 +34,7 @@ def version() -> int:
 
 
 def restrict(readable: Iterable[str], devices: Iterable[str], working: str) -> None:
-    """Restrict this process to reading below `readable`, to `devices`, and to working in the folder `working`."""
+    """Restrict this process to reading below `readable`, to `devices`, and to making files in the folder `working`."""
     attributes = struct.pack("QQQ", EVERY_FILE_RIGHT, EVERY_PORT_RIGHT, EVERY_SCOPE)
     ruleset = syscall("landlock_create_ruleset", CREATE_RULESET, ctypes.c_char_p(attributes), len(attributes), 0)
     try:

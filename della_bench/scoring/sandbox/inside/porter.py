@@ -16,15 +16,17 @@ import sys
 from typing import Any
 
 from della_bench.scoring.sandbox.inside import frames, system
+from della_bench.scoring.sandbox.inside.rows import Setup
 
 __all__ = ["main"]
 
 FIRST_UID = 0x70000000  # far above the users and the sub-uids that distributions hand out
 STAGE = "/tmp"  # hidden, in this process's mount namespace only, by what is gathered there
+WORK = "/work"  # below STAGE, where programs without namespaces make their folders
 CONTROL = 3  # the descriptor that a sandbox finds its control socket at
 
 
-def main(control: socket.socket, setup: dict[str, Any]) -> None:
+def main(control: socket.socket, setup: Setup) -> None:
     """Start and end sandboxes as `control` says.
 
     Messages: {"start": argv, "environment": {...}} with a descriptor, answered by {"box": number}, and
@@ -34,9 +36,10 @@ def main(control: socket.socket, setup: dict[str, Any]) -> None:
     system.subreaper()
     os.chdir("/")
     try:
-        if setup["stage"] is not None:
-            _become_nobody(setup["stage"])
-        frames.send(control, {"ready": True})
+        gathered = setup["own_user"] and _gather(setup["files"], must=setup["must_gather"])
+        if setup["own_user"] and (gathered or _anyone_can_read(setup["files"])):
+            _become_nobody()
+        frames.send(control, {"gathered": gathered})
         while True:
             message, descriptors = _next(control)
             if "kill" in message:
@@ -83,8 +86,7 @@ def _start(argv: list[str], environment: dict[str, str], descriptor: int) -> int
         try:
             os.setsid()
             system.die_with_parent()
-            os.dup2(descriptor, 100)
-            os.dup2(100, CONTROL)
+            os.dup2(descriptor, CONTROL)
             os.closerange(CONTROL + 1, 1 << 16)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(argv[0], argv, environment)
@@ -108,16 +110,44 @@ def _kill(number: int) -> None:
         os.waitpid(child, 0)
 
 
-def _become_nobody(files: list[tuple[str, str]]) -> None:
-    """Gather files (source, target) below STAGE where any user can reach them, and become a user of one's own."""
-    system.unshare(system.CLONE_NEWNS)
-    system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
+def _gather(files: list[tuple[str, str]], *, must: bool) -> bool:
+    """Gather files (source, target) below STAGE, where any user can reach them; return whether that was allowed.
+
+    Raises OSError where it was not and `must` be.
+    """
+    try:
+        system.unshare(system.CLONE_NEWNS)
+        system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
+    except OSError:  # root in a container need not be allowed to mount
+        if must:
+            raise
+        return False
     # Opened before the stage hides what lies below it.
     opened = [(target, os.open(source, os.O_PATH)) for source, target in files]
     system.mount("tmpfs", STAGE, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0755,size=1m")
     for target, place in opened:
         system.bind(f"/proc/self/fd/{place}", STAGE + target)
         os.close(place)
+    os.mkdir(STAGE + WORK)
+    system.mount("tmpfs", STAGE + WORK, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "mode=0777")
+    return True
+
+
+def _anyone_can_read(files: list[tuple[str, str]]) -> bool:
+    """Return whether a user that nobody else is can read files (source, target) where they are."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            _become_nobody()
+            code = 0 if all(os.access(source, os.R_OK) for source, _ in files) else 1
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _become_nobody() -> None:
+    """Become a user of one's own."""
     user = FIRST_UID + os.getpid()
     os.setgroups([])
     os.setresgid(user, user, user)

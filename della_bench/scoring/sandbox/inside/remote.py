@@ -1,22 +1,21 @@
-"""The candidate's objects as the tests see them: handles whose every use is a request to the candidate's process."""
+"""The tests' end of the connection to the candidate's process. Whatever comes over it may be a lie, and is checked."""
 
 from __future__ import annotations
 
 import builtins
-import random
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 from della_bench.scoring.sandbox.inside import frames
-from della_bench.scoring.sandbox.inside.codec import BadValueError, Codec, update
-from della_bench.scoring.sandbox.inside.decoys import decoys
+from della_bench.scoring.sandbox.inside.codec import NO_VALUE, BadValueError, Codec
+from della_bench.scoring.sandbox.inside.handles import Handle, Likeness
+from della_bench.scoring.sandbox.inside.update import update
 
 __all__ = [
+    "TESTS_MODULE",
     "CandidateEndedError",
     "CandidateLeftError",
-    "CheatError",
-    "Handle",
     "ProtocolError",
     "Remote",
     "UnsendableError",
@@ -24,6 +23,8 @@ __all__ = [
 ]
 
 LONGEST_FRAME = 64 << 20
+LONGEST_NAME, LAST_LINE, MOST_NOTES = 80, 10_000_000, 8
+TESTS_MODULE = "tests"  # the __module__ of classes that the tests define
 
 
 class ProtocolError(BaseException):
@@ -38,23 +39,28 @@ class CandidateLeftError(BaseException):
     """The candidate raised what no test can catch: SystemExit, KeyboardInterrupt."""
 
 
-class CheatError(BaseException):
-    """An object of the candidate's says that it equals different values."""
-
-
 class UnsendableError(BaseException):
-    """The tests pass something to the candidate that has no encoding; a fault of ours, not of the candidate."""
+    """The tests pass an object of a class of their own to the candidate: no candidate could get it."""
 
 
 class Remote:
-    """The tests' end of the connection. `notes` are what a reader should know about a verdict."""
+    """Sends requests and receives replies.
+
+    notes: what the tests took the candidate's word for. requests: how many were sent.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._exported: list[Any] = []
         self._codec = Codec(self._export, self._resolve)
-        self._chance = random.Random()
+        self._handles: dict[int, Handle] = {}
         self.notes: dict[str, None] = {}
+        self.requests = 0
+
+    def note(self, what: str) -> None:
+        """Note that the candidate was taken at its word."""
+        if len(self.notes) < MOST_NOTES:
+            self.notes[what] = None
 
     def receive(self) -> list[Any]:
         """Return the next message. Raises CandidateEndedError, ProtocolError."""
@@ -64,20 +70,23 @@ class Remote:
             raise CandidateEndedError from None
         except frames.BrokenFrameError as error:
             raise ProtocolError(str(error)) from None
-        if type(message) is not list or not message:
-            raise ProtocolError("a message that is no array")
+        if type(message) is not list or not message or type(message[0]) is not str:
+            raise ProtocolError("a message that is no array with a name")
         return message
 
     def bind(self, names: list[str]) -> dict[str, tuple[str, Any]]:
-        """Return ("value", value) or ("module", name) for those of `names` that the candidate has."""
+        """Return (kind, value) for those of `names` that the candidate has.
+
+        kind: `value`; `module`, with the name of one; `standard`, with the name of the module that it comes from.
+        """
         self._send(["bind", names])
         reply = self.receive()
         try:
             _, bound = self._checked(reply, "bound")
             found = {}
             for name, (kind, data) in bound:
-                if name not in names or kind not in ("value", "module"):
-                    raise ProtocolError(f"a binding of {name!r}")
+                if name not in names or kind not in ("value", "module", "standard"):
+                    raise ProtocolError("a binding that nobody asked for")
                 found[name] = (kind, self.value(data) if kind == "value" else str(data))
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"a malformed reply: {error}") from None
@@ -94,7 +103,11 @@ class Remote:
                 break
             self._call_back(message)
         if message[0] == "raised":
-            raise raised_in(message)
+            error = raised_in(message)
+            if isinstance(error, StopIteration) and what != "next":
+                message[2] = "RuntimeError"  # else a loop of the tests would end, as if there were no more to test
+                error = raised_in(message)
+            raise error
         try:
             _, data, changed = self._checked(message, "value")
             value = self.value(data)
@@ -104,24 +117,6 @@ class Remote:
             raise ProtocolError(f"a malformed reply: {error}") from None
         return value
 
-    def equal(self, handle: Handle, other: Any) -> bool:
-        """Return what the candidate says about `handle == other`, unless it says the same about other values."""
-        if isinstance(other, Handle):
-            self.notes["compares two objects of the candidate's own"] = None
-            return bool(self.operate("eq", handle, other))
-        values = [(other, True), *((decoy, False) for decoy in decoys(other, self._chance))]
-        self._chance.shuffle(values)
-        answers = [(bool(self.operate("eq", handle, value)), real) for value, real in values]
-        if not any(said for said, real in answers if real):
-            return False
-        name = handle._della_type
-        if any(said for said, real in answers if not real):
-            raise CheatError(f"the candidate's {name} object says that it equals different values")
-        self.notes[
-            f"equality is the word of the candidate's {name} object, told apart from {len(values) - 1} decoys"
-        ] = None
-        return True
-
     def value(self, data: Any) -> Any:
         """Return the value of `data`. Raises ProtocolError."""
         try:
@@ -130,6 +125,7 @@ class Remote:
             raise ProtocolError(str(error)) from None
 
     def _send(self, message: list[Any]) -> None:
+        self.requests += 1
         try:
             frames.send(self._connection, message)
         except OSError:
@@ -138,13 +134,15 @@ class Remote:
     @staticmethod
     def _checked(message: list[Any], kind: str) -> list[Any]:
         if message[0] != kind:
-            raise ProtocolError(f"a message {str(message[0])[:40]!r} where {kind!r} was due")
+            raise ProtocolError(f"a message {message[0][:40]!r} where {kind!r} was due")
         return message
 
     def _call_back(self, message: list[Any]) -> None:
         """Call a function of the tests that was passed to the candidate, and nothing else."""
         try:
             _, number, arguments, keywords = message
+            if type(number) is not int or number < 0:
+                raise ProtocolError("a call of a function without a number")
             function = self._exported[number]
             positional = [self.value(argument) for argument in arguments]
             named = {str(name): self.value(value) for name, value in keywords.items()}
@@ -152,6 +150,8 @@ class Remote:
             raise ProtocolError(f"a malformed call: {error}") from None
         try:
             reply = ["returned", self._codec.encode(function(*positional, **named))]
+        except UnsendableError as error:  # what it returned depends on what the candidate passed to it
+            reply = ["raised", "TypeError", str(error)]
         except Exception as error:  # the tests' function raised: the candidate may handle that
             reply = ["raised", type(error).__name__, str(error)[:200]]
         self._send(reply)
@@ -165,24 +165,33 @@ class Remote:
         if isinstance(value, Iterator):
             self._exported.append(value.__next__)
             return ["c", len(self._exported) - 1, True]
-        raise UnsendableError(f"a test passes a {type(value).__name__} object to the candidate, which has no encoding")
+        kind = value if isinstance(value, type) else type(value)
+        if kind.__module__ != TESTS_MODULE:  # made from what the candidate gave
+            raise TypeError(f"a test passes a {kind.__name__} object to the candidate, which has no encoding")
+        raise UnsendableError(f"a test passes a {kind.__name__} object to the candidate, which has no encoding")
 
-    def _resolve(self, tag: str, rest: list[Any]) -> object:
-        number, kind = rest
-        if tag != "h" or type(number) is not int or type(kind) is not str:
+    def _resolve(self, tag: str, rest: list[Any], plain: object) -> object:
+        """Return the handle of a reference; the same one each time, so that `is` and identity hold."""
+        number, kind, hashed = rest
+        numbers = type(number) is int and (hashed is None or type(hashed) is int)
+        if tag != "h" or not numbers or type(kind) is not str:
             raise BadValueError("a malformed reference")
-        return Handle(self, number, kind[:80])
+        if plain is not NO_VALUE:
+            return Likeness(self, number, kind[:LONGEST_NAME], plain)
+        if number not in self._handles:
+            self._handles[number] = Handle(self, number, kind[:LONGEST_NAME], hashed)
+        return self._handles[number]
 
 
 def raised_in(message: list[Any]) -> BaseException:
     """Return the exception that the message ("raised", type, built-in type, text, line) stands for.
 
     It has the built-in type, so that a test can expect it, and `from_candidate`: what to tell a reader.
+    Raises ProtocolError.
     """
-    try:
-        _, name, builtin, text, line = (str(part) for part in message)
-    except ValueError:
-        raise ProtocolError("a malformed exception") from None
+    if [type(part) for part in message] != [str, str, str, str, int] or not 0 <= message[4] <= LAST_LINE:
+        raise ProtocolError("a malformed exception")
+    _, name, builtin, text, line = message
     kind = getattr(builtins, builtin, None)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         kind = CandidateLeftError
@@ -190,70 +199,5 @@ def raised_in(message: list[Any]) -> BaseException:
         error = kind(text)
     except TypeError:  # UnicodeDecodeError wants five arguments
         error = Exception(text)
-    error.from_candidate = (name[:80], text, int(line) if line.isdigit() else 0)  # type: ignore[union-attr]
+    error.from_candidate = (name[:LONGEST_NAME], text, line)  # type: ignore[union-attr]
     return error
-
-
-class Handle:
-    """An object of the candidate's that has no plain value."""
-
-    __slots__ = ("_della_number", "_della_remote", "_della_type")
-
-    def __init__(self, remote: Remote, number: int, kind: str) -> None:
-        object.__setattr__(self, "_della_remote", remote)
-        object.__setattr__(self, "_della_number", number)
-        object.__setattr__(self, "_della_type", kind)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: D105
-        return self._della_remote.operate("getattr", self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: D105
-        self._della_remote.operate("setattr", self, name, value)
-
-    def __eq__(self, other: object) -> bool:  # noqa: D105
-        remote: Remote = self._della_remote
-        return remote.equal(self, other)
-
-    def __ne__(self, other: object) -> bool:  # noqa: D105
-        return not self._della_remote.equal(self, other)
-
-    def __instancecheck__(self, value: object) -> bool:  # noqa: D105
-        return isinstance(value, Handle) and bool(self._della_remote.operate("instance", self, value))
-
-
-def _forwarded(what: str, kind: type | None) -> Any:
-    def forward(self: Handle, *arguments: Any, **keywords: Any) -> Any:
-        value = self._della_remote.operate(what, self, *arguments, **keywords)
-        if kind is not None and type(value) is not kind:
-            raise ProtocolError(f"__{what}__ gave a {type(value).__name__}")
-        return value
-
-    forward.__name__ = forward.__qualname__ = f"__{what}__"
-    return forward
-
-
-_RESULTS: dict[str, type | None] = {"len": int, "hash": int, "repr": str, "str": str, "bool": bool, "int": int}
-_RESULTS |= {"float": float, "index": int, "format": str, "contains": bool}
-for _what in (
-    *("call", "delattr", "getitem", "setitem", "delitem", "contains", "len", "iter", "next", "hash", "repr", "str"),
-    *(
-        "bool",
-        "int",
-        "float",
-        "index",
-        "abs",
-        "reversed",
-        "round",
-        "format",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "add",
-        "sub",
-        "mul",
-    ),
-    *("truediv", "floordiv", "mod", "pow", "neg", "pos", "and_", "or_", "xor", "invert", "matmul", "lshift", "rshift"),
-    *("radd", "rsub", "rmul", "rtruediv"),
-):
-    setattr(Handle, f"__{_what.rstrip('_')}__", _forwarded(_what, _RESULTS.get(_what)))

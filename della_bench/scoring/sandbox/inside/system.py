@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,6 +28,7 @@ __all__ = [
     "bind",
     "die_with_parent",
     "drop_capabilities",
+    "files_below",
     "hide_memory",
     "keep_one_capability",
     "mount",
@@ -34,8 +36,10 @@ __all__ = [
     "prctl",
     "read_only",
     "reap_everything",
+    "remove_tree",
     "subreaper",
     "syscall",
+    "tasks_of_user",
     "umount",
     "unshare",
 ]
@@ -180,3 +184,63 @@ def read_only(target: str) -> None:
     """Make the bind mount on `target` read-only, keeping the flags that a user namespace may not clear."""
     flags = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME_AND_LIKE)
     mount("none", target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
+
+
+def tasks_of_user() -> int:
+    """Return how many threads this process's user has, in all its processes."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
+                    fields = dict(line.split(":", 1) for line in file if ":" in line)
+            except OSError:  # it ended meanwhile
+                continue
+            if int(fields["Uid"].split()[0]) == os.getuid():
+                count += int(fields["Threads"])
+    return count
+
+
+def files_below(folder: str) -> tuple[int, int]:
+    """Return how many files and folders are below `folder`, and the bytes of all of them."""
+    count, size = 0, 0
+    for place, names, files in os.walk(folder):
+        for name in (*names, *files):
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):  # it went meanwhile
+                size += os.lstat(path).st_blocks * 512
+                count += 1
+                if name in names:
+                    os.chmod(path, 0o700)  # else it could hide what is in it
+    return count, size
+
+
+def remove_tree(folder: str) -> None:
+    """Remove `folder` with everything in it, whatever its permissions and however deep; what cannot be removed stays.
+
+    What is two levels down moves one up, round after round, so that no path grows long.
+    """
+    count, before = 0, -1
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+        while before != count:
+            before = count
+            for inner in _emptied(folder):
+                for path in _emptied(inner):
+                    count += 1
+                    os.rename(path, f"{folder}/.removed-{count}")
+                count += 1
+                os.rmdir(inner)
+        os.rmdir(folder)
+
+
+def _emptied(folder: str) -> list[str]:
+    """Remove the files in `folder`, and return the folders in it, which its user can now read."""
+    folders = []
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            os.chmod(entry.path, 0o700)
+            folders.append(entry.path)
+        else:
+            os.unlink(entry.path)
+    return folders

@@ -13,30 +13,27 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import resource
 import select
 import signal
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
 
-from della_bench.scoring.sandbox.inside import frames, landlock, seccomp, system
+from della_bench.scoring.sandbox.inside import frames, program, system
+from della_bench.scoring.sandbox.inside.rows import CandidateJob, LevelRow, LimitsRow, Report, TestsJob
 
 __all__ = ["serve"]
 
-CHANNEL = 3  # the one descriptor a program has besides its standard ones
 WORK = "/work"
 LONGEST_NAP = 0.25  # seconds between two looks at the clock of a process
-ENOUGH_INODES = 1024
+SHORT_NAP = 0.02  # where threads and files are looked at too
+ENOUGH_FILES = 1024
+MOST_FILES = 8192  # where they are only looked at: a program that makes more is ended
 
 
-def serve(control: socket.socket, level: dict[str, Any]) -> None:
-    """Run one job after the other until `control` ends; each is answered by one report.
-
-    level: name; namespaces (whether it has them); readable (paths that Landlock lets a program read), devices; preload
-    (modules that programs often import, for their forks to have).
-    """
+def serve(control: socket.socket, level: LevelRow) -> None:
+    """Run one job after the other until `control` ends; each is answered by one report."""
     for name in level["preload"]:
         importlib.import_module(name)
     system.die_with_parent()
@@ -50,7 +47,9 @@ def serve(control: socket.socket, level: dict[str, Any]) -> None:
         frames.send(control, _run(job, descriptors, level, control.fileno()))
 
 
-def _run(job: dict[str, Any], descriptors: list[int], level: dict[str, Any], control: int) -> dict[str, Any]:
+def _run(
+    job: CandidateJob | TestsJob, descriptors: list[int], level: LevelRow, control: int
+) -> Report | dict[str, str]:
     """Fork, wait, and return the keeper's report; {"fault": ...} where it left none."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -65,14 +64,13 @@ def _run(job: dict[str, Any], descriptors: list[int], level: dict[str, Any], con
         data = pipe.read()
     os.waitpid(child, 0)
     try:
-        report = frames.decode(data.decode("ascii"))
+        report: Report = frames.decode(data.decode("ascii"))
     except ValueError:
         return {"fault": "the keeper left no report"}
-    assert isinstance(report, dict)
     return report
 
 
-def _in_child(work: Any) -> None:
+def _in_child(work: Callable[[], None]) -> None:
     """Do `work` and end this process without running anything of its parent's."""
     try:
         work()
@@ -83,7 +81,7 @@ def _in_child(work: Any) -> None:
     os._exit(0)
 
 
-def _enter(job: dict[str, Any], descriptors: list[int], level: dict[str, Any], report: int) -> None:
+def _enter(job: CandidateJob | TestsJob, descriptors: list[int], level: LevelRow, report: int) -> None:
     """Enter a process namespace where there are such, and be or start the keeper."""
     system.die_with_parent()
     if not level["namespaces"]:
@@ -98,7 +96,7 @@ def _enter(job: dict[str, Any], descriptors: list[int], level: dict[str, Any], r
     return None
 
 
-def _keep(job: dict[str, Any], descriptors: list[int], level: dict[str, Any], report: int) -> None:
+def _keep(job: CandidateJob | TestsJob, descriptors: list[int], level: LevelRow, report: int) -> None:
     """Start the program, watch it, end everything it left, and write the report."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # of no effect on process 1 of a namespace, unlike Python's handler
     os.setsid()
@@ -111,34 +109,33 @@ def _keep(job: dict[str, Any], descriptors: list[int], level: dict[str, Any], re
     started = time.monotonic()
     child = os.fork()
     if not child:
-        _in_child(lambda: _be_program(job, descriptors, written, folder, level))
+        _in_child(lambda: program.be_program(job, descriptors, leash, written, folder, level))
     for descriptor in (*descriptors, written):
         os.close(descriptor)
-    result = _watch(child, leash, output, limits, started, None if level["namespaces"] else folder)
+    seen = None if level["namespaces"] else _Seen(child, folder, limits)
+    result = _watch(child, leash, output, limits, started, seen)
     if not level["namespaces"]:
-        import shutil
-
         system.reap_everything()
-        shutil.rmtree(folder, ignore_errors=True)
+        system.remove_tree(folder)
     os.write(report, frames.encode(result).encode("ascii"))
 
 
-def _working_folder(level: dict[str, Any], limits: dict[str, Any]) -> str:
-    """Return an empty folder that nobody else has."""
+def _working_folder(level: LevelRow, limits: LimitsRow) -> str:
+    """Return an empty folder that nobody else has, and nobody else can find."""
     if not level["namespaces"]:
-        import tempfile
-
         system.subreaper()
-        return tempfile.mkdtemp(prefix="program-")
+        folder = os.path.join(level["folder"], os.urandom(16).hex())
+        os.mkdir(folder, 0o700)
+        return folder
     system.unshare(system.CLONE_NEWNS | system.CLONE_NEWIPC)
-    size = f"size={limits['file_bytes']},nr_inodes={ENOUGH_INODES},mode=0700"
+    for device in level["devices"]:  # their attributes: they can be written to
+        system.read_only(device)
+    size = f"size={limits['file_bytes']},nr_inodes={ENOUGH_FILES},mode=0700"
     system.mount("tmpfs", WORK, "tmpfs", system.MS_NOSUID | system.MS_NODEV, size)
     return WORK
 
 
-def _watch(
-    child: int, leash: int, output: int, limits: dict[str, Any], started: float, folder: str | None
-) -> dict[str, Any]:
+def _watch(child: int, leash: int, output: int, limits: LimitsRow, started: float, seen: _Seen | None) -> Report:
     """Wait until the program ends, meets a limit, or the host lets go of the leash; return how it ended."""
     clock = (~child << 3) | 2  # the clock of another process's CPU time: clock_getcpuclockid(3)
     ended = os.pidfd_open(child)
@@ -150,10 +147,10 @@ def _watch(
         if left <= 0 or until <= 0:
             why = "cpu" if left <= 0 else "wall"
             break
-        if folder is not None and _bytes_below(folder) > limits["file_bytes"]:
-            why = "disk"
+        why = seen.too_much() if seen else ""
+        if why:
             break
-        nap = max(0.01, min(left, until, LONGEST_NAP))
+        nap = max(0.01, min(left, until, LONGEST_NAP if seen is None else SHORT_NAP))
         ready, _, _ = select.select(open_ends, [], [], nap)
         if output in ready:
             data = os.read(output, 1 << 16)
@@ -183,66 +180,16 @@ def _watch(
     }
 
 
-def _bytes_below(folder: str) -> int:
-    total = 0
-    for place, _, names in os.walk(folder, onerror=None):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-            except OSError:  # it went meanwhile
-                continue
-    return total
+class _Seen:
+    """What only looking at a program tells, where no namespace counts it: its threads, and the bytes of its files."""
 
+    def __init__(self, child: int, folder: str, limits: LimitsRow) -> None:
+        self._child, self._folder, self._limits = child, folder, limits
 
-def _be_program(job: dict[str, Any], descriptors: list[int], output: int, folder: str, level: dict[str, Any]) -> None:
-    """Give up every privilege and descriptor, and become the candidate or the tests."""
-    os.setsid()
-    system.die_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(folder)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    # Out of the way of the numbers they are to get.
-    sources = [
-        os.dup2(number, 100 + at, inheritable=False) for at, number in enumerate([nothing, output, *descriptors])
-    ]
-    os.dup2(sources[0], 0)
-    os.dup2(sources[1], 1)
-    os.dup2(sources[1], 2)
-    for at, number in enumerate(sources[2:]):
-        os.dup2(number, CHANNEL + at, inheritable=False)
-    os.closerange(CHANNEL + len(descriptors), 1 << 16)
-    _confine(job["limits"], folder, level)
-    connection = socket.socket(fileno=CHANNEL)
-    # Imported here: a sandbox for one candidate is told of no module that it does not need.
-    if job["role"] == "candidate":
-        from della_bench.scoring.sandbox.inside import candidate
-
-        return candidate.main(connection, job["code"])
-    from della_bench.scoring.sandbox.inside import checker
-
-    verdict, explanation = checker.check(connection, job)
-    frames.send(socket.socket(fileno=CHANNEL + 1), {"verdict": verdict, "explanation": explanation})
-    return None
-
-
-def _confine(limits: dict[str, Any], folder: str, level: dict[str, Any]) -> None:
-    cpu = int(limits["cpu_seconds"]) + 2  # the keeper looks sooner; this holds were it held up
-    bounds = [
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, limits["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ]
-    if level["namespaces"]:  # elsewhere the count would be over all processes of the user
-        bounds.append((resource.RLIMIT_NPROC, limits["threads"] + limits["processes"]))
-    for which, bound in bounds:
-        resource.setrlimit(which, (bound, bound))
-    if level["name"] == "landlock":
-        system.prctl(system.PR_SET_NO_NEW_PRIVS, 1)
-        landlock.restrict(level["readable"], level["devices"], folder)
-    system.drop_capabilities()
-    if os.uname().machine in seccomp.ARCHITECTURES:
-        seccomp.install(namespaces=level["namespaces"], processes=limits["processes"] > 0 and level["namespaces"])
+    def too_much(self) -> str:
+        """Return the name of a limit that is exceeded, or nothing."""
+        with contextlib.suppress(OSError):  # it ended
+            if len(os.listdir(f"/proc/{self._child}/task")) > self._limits["threads"]:
+                return "threads"
+        files, size = system.files_below(self._folder)
+        return "disk" if size > self._limits["file_bytes"] or files > MOST_FILES else ""

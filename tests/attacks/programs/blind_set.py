@@ -1,0 +1,16 @@
+# Tries to pass with a set of its own class that equals anything. Expect: failed|error
+class Own(set):
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    def __hash__(self):
+        return 0
+
+    __sub__ = lambda self, other: 0
+
+
+def f(x):
+    return Own()

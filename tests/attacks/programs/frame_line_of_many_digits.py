@@ -1,0 +1,13 @@
+# Tries to make its tests fail with a line number of 5,000 digits. Expect: error|failed
+import json
+import os
+
+
+def send(message):
+    data = message if isinstance(message, bytes) else json.dumps(message).encode()
+    os.write(3, len(data).to_bytes(4, "big") + data)
+
+
+def f(x):
+    send(b'["raised","E","ValueError","",' + b"9" * 5000 + b"]")
+    return 0

@@ -1,0 +1,99 @@
+"""What programs may use up: inherited hard limits, time without computing, and folders that a killed run left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from della_bench.scoring.sandbox import Level, Limits, Program, run
+from della_bench.scoring.sandbox.levels import LEVELS, why_not
+from della_bench.scoring.sandbox.pool import run_at
+from della_bench.scoring.sandbox.scratch import PREFIX, Scratch
+
+RIGHT = Program("right", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
+ASLEEP = Program("asleep", "import time\ndef f(x):\n    time.sleep(1000)", ("assert f(1) == 2",))
+UNDER = """
+import logging, resource, sys
+logging.basicConfig(format="%(message)s")
+resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
+from della_bench.errors import SandboxError
+from della_bench.scoring.sandbox import Level, Program, run
+try:
+    [outcome] = run([Program("right", "def f(x): return x + 1", ("assert f(1) == 2",))], level=Level(sys.argv[3]))
+    print(outcome.verdict, outcome.explanation)
+except SandboxError as error:
+    print(error)
+"""
+
+
+def under(level: Level, name: str, bound: int) -> tuple[str, str]:
+    """Return what a process with a hard limit prints of a right program, and what it logs."""
+    command = [sys.executable, "-c", UNDER, name, str(bound), level.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "option"),
+    [
+        ("RLIMIT_NOFILE", 60, "-n"),
+        ("RLIMIT_AS", 800 << 20, "-v"),
+        ("RLIMIT_FSIZE", 8 << 20, "-f"),
+        ("RLIMIT_NPROC", 40, "-u"),
+    ],
+)
+def test_a_lower_hard_limit_counts_and_is_named(level: Level, name: str, bound: int, option: str):
+    said, logged = under(level, name, bound)
+    assert said.startswith("passed") or (name == "RLIMIT_NPROC" and f"ulimit -H {option}" in said)
+    assert f"ulimit -H {option}" in logged
+    assert str(bound) in logged
+
+
+def test_a_hard_limit_too_low_for_any_sandbox_is_refused_by_name(level: Level):
+    said, _ = under(level, "RLIMIT_NOFILE", 30)
+    assert "the hard limit on open files (ulimit -H -n) is 30: no sandbox works with less than 40" in said
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_what_does_nothing_is_ended_after_its_wall_time_and_not_after_ten_times_that(name):
+    reason = why_not(name)
+    if reason:
+        pytest.skip(f"{name}: {reason}")
+    limits = Limits(cpu_seconds=20, wall_seconds=0.5)
+    [outcome] = run_at(name, [ASLEEP], limits)
+    assert (outcome.verdict, outcome.explanation) == ("timeout", "no end after 0.5 s")
+    assert outcome.cpu_seconds < 5
+
+
+def test_a_program_that_computes_is_not_idle(level: Level):
+    code = "def f(x):\n    for _ in range(20_000_000):\n        x += 0\n    return x + 1"
+    [outcome] = run(
+        [Program("busy", code, ("assert f(1) == 2",))], Limits(cpu_seconds=60, wall_seconds=0.5), level=level
+    )
+    assert outcome.verdict == "passed"
+
+
+def test_a_folder_of_a_killed_run_is_removed_by_the_next_start_and_one_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = (
+        "import os, signal\nfrom della_bench.scoring.sandbox.scratch import Scratch\n"
+        "path = Scratch().path\nos.mkdir(path + '/hidden')\nopen(path + '/hidden/file', 'w').close()\n"
+        "os.chmod(path + '/hidden', 0)\nos.chdir(path)\n"
+        "for _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script], env={"TMPDIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)})
+    [left] = tmp_path.glob(PREFIX + "*")
+    in_use = Scratch()
+    assert not left.exists()
+    other = Scratch()
+    assert Path(in_use.path).exists()
+    in_use.close()
+    other.close()
+    assert list(tmp_path.iterdir()) == []
