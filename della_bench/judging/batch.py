@@ -33,7 +33,7 @@ _LONGEST_WAIT = 60.0
 _MOST_LISTED = 1000  # recent batches that are looked through for one of ours
 
 _T = TypeVar("_T")
-Wanted = tuple[str, dict[str, Any]]  # (name of the answer, request)
+KeyedRequest = tuple[str, dict[str, Any]]  # (name of the answer, request)
 
 
 class Batches:
@@ -51,7 +51,7 @@ class Batches:
         self._holds: dict[str, Hold] = {}
         self._requests: dict[str, dict[str, Any]] = {}
 
-    async def answer(self, wanted: Sequence[Wanted]) -> bool:
+    async def answer(self, wanted: Sequence[KeyedRequest]) -> bool:
         """Have `wanted` answered into the cache, batches of earlier runs first; returns whether anything was asked.
 
         Raises StopRun where a batch failed as a whole, and OutOfBudget where not all of them can be paid for: those
@@ -77,7 +77,7 @@ class Batches:
         known = self.unanswered.get(key)
         return known is not None and known.reason == "refused"
 
-    async def _affordable(self, wanted: Sequence[Wanted]) -> tuple[list[Wanted], OutOfBudget | None]:
+    async def _affordable(self, wanted: Sequence[KeyedRequest]) -> tuple[list[KeyedRequest], OutOfBudget | None]:
         """Set money aside for as many of `wanted` as it suffices for, in order."""
         budget = self._client.budget
         for position, (key, request) in enumerate(wanted):
@@ -91,12 +91,12 @@ class Batches:
             self._holds[key] = await budget.hold(request, self._share)
         return list(wanted), None
 
-    async def _make(self, chunk: Sequence[Wanted]) -> dict[str, Any]:
+    async def _make(self, chunk: Sequence[KeyedRequest]) -> dict[str, Any]:
         """Upload the requests and make their batch; both its tag and its id are on the disk before anything follows."""
         batch = {
             "tag": uuid.uuid4().hex,
             "id": None,
-            "server": self._client.server.shown,
+            "server": self._client.server.display_url,
             "keys": [key for key, _ in chunk],
             "share": self._share,
             "made": time.time(),
@@ -135,7 +135,7 @@ class Batches:
 
     async def _adopt(self, batch: dict[str, Any]) -> None:
         """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
-        if batch["server"] != self._client.server.shown:
+        if batch["server"] != self._client.server.display_url:
             batch["done"] = True  # its answers would be another server's
         elif batch["id"] is None:
             batch["id"] = await self._by_tag(batch["tag"])
@@ -217,7 +217,7 @@ class Batches:
                 if not isinstance(fault, Retry):
                     raise StopRun(str(fault)) from error
                 if time.monotonic() - began > _PATIENCE or (fault.unreachable and not self._log[-1]["id"]):
-                    raise StopRun(f"{self._client.server.shown}: {fault.reason}") from error
+                    raise StopRun(f"{self._client.server.display_url}: {fault.reason}") from error
                 await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
 
     def _read(self) -> list[dict[str, Any]]:
@@ -243,9 +243,9 @@ def _line(key: str, request: dict[str, Any], endpoint: str) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _chunks(wanted: Sequence[Wanted], endpoint: str) -> Iterator[list[Wanted]]:
+def _chunks(wanted: Sequence[KeyedRequest], endpoint: str) -> Iterator[list[KeyedRequest]]:
     """Cut into as few batches as the interface allows."""
-    chunk: list[Wanted] = []
+    chunk: list[KeyedRequest] = []
     size = 0
     for key, request in wanted:
         length = len(_line(key, request, endpoint).encode())

@@ -24,14 +24,14 @@ from della_bench.judging.server import Server
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Client", "Limits", "Patience", "Tally"]
+__all__ = ["Client", "Limits", "RetryPolicy", "Tally"]
 
 _log = logging.getLogger("della_bench.judging")
 _FAILURES_THAT_STOP = 20  # requests in a row that all failed for good
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a failing request is tried again: at most so many tries (refusals for want of capacity do not count),
     and no new one after so many seconds. Waits double from `first` to `longest` seconds, with jitter.
     """
@@ -69,11 +69,11 @@ class Client:
         cache: Cache,
         budget: Budget | None = None,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
-        patience: Patience = Patience(),
+        retry_policy: RetryPolicy = RetryPolicy(),
     ) -> None:
         self.server, self.budget = server, budget or Budget()
         self.tally = Tally(cost=Decimal(0) if self.budget.price else None)
-        self._cache, self._patience = cache, patience
+        self._cache, self._retry_policy = cache, retry_policy
         self._limiter = Limiter(limits)
         self._pending: dict[str, asyncio.Future[Reply]] = {}
         self._failed_in_a_row = 0
@@ -92,7 +92,7 @@ class Client:
     def openai(self) -> AsyncOpenAI:
         """openai's own client, connected when it is first needed: what is cached needs no key."""
         if self._openai is None:
-            self._openai = self.server.connect(self._limiter.limits.concurrency, self._patience.timeout)
+            self._openai = self.server.connect(self._limiter.limits.concurrency, self._retry_policy.timeout)
         return self._openai
 
     def key(self, request: Mapping[str, Any], *, vote: int = 0, attempt: int = 0) -> str:
@@ -130,14 +130,14 @@ class Client:
 
     async def _fetch(self, key: str, request: dict[str, Any]) -> Reply:
         try:
-            reply = await self._persist(key, request)
+            reply = await self._ask_until_answered(key, request)
         except Unanswered as error:
             if error.reason == "failed":
                 self._failed_in_a_row += 1
                 if self._failed_in_a_row >= _FAILURES_THAT_STOP:
                     message = (
-                        f"{self.server.shown}: {self._failed_in_a_row} requests in a row had no answer, the last one: "
-                        f"{error}; what is judged is kept: run the same command again"
+                        f"{self.server.display_url}: {self._failed_in_a_row} requests in a row had no answer, "
+                        f"the last one: {error}; what is judged is kept: run the same command again"
                     )
                     raise self.stop(StopRun(message)) from error
             raise
@@ -153,8 +153,8 @@ class Client:
             self._halt.set()
         return self._stopped
 
-    async def _persist(self, key: str, request: dict[str, Any]) -> Reply:
-        """Ask until there is an answer or patience ends."""
+    async def _ask_until_answered(self, key: str, request: dict[str, Any]) -> Reply:
+        """Ask until there is an answer or the retry policy gives up."""
         began, sent, tries = time.monotonic(), 0, 0
         while True:
             found = await self._once(key, request)
@@ -163,12 +163,12 @@ class Client:
             sent += 1
             tries += not found.refused
             _log.debug("try %d failed: %s", sent, found.reason)
-            if found.unreachable and not self.tally.answered and tries >= self._patience.unreachable_tries:
+            if found.unreachable and not self.tally.answered and tries >= self._retry_policy.unreachable_tries:
                 raise StopRun(
-                    f"{self.server.shown} cannot be reached ({found.reason}): is the address right, does it run?"
+                    f"{self.server.display_url} cannot be reached ({found.reason}): is the address right, does it run?"
                 )
             wait = self._wait(sent, found)
-            if tries >= self._patience.tries or time.monotonic() - began + wait > self._patience.seconds:
+            if tries >= self._retry_policy.tries or time.monotonic() - began + wait > self._retry_policy.seconds:
                 raise Unanswered("failed", f"no answer after {sent} tries, the last: {found.reason}")
             if found.wait is not None and found.refused:
                 self._limiter.pause(found.wait)
@@ -177,7 +177,7 @@ class Client:
 
     def _wait(self, sent: int, fault: Retry) -> float:
         """Return the seconds before the next try: never less than the server asks for, and not the same for all."""
-        doubled = min(self._patience.longest, self._patience.first * 2.0 ** min(sent - 1, 16))
+        doubled = min(self._retry_policy.longest, self._retry_policy.first * 2.0 ** min(sent - 1, 16))
         if fault.wait is not None:
             return fault.wait + random.uniform(0, min(doubled, 0.25 * fault.wait))
         return random.uniform(0.5, 1.0) * doubled

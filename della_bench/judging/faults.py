@@ -59,23 +59,23 @@ def _status(error: APIStatusError, server: Server, request: Mapping[str, Any]) -
     kinds = {str(error.code or ""), str(error.type or "")}
     if kinds & _NO_MONEY or status == 402:
         return StopRun(
-            f"{server.shown}: the account has no quota left ({words}); what is judged is kept: settle the account's "
-            "billing and run the same command again"
+            f"{server.display_url}: the account has no quota left ({words}); what is judged is kept: settle the "
+            "account's billing and run the same command again"
         )
     if status == 401:
         return StopRun(
-            f"{server.shown} does not accept the key: check "
+            f"{server.display_url} does not accept the key: check "
             f"{'AZURE_OPENAI_API_KEY' if server.azure else 'OPENAI_API_KEY'} and run the same command again",
             exit_code=2,
         )
     if status in (400, 403, 422) and _is_policy(error):
         return Unanswered("refused", f"refused by the server's policy: {words}")
     if status == 403:
-        return StopRun(f"{server.shown} denies access to {request.get('model')}: {words}", exit_code=2)
+        return StopRun(f"{server.display_url} denies access to {request.get('model')}: {words}", exit_code=2)
     if status == 404:
         what = "deployment" if server.azure else "model"
         return StopRun(
-            f"{server.shown} has no {what} {request.get('model')!r}, or is not the right address ({words}); name "
+            f"{server.display_url} has no {what} {request.get('model')!r}, or is not the right address ({words}); name "
             f"another {what} with --model, or another judge with --judge",
             exit_code=2,
         )
@@ -83,7 +83,7 @@ def _status(error: APIStatusError, server: Server, request: Mapping[str, Any]) -
         return Retry(f"status {status}: {words}", wait=_retry_after(error), refused=status == 429)
     if error.param and str(error.param).partition("[")[0] != "messages":
         return StopRun(
-            f"{server.shown} does not take the judge's parameter {error.param!r} ({words}); "
+            f"{server.display_url} does not take the judge's parameter {error.param!r} ({words}); "
             "change it in its judge.yaml",
             exit_code=2,
         )

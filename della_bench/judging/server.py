@@ -55,7 +55,7 @@ class Server:
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI).rstrip("/")
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The address for messages: without what follows a question mark."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))

@@ -216,13 +216,13 @@ def test_an_answer_cannot_stand_for_a_part_of_the_template(text):
     from pandas import DataFrame
 
     template = (installed_folder() / SHIPPED / "alpaca_eval_gpt4" / "alpaca_eval.txt").read_text(encoding="utf-8")
-    row = {"instruction": "Say hello.", "output_1": child.inert(text), "output_2": "hello there"}
+    row = {"instruction": "Say hello.", "output_1": child.without_marks(text), "output_2": "hello there"}
     (prompt,), _ = make_prompts(DataFrame([row]), template)
     messages = prompt_to_chatml(prompt)
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[1]["content"].count("hello there") == 1
     assert messages[1]["content"].endswith("that the majority of humans would give.")
-    assert child.inert("a plain answer, with {braces} and <tags>") == "a plain answer, with {braces} and <tags>"
+    assert child.without_marks("a plain answer, with {braces} and <tags>") == "a plain answer, with {braces} and <tags>"
 
 
 @pytest.mark.usefixtures("own_log_level")

@@ -10,12 +10,12 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging import batch as module
-from della_bench.judging.asking import Asking
-from della_bench.judging.client import Patience
+from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import Score
 
 from . import stub
@@ -37,13 +37,13 @@ def server() -> Iterator[stub.Stub]:
         yield serving
 
 
-def asking(url: str, **more: Any) -> Asking:
-    return Asking(server=Server(url), batch=True, patience=Patience(tries=1), **more)
+def settings(url: str, **more: Any) -> JudgeSettings:
+    return JudgeSettings(server=Server(url), batch=True, retry_policy=RetryPolicy(tries=1), **more)
 
 
 def judged(tmp_path: Path, url: str, votes: int = 1, **more: Any) -> Score:
     samples = write_plain(tmp_path / "plain.jsonl", N)
-    return judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", asking=asking(url, **more), votes=votes)
+    return judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", settings=settings(url, **more), votes=votes)
 
 
 def noted(tmp_path: Path) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ def test_the_id_is_on_the_disk_before_the_first_look(tmp_path: Path, server: stu
 def test_a_budget_buys_as_many_requests_as_it_suffices_for(tmp_path: Path, server: stub.Stub) -> None:
     batches = server.other = BatchServer(verdict_of)
     samples = write_plain(tmp_path / "plain.jsonl", N)
-    whole = estimate_gsm8k(samples, "gsm8k_gpt4", asking=asking(server.url)).worst_cost
+    whole = estimate_gsm8k(samples, "gsm8k_gpt4", settings=settings(server.url)).worst_cost
     assert whole is not None
     with pytest.raises(OutOfBudget, match="suffices for 4 of 9"):
         judged(tmp_path, server.url, max_cost=whole / 9 * 4 + whole / 30)

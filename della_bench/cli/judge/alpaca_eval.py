@@ -76,7 +76,7 @@ def alpaca_eval(
     from della_bench.cli.console import show_warnings
 
     show_warnings()
-    asking = options.make_asking(
+    settings = options.make_settings(
         base_url=base_url,
         azure=azure,
         model=model,
@@ -98,7 +98,7 @@ def alpaca_eval(
     if dry_run:
         from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
 
-        _show_estimate(estimate_alpaca_eval(samples, annotator, asking=asking, price=_price(price), **choices))
+        _show_estimate(estimate_alpaca_eval(samples, annotator, settings=settings, price=_price(price), **choices))
         return
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
 
@@ -111,7 +111,7 @@ def alpaca_eval(
                 show(done, total, tally)
 
         score = judge_alpaca_eval(
-            samples, out, annotator, asking=asking, price=_price(price), progress=progress, **choices
+            samples, out, annotator, settings=settings, price=_price(price), progress=progress, **choices
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
 

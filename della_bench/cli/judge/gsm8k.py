@@ -51,7 +51,7 @@ def gsm8k(
     from della_bench.judging.gsm8k.judge import judge_gsm8k
 
     show_warnings()
-    asking = options.make_asking(
+    settings = options.make_settings(
         base_url=base_url,
         azure=azure,
         model=model,
@@ -65,7 +65,9 @@ def gsm8k(
         resume=resume,
     )
     if dry_run:
-        estimate = estimate_gsm8k(samples, judge, asking=asking, votes=votes, limit=limit, wanted_filter=wanted_filter)
+        estimate = estimate_gsm8k(
+            samples, judge, settings=settings, votes=votes, limit=limit, wanted_filter=wanted_filter
+        )
         _show_estimate(estimate)
         return
     last: list[Tally] = []
@@ -80,7 +82,7 @@ def gsm8k(
             samples,
             out,
             judge,
-            asking=asking,
+            settings=settings,
             votes=votes,
             limit=limit,
             wanted_filter=wanted_filter,

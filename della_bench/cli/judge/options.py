@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from della_bench.judging.asking import Asking
     from della_bench.judging.client import Tally
+    from della_bench.judging.settings import JudgeSettings
 
 __all__ = [
     "AzureOption",
@@ -32,7 +32,7 @@ __all__ = [
     "SamplesArgument",
     "TokensOption",
     "dollars",
-    "make_asking",
+    "make_settings",
     "progress_bar",
 ]
 
@@ -97,7 +97,7 @@ DryRunOption = Annotated[
 ]
 
 
-def make_asking(
+def make_settings(
     *,
     base_url: str | None,
     azure: bool,
@@ -110,15 +110,15 @@ def make_asking(
     retry_unscored: bool = False,
     batch: bool = False,
     resume: bool = True,
-) -> Asking:
+) -> JudgeSettings:
     """Return what the options say. Raises JudgeError where they contradict each other."""
     from decimal import Decimal
 
-    from della_bench.judging.asking import Asking
     from della_bench.judging.limiter import Limits
     from della_bench.judging.server import Server
+    from della_bench.judging.settings import JudgeSettings
 
-    return Asking(
+    return JudgeSettings(
         server=Server(base_url, azure),
         model=model,
         limits=Limits(concurrency, requests_per_minute, tokens_per_minute),

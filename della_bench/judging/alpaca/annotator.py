@@ -72,22 +72,22 @@ class Annotator:
         return "gpt4_1106_preview" if self.name.startswith(_SECOND) else "text_davinci_003"
 
 
-def load_annotator(wanted: str, *, model: str | None = None, same: bool = False) -> Annotator:
+def load_annotator(wanted: str, *, model: str | None = None, alias: bool = False) -> Annotator:
     """Return the annotator that alpaca_eval ships under the name `wanted`, or the one in a folder or YAML file.
 
     `model` takes the place of the model that the configuration names, and then stands in the annotator's name too: it
-    is another judge, unless it is the `same` model under another name (a deployment's).
+    is another judge, unless `alias`: the same model under another name (a deployment's).
 
     Raises JudgeError that names the file and every fault: no such annotator, a configuration that alpaca_eval does not
     take, or one that asks other than by chat requests to an OpenAI-compatible server.
     """
     shipped = installed_folder() / "evaluators_configs"
     path = _find(wanted, shipped)
-    name, config = _only_one(path)
+    name, config = _single_entry(path)
     config = {**config, "completions_kwargs": dict(config.get("completions_kwargs") or {})}
     if model is not None and model != config["completions_kwargs"].get("model_name"):
         config["completions_kwargs"]["model_name"] = model
-        if not same:
+        if not alias:
             name += "-" + re.sub(r"[^\w.+-]+", "_", model).strip("_")
     faults = _faults(config)
     prompt = _prompt(config.pop("prompt_template", None), path, shipped, faults)
@@ -120,7 +120,7 @@ def _find(wanted: str, shipped: Path) -> Path:
     raise JudgeError(message + nearest(wanted, names), exit_code=2)
 
 
-def _only_one(path: Path) -> tuple[str, dict[str, Any]]:
+def _single_entry(path: Path) -> tuple[str, dict[str, Any]]:
     """Return the one annotator of a configuration file; raises JudgeError where it holds none or a pool of them."""
     import yaml
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-__all__ = ["Completions", "chat_request", "inert", "main", "own_choice", "strict_parser"]
+__all__ = ["Completions", "chat_request", "first_choice", "main", "strict_parser", "without_marks"]
 
 # Arguments of alpaca_eval's own decoder that say how it asks, and nothing of what is asked.
 _NOT_ASKED = ("num_procs", "batch_size", "price_per_token", "is_strip", "is_chat", "requires_chatml", "sleep_time")
@@ -81,8 +81,8 @@ def _run(job: dict[str, Any], channel: Channel) -> dict[str, Any]:
 
     leaderboard, annotations = evaluate(
         # What alpaca_eval would choose by itself is another annotator's baseline, metric and order.
-        model_outputs=[{**row, "output": inert(row["output"])} for row in job["model_outputs"]],
-        reference_outputs=[{**row, "output": inert(row["output"])} for row in job["reference"]],
+        model_outputs=[{**row, "output": without_marks(row["output"])} for row in job["model_outputs"]],
+        reference_outputs=[{**row, "output": without_marks(row["output"])} for row in job["reference"]],
         annotators_config=job["annotator"],
         name=job["name"],
         fn_metric=_metric(job["metric"], job["gamed"]),
@@ -151,7 +151,7 @@ class Completions:
             if not wanted:
                 break
             replies = self._ask([requests[index] for index in wanted], attempt)
-            answered = {index: own_choice(reply) for index, reply in zip(wanted, replies, strict=True) if reply}
+            answered = {index: first_choice(reply) for index, reply in zip(wanted, replies, strict=True) if reply}
             for index, choice in answered.items():
                 choices[index] = choice
             wanted = [index for index, choice in answered.items() if not self._readable(choice)]
@@ -185,7 +185,7 @@ def chat_request(
     return {"model": model_name, "messages": messages, **kept}
 
 
-def own_choice(reply: dict[str, Any]) -> dict[str, Any]:
+def first_choice(reply: dict[str, Any]) -> dict[str, Any]:
     """Return the first choice of a chat completion as alpaca_eval hands it to its parsers; empty where it has none.
 
     "text" is the message, or the arguments of the function that was called in its place.
@@ -202,7 +202,7 @@ def own_choice(reply: dict[str, Any]) -> dict[str, Any]:
     return {**choice, "text": text, "total_tokens": (reply.get("usage") or {}).get("total_tokens", 0)}
 
 
-def inert(text: str) -> str:
+def without_marks(text: str) -> str:
     """Return an answer in which nothing is taken for a part of alpaca_eval's template.
 
     alpaca_eval fills its placeholders one after the other and cuts the filled prompt at ChatML's marks, so that an

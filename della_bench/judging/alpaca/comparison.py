@@ -12,7 +12,7 @@ from della_bench.judging.alpaca.outputs import Answers, read_answers
 from della_bench.judging.alpaca.process import Ask, Job, Judged, run_alpaca_eval
 from della_bench.judging.alpaca.reference import Reference, load_reference, published_annotations, read_reference
 from della_bench.judging.alpaca.score import BENCHMARK
-from della_bench.judging.asking import Asking
+from della_bench.judging.settings import JudgeSettings
 
 __all__ = ["Comparison", "compare", "prepare"]
 
@@ -50,7 +50,7 @@ def prepare(
     out: Path | None = None,
     annotator: str = "alpaca_eval_gpt4",
     *,
-    asking: Asking | None = None,
+    settings: JudgeSettings | None = None,
     reference: Path | None = None,
     metric: str | None = None,
     name: str | None = None,
@@ -63,8 +63,8 @@ def prepare(
     default the annotator's. name: of the model, by default what the file says, or its folder. wanted_filter: lm-eval's.
     limit: the baseline's first so many instructions. Raises as `judge_alpaca_eval` does.
     """
-    asking = Asking() if asking is None else asking
-    judge = load_annotator(annotator, model=asking.model, same=asking.server.azure)
+    settings = JudgeSettings() if settings is None else settings
+    judge = load_annotator(annotator, model=settings.model, alias=settings.server.azure)
     metric = metric or judge.metric
     if metric not in (WIN_RATE, LENGTH_CONTROLLED):
         raise DataError(f"no metric {metric!r}: {WIN_RATE} or {LENGTH_CONTROLLED}", exit_code=USERS_FILE)

@@ -9,7 +9,7 @@ from della_bench import __version__
 from della_bench.judging.gsm8k.exact import announced_number, reference_number
 from della_bench.judging.gsm8k.read import Answer, Answers
 from della_bench.judging.gsm8k.report import make_score
-from della_bench.judging.gsm8k.rows import row_of
+from della_bench.judging.gsm8k.rows import item_row
 from della_bench.judging.gsm8k.store import write_tables
 from della_bench.results.schema import Score, Scorer, write_score
 
@@ -34,6 +34,6 @@ def _row(answer: Answer) -> dict[str, Any]:
     found, right = announced_number(answer.response), reference_number(answer.target)
     shown = "" if found is None else str(found)
     if right is None:
-        return row_of(answer, None, shown=shown, explanation="the reference has no number", reason="reference")
+        return item_row(answer, None, shown=shown, explanation="the reference has no number", reason="reference")
     said = f"{shown} is announced" if shown else "no number is announced"
-    return row_of(answer, float(found == right), shown=shown, explanation=f"{said}, the reference says {right}")
+    return item_row(answer, float(found == right), shown=shown, explanation=f"{said}, the reference says {right}")

@@ -145,11 +145,11 @@ class Judge:
             "gone, take another judge (--judge), and do not compare the two judges' numbers"
         )
 
-    def with_model(self, model: str, *, same: bool) -> Judge:
-        """Return the judge asking for another model; `same`: only its name differs, so that price and end stay."""
+    def with_model(self, model: str, *, alias: bool) -> Judge:
+        """Return the judge asking for another model; `alias`: only its name differs, so that price and end stay."""
         if model == self.config.model:
             return self
-        if same:
+        if alias:
             return replace(self, config=self.config.model_copy(update={"model": model}))
         slug = re.sub(r"[^\w.+-]+", "_", model).strip("_")
         update = {"model": model, "price": None, "ends": None}

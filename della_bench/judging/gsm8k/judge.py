@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from della_bench.errors import JudgeError
-from della_bench.judging.asking import Asking
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
 from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
@@ -21,12 +20,13 @@ from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import judged_row
 from della_bench.judging.gsm8k.store import Store, judge_folder, made_from
-from della_bench.judging.gsm8k.votes import Question, judge_answer, questions, tries_left
+from della_bench.judging.gsm8k.votes import Question, count_attempts, judge_answer, questions
 from della_bench.judging.reply import Reply, Unanswered
+from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Score, Scorer, write_score
 
-__all__ = ["Progress", "judge_gsm8k", "load_asked", "open_tries"]
+__all__ = ["Progress", "attempts_left", "judge_gsm8k", "load_judge_as_set"]
 
 Progress = Callable[[int, int, Tally], None]  # (answers settled, of how many, what was done so far)
 
@@ -38,7 +38,7 @@ def judge_gsm8k(
     out: Path | None = None,
     judge: str | Path = EXACT,
     *,
-    asking: Asking | None = None,
+    settings: JudgeSettings | None = None,
     votes: int = 1,
     limit: int | None = None,
     wanted_filter: str | None = None,
@@ -46,45 +46,45 @@ def judge_gsm8k(
 ) -> Score:
     """Judge the answers in `samples`, write score, items, judgements and labelled.csv below `out`, return the score.
 
-    out: a folder, the samples' own by default. judge: a name or a folder; `exact` asks no model. asking: how one is
+    out: a folder, the samples' own by default. judge: a name or a folder; `exact` asks no model. settings: how one is
     asked, by default OpenAI with the key in the environment. votes: on each answer.
     Run again after any end, it goes on where it was. Raises DataError where the samples are no answers to GSM8K, and
     JudgeError where the judge cannot be asked; what is judged by then is kept.
     """
     out = samples.parent if out is None else out
-    asking = Asking() if asking is None else asking
+    settings = JudgeSettings() if settings is None else settings
     answers = read_answers(samples, wanted_filter=wanted_filter, limit=limit)
     if answers.remark and limit is None:
         _log.warning("%s", answers.remark)
     if judge == EXACT:
         return judge_by_number(answers, out)
-    asked = load_asked(judge, asking)
+    asked = load_judge_as_set(judge, settings)
     if warning := asked.ended(datetime.date.today()):
         _log.warning("%s", warning)
-    if not asking.cache_path.is_file():
-        asking.server.require_key()  # before any file is made; what is cached needs no key
-    work = _Work(answers, out, asked, asking, votes, progress)
-    with _only_one(work.folder), asking.open_cache() as cache:
-        return asyncio.run(work.run(asking.client(cache, asked.price)))
+    if not settings.cache_path.is_file():
+        settings.server.require_key()  # before any file is made; what is cached needs no key
+    work = _Judging(answers, out, asked, settings, votes, progress)
+    with _locked(work.folder), settings.open_cache() as cache:
+        return asyncio.run(work.run(settings.client(cache, asked.price)))
 
 
-def load_asked(judge: str | Path, asking: Asking) -> Judge:
-    """Return the judge, asking for another model where `asking` names one. Raises JudgeError."""
+def load_judge_as_set(judge: str | Path, settings: JudgeSettings) -> Judge:
+    """Return the judge, asking for another model where `settings` name one. Raises JudgeError."""
     loaded = load_judge(judge)
-    return loaded if asking.model is None else loaded.with_model(asking.model, same=asking.server.azure)
+    return loaded if settings.model is None else loaded.with_model(settings.model, alias=settings.server.azure)
 
 
-def open_tries(judge: Judge, client: Client, question: Question, asking: Asking) -> tuple[int, int]:
+def attempts_left(judge: Judge, client: Client, question: Question, settings: JudgeSettings) -> tuple[int, int]:
     """Return how many attempts at a vote the cache knows, and how many more may be made: 0 where it settles it."""
 
     def find(each: Question, attempt: int) -> Reply | None:
         return client.find(each.request, vote=each.vote, attempt=attempt)
 
-    return tries_left(judge, question, find, retry=asking.retry_unscored)
+    return count_attempts(judge, question, find, retry=settings.retry_unscored)
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold the judge's folder, so that no two processes write the same files. Raises JudgeError."""
     with folder_lock(folder, wait=False) as held:
         if not held:
@@ -92,13 +92,13 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-class _Work:
+class _Judging:
     """One judging by a model."""
 
     def __init__(
-        self, answers: Answers, out: Path, judge: Judge, asking: Asking, votes: int, progress: Progress | None
+        self, answers: Answers, out: Path, judge: Judge, settings: JudgeSettings, votes: int, progress: Progress | None
     ) -> None:
-        self._answers, self._out, self._judge, self._asking = answers, out, judge, asking
+        self._answers, self._out, self._judge, self._settings = answers, out, judge, settings
         self._votes, self._progress = votes, progress
         self._statistics: asyncio.Future[None] | None = None
         self.folder = judge_folder(out, judge.name)
@@ -110,7 +110,7 @@ class _Work:
             open_answers = [answer for answer in self._answers.answers if answer.doc_id not in rows]
             async with client:
                 ask = self._asker(client, store)
-                if self._asking.batch and open_answers:
+                if self._settings.batch and open_answers:
                     ask = await self._by_batch(client, store, open_answers)
                 self._show(rows, client)
                 left = iter(open_answers)
@@ -119,7 +119,7 @@ class _Work:
                     for answer in left:
                         await self._judge_one(client, store, ask, answer, rows)
 
-                workers = [worker() for _ in range(min(len(open_answers), self._asking.limits.concurrency))]
+                workers = [worker() for _ in range(min(len(open_answers), self._settings.limits.concurrency))]
                 ended = await asyncio.gather(*workers, return_exceptions=True)  # what is under way is paid for: it ends
                 if self._statistics is not None:
                     await self._statistics
@@ -129,7 +129,7 @@ class _Work:
 
     def _settled(self, store: Store) -> dict[int, dict[str, Any]]:
         """Return the rows of earlier runs that still hold, by document."""
-        found = store.settled() if self._asking.resume else {}
+        found = store.settled() if self._settings.resume else {}
         return {
             answer.doc_id: found[answer.doc_id]
             for answer in self._answers.answers
@@ -139,10 +139,10 @@ class _Work:
     def _holds(self, row: dict[str, Any], answer: Answer) -> bool:
         if row.get("made_from") != self._made_from(answer):
             return False
-        return row["value"] is not None or not (self._asking.retry_unscored or row.get("reason") == "failed")
+        return row["value"] is not None or not (self._settings.retry_unscored or row.get("reason") == "failed")
 
     def _made_from(self, answer: Answer) -> str:
-        return made_from(self._judge.name, self._judge.version, self._asking.server.url, self._votes, answer)
+        return made_from(self._judge.name, self._judge.version, self._settings.server.url, self._votes, answer)
 
     def _asker(self, client: Client, store: Store) -> Callable[[Question, int], Any]:
         async def ask(question: Question, attempt: int) -> Reply:
@@ -173,7 +173,7 @@ class _Work:
         for _ in range(self._judge.config.attempts):
             wanted = []
             for each in asked:
-                known, more = open_tries(self._judge, client, each, self._asking)
+                known, more = attempts_left(self._judge, client, each, self._settings)
                 if more:
                     wanted.append((client.key(each.request, vote=each.vote, attempt=known), each.request))
             if not await batches.answer(wanted):
@@ -198,10 +198,10 @@ class _Work:
         self, client: Client, store: Store, ask: Any, answer: Answer, rows: dict[int, dict[str, Any]]
     ) -> None:
         # A batch has made all the attempts that are to be made; what it still owes has failed.
-        asking = replace(self._asking, retry_unscored=False) if self._asking.batch else self._asking
+        settings = replace(self._settings, retry_unscored=False) if self._settings.batch else self._settings
 
         def tries(question: Question) -> tuple[int, int]:
-            return open_tries(self._judge, client, question, asking)
+            return attempts_left(self._judge, client, question, settings)
 
         try:
             outcome = await judge_answer(self._judge, questions(self._judge, answer, self._votes), ask, tries)
@@ -212,7 +212,7 @@ class _Work:
             raise
         rows[answer.doc_id] = row
         self._show(rows, client)
-        if self._statistics is None and len(self._answers.answers) - len(rows) <= asking.limits.concurrency:
+        if self._statistics is None and len(self._answers.answers) - len(rows) <= settings.limits.concurrency:
             # The last requests are under way: nobody waits for the processor.
             self._statistics = asyncio.get_running_loop().run_in_executor(None, _load_statistics)
 
@@ -231,7 +231,7 @@ class _Work:
                 "model": judge.config.model,
                 "parameters": judge.config.parameters,
                 "ends": None if judge.config.ends is None else judge.config.ends.isoformat(),
-                "server": self._asking.server.shown,
+                "server": self._settings.server.display_url,
             },
             "votes": self._votes,
         }

@@ -9,12 +9,12 @@ from della_bench.judging.gsm8k.read import Answer
 from della_bench.judging.gsm8k.votes import Outcome
 from della_bench.results.schema import SCHEMA
 
-__all__ = ["judged_row", "row_of"]
+__all__ = ["item_row", "judged_row"]
 
 _WORDS = {1.0: "correct", 0.0: "incorrect", None: "unscored"}
 
 
-def row_of(answer: Answer, value: float | None, *, shown: str, explanation: str, reason: str = "") -> dict[str, Any]:
+def item_row(answer: Answer, value: float | None, *, shown: str, explanation: str, reason: str = "") -> dict[str, Any]:
     """Return the row of one answer; `shown` is what was judged, `reason` why it is unscored, in a word."""
     return {
         "schema": SCHEMA,
@@ -33,7 +33,7 @@ def judged_row(answer: Answer, outcome: Outcome, price: Price | None, made_from:
     """Return the row of an answer that a model has judged, with what its replies took."""
     replies = list(outcome.replies)
     cost = outcome.cost(price)
-    row = row_of(
+    row = item_row(
         answer, outcome.value, shown=answer.response, explanation=outcome.explanation, reason=outcome.reason
     ) | {
         "model": ", ".join(sorted({reply.model for reply in replies})),

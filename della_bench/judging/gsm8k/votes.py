@@ -14,7 +14,7 @@ from della_bench.judging.gsm8k.read import Answer
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because
 from della_bench.judging.reply import Reply, Unanswered
 
-__all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "judge_answer", "questions", "read_reply", "tries_left"]
+__all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "count_attempts", "judge_answer", "questions", "read_reply"]
 
 # (question, attempt) -> the reply; raises Unanswered and StopRun
 Ask = Callable[["Question", int], Awaitable[Reply]]
@@ -91,7 +91,7 @@ async def judge_answer(judge: Judge, asked: list[Question], ask: Ask, tries: Tri
     return outcome_of(list(await asyncio.gather(*(_cast(judge, each, ask, *tries(each)) for each in asked))))
 
 
-def tries_left(
+def count_attempts(
     judge: Judge, question: Question, find: Callable[[Question, int], Reply | None], *, retry: bool
 ) -> tuple[int, int]:
     """Return how many attempts at a vote have a reply already, and how many more may be made: 0 where it is settled.

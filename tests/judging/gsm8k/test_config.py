@@ -92,9 +92,9 @@ def test_the_announced_end_is_a_warning_from_its_day_on(copy: Path) -> None:
 
 def test_another_model_makes_another_name_without_a_price_but_a_deployment_is_the_same_judge() -> None:
     judge = load_judge("gsm8k_gpt4")
-    local = judge.with_model("meta/llama 3", same=False)
+    local = judge.with_model("meta/llama 3", alias=False)
     assert local.name == "gsm8k_gpt4-meta_llama_3"
     assert local.price is None
-    azure = judge.with_model("my-deployment", same=True)
+    azure = judge.with_model("my-deployment", alias=True)
     assert (azure.name, azure.price) == (judge.name, judge.price)
     assert azure.request("q", "r", "s")["model"] == "my-deployment"

@@ -11,18 +11,18 @@ from typing import Any
 
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import RowLog, read_rows
-from della_bench.judging.asking import Asking
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
 from della_bench.judging.cost import Budget, Price
 from della_bench.judging.reply import Reply, Unanswered
+from della_bench.judging.settings import JudgeSettings
 
-__all__ = ["Asker", "Progress"]
+__all__ = ["Completer", "Progress"]
 
 Progress = Callable[[int, int, Tally], None]  # (requests settled, of how many, what was done so far)
 
 
-class Asker:
+class Completer:
     """Answers rounds of requests; a context manager that holds the cache and the log of judgements open.
 
     `tally` counts what this run did, over all rounds; `replies` holds every reply by its name in the cache. `attempts`
@@ -30,16 +30,21 @@ class Asker:
     """
 
     def __init__(
-        self, asking: Asking, price: Price | None, folder: Path, attempts: int, progress: Progress | None = None
+        self,
+        settings: JudgeSettings,
+        price: Price | None,
+        folder: Path,
+        attempts: int,
+        progress: Progress | None = None,
     ) -> None:
         self.tally = Tally(cost=Decimal(0) if price else None)
         self.replies: dict[str, Reply] = {}
-        self._asking, self._folder, self._attempts, self._progress = asking, folder, attempts, progress
+        self._settings, self._folder, self._attempts, self._progress = settings, folder, attempts, progress
         self._share = 1.0 if price is None else float(price.batch)
-        self._budget = Budget(asking.max_cost, price)
+        self._budget = Budget(settings.max_cost, price)
         self._asked: Counter[str] = Counter()  # by the first attempt's name: how often it was asked for in this run
         self._settled = self._total = 0
-        self._cache = asking.open_cache()
+        self._cache = settings.open_cache()
         self._path = folder / "judgements.jsonl"
         try:
             self._log = RowLog(self._path)
@@ -48,7 +53,7 @@ class Asker:
             self._cache.close()
             raise self._unwritable(error) from error
 
-    def __enter__(self) -> Asker:  # noqa: D105
+    def __enter__(self) -> Completer:  # noqa: D105
         return self
 
     def __exit__(self, *_: object) -> None:  # noqa: D105
@@ -66,8 +71,8 @@ class Asker:
 
     async def _round(self, requests: Sequence[dict[str, Any]], attempt: int) -> list[dict[str, Any] | None]:
         before = self.tally
-        asking = self._asking
-        client = Client(asking.server, self._cache, self._budget, asking.limits, asking.patience)
+        settings = self._settings
+        client = Client(settings.server, self._cache, self._budget, settings.limits, settings.retry_policy)
 
         async def one(request: dict[str, Any]) -> dict[str, Any] | None:
             try:
@@ -80,7 +85,7 @@ class Asker:
 
         async with client:
             batches = None
-            if asking.batch:
+            if settings.batch:
                 batches = Batches(client, self._folder / "batches.json", share=self._share)
                 fresh = [each for each in requests if self._may_ask(client, each, attempt)]
                 await batches.answer([(client.key(each, attempt=attempt), dict(each)) for each in fresh])
@@ -122,7 +127,7 @@ class Asker:
         """
         if client.find(request, attempt=attempt) is not None:
             return True
-        tries = self._asked[client.key(request)] if self._asking.retry_unscored else attempt
+        tries = self._asked[client.key(request)] if self._settings.retry_unscored else attempt
         return tries < self._attempts
 
     def _note(self, client: Client, row: dict[str, Any]) -> None:
