@@ -14,14 +14,20 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, cast
 
 from della_bench.errors import DataError, JudgeError
 from della_bench.jsonfiles import read_json, write_json
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Hold
 from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.json_types import ChatRequest, JsonObject, as_object
 from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
+
+if TYPE_CHECKING:
+    from openai.pagination import AsyncCursorPage
+    from openai.types import Batch
+    from typing_extensions import NotRequired
 
 __all__ = ["Batches"]
 
@@ -33,7 +39,25 @@ _LONGEST_WAIT = 60.0
 _MOST_LISTED = 1000  # recent batches that are looked through for one of ours
 
 _T = TypeVar("_T")
-KeyedRequest = tuple[str, dict[str, Any]]  # (name of the answer, request)
+KeyedRequest = tuple[str, ChatRequest]  # (name of the answer, request)
+
+
+class BatchRecord(TypedDict):
+    """What is written down of one batch; `id` is None until the server has given it one.
+
+    `keys` are the names of its answers, `share` the part of the full price that it costs, `made` when it was made
+    (seconds since 1970), and `status` what the server called it at its end.
+    """
+
+    tag: str
+    id: str | None
+    server: str
+    keys: list[str]
+    share: float
+    made: float
+    done: bool
+    tried: NotRequired[bool]
+    status: NotRequired[str]
 
 
 class Batches:
@@ -46,10 +70,12 @@ class Batches:
     def __init__(self, client: Client, path: Path, *, share: float, poll: float = 30.0) -> None:
         self.unanswered: dict[str, Unanswered] = {}
         self._client, self._path, self._share, self._poll = client, path, share, poll
-        self._endpoint: Any = "/chat/completions" if client.server.azure else "/v1/chat/completions"
-        self._log: list[dict[str, Any]] = self._read()
+        self._endpoint: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+        if client.server.azure:
+            self._endpoint = "/chat/completions"  # type: ignore[assignment]  # openai's types know OpenAI's paths only
+        self._log: list[BatchRecord] = self._read()
         self._holds: dict[str, Hold] = {}
-        self._requests: dict[str, dict[str, Any]] = {}
+        self._requests: dict[str, ChatRequest] = {}
 
     async def answer(self, wanted: Sequence[KeyedRequest]) -> bool:
         """Have `wanted` answered into the cache, batches of earlier runs first; returns whether anything was asked.
@@ -91,9 +117,9 @@ class Batches:
             self._holds[key] = await budget.hold(request, self._share)
         return list(wanted), None
 
-    async def _make(self, chunk: Sequence[KeyedRequest]) -> dict[str, Any]:
+    async def _make(self, chunk: Sequence[KeyedRequest]) -> BatchRecord:
         """Upload the requests and make their batch; both its tag and its id are on the disk before anything follows."""
-        batch = {
+        batch: BatchRecord = {
             "tag": uuid.uuid4().hex,
             "id": None,
             "server": self._client.server.display_url,
@@ -133,7 +159,7 @@ class Batches:
             return None
         return made.id
 
-    async def _adopt(self, batch: dict[str, Any]) -> None:
+    async def _adopt(self, batch: BatchRecord) -> None:
         """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
         if batch["server"] != self._client.server.display_url:
             batch["done"] = True  # its answers would be another server's
@@ -154,20 +180,20 @@ class Batches:
             after = page.data[-1].id
         return None
 
-    def _list(self, after: str | None) -> Awaitable[Any]:
+    def _list(self, after: str | None) -> Awaitable[AsyncCursorPage[Batch]]:
         batches = self._client.openai.batches
         return batches.list(limit=100) if after is None else batches.list(limit=100, after=after)
 
-    async def _finish(self, batches: Sequence[dict[str, Any]]) -> None:
+    async def _finish(self, batches: Sequence[BatchRecord]) -> None:
         """Wait until all have ended, and take their results as they come."""
         faults = [fault for fault in await asyncio.gather(*map(self._wait_for, batches)) if fault]
         if faults:
             raise StopRun("\n".join(faults))
 
-    async def _wait_for(self, batch: dict[str, Any]) -> str | None:
-        client = self._client.openai
+    async def _wait_for(self, batch: BatchRecord) -> str | None:
+        client, batch_id = self._client.openai, str(batch["id"])
         while True:
-            state = await self._call(lambda: client.batches.retrieve(batch["id"]))
+            state = await self._call(lambda: client.batches.retrieve(batch_id))
             if state.status in _ENDED:
                 break
             await asyncio.sleep(self._poll)
@@ -179,12 +205,12 @@ class Batches:
             if (hold := self._holds.pop(key, None)) is not None:
                 hold.release()  # no answer, no charge
             if not self._is_known(key):
-                self.unanswered.setdefault(key, Unanswered("failed", f"batch {batch['id']} {state.status} without it"))
+                self.unanswered.setdefault(key, Unanswered("failed", f"batch {batch_id} {state.status} without it"))
         batch["done"], batch["status"] = True, state.status
         self._write()
-        return _fault(batch["id"], state)
+        return _fault(batch_id, state)
 
-    def _take(self, batch: dict[str, Any], text: str) -> None:
+    def _take(self, batch: BatchRecord, text: str) -> None:
         """Put a result file's answers into the cache, and note its errors."""
         keys = {key[:_ID_DIGITS]: key for key in batch["keys"]}
         for line in text.split("\n"):
@@ -195,7 +221,7 @@ class Batches:
             key = keys.get(str(row.get("custom_id"))) if isinstance(row, dict) else None
             if key is None or row is None:
                 continue
-            response = row.get("response") or {}
+            response = as_object(row.get("response"))
             body = response.get("body")
             if response.get("status_code") == 200 and isinstance(body, dict) and body.get("choices"):
                 reply = Reply(key, body, latency=0.0, at=time.time(), price_share=batch["share"])
@@ -220,7 +246,7 @@ class Batches:
                     raise StopRun(f"{self._client.server.display_url}: {fault.reason}") from error
                 await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[BatchRecord]:
         if not self._path.is_file():
             return []
         try:
@@ -229,7 +255,7 @@ class Batches:
             raise JudgeError(f"{error}: it names batches that may be paid for; mend it or move it away") from error
         if not isinstance(value, list):
             raise JudgeError(f"{self._path}: expected a list of batches; mend it or move it away", exit_code=2)
-        return value
+        return cast("list[BatchRecord]", value)
 
     def _write(self) -> None:
         try:
@@ -238,7 +264,7 @@ class Batches:
             raise JudgeError(f"{self._path}: cannot be written ({error.strerror or error})") from error
 
 
-def _line(key: str, request: dict[str, Any], endpoint: str) -> str:
+def _line(key: str, request: ChatRequest, endpoint: str) -> str:
     row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": request}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -258,15 +284,15 @@ def _chunks(wanted: Sequence[KeyedRequest], endpoint: str) -> Iterator[list[Keye
         yield chunk
 
 
-def _unanswered(row: dict[str, Any]) -> Unanswered:
-    body = (row.get("response") or {}).get("body")
-    error = row.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
+def _unanswered(row: JsonObject) -> Unanswered:
+    body = as_object(as_object(row.get("response")).get("body"))
+    error = row.get("error") or body.get("error") or {}
     words = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
     policy = any(sign in words.lower() for sign in ("content_policy", "content_filter", "policy"))
     return Unanswered("refused" if policy else "failed", words[:300])
 
 
-def _fault(batch_id: str, state: Any) -> str | None:
+def _fault(batch_id: str, state: Batch) -> str | None:
     """Return why a batch ended the run, None where it did not."""
     if state.status == "failed":
         errors = state.errors.data if state.errors is not None and state.errors.data else []

@@ -12,11 +12,10 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import JudgeError
+from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.reply import Reply
 
 __all__ = ["CACHE_VARIABLE", "Cache", "default_cache_path", "request_key"]
@@ -35,7 +34,7 @@ def default_cache_path() -> Path:
     return Path(users).expanduser() / "della_bench" / "judge.sqlite"
 
 
-def request_key(server: str, request: Mapping[str, Any], vote: int = 0, attempt: int = 0) -> str:
+def request_key(server: str, request: ChatRequest, vote: int = 0, attempt: int = 0) -> str:
     """Return the name of the answer to `request`: 64 hexadecimal digits."""
     whole = {"server": server, "request": request, "vote": vote, "attempt": attempt}
     text = json.dumps(whole, sort_keys=True, ensure_ascii=True, separators=(",", ":"))

@@ -8,15 +8,15 @@ import json
 import logging
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache, request_key
 from della_bench.judging.cost import Budget, Hold, completion_bound, typical_prompt_tokens
 from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.limiter import Limiter, Limits
 from della_bench.judging.reply import Reply, StopRun, Unanswered
 from della_bench.judging.server import Server
@@ -95,11 +95,11 @@ class Client:
             self._openai = self.server.connect(self._limiter.limits.concurrency, self._retry_policy.timeout)
         return self._openai
 
-    def key(self, request: Mapping[str, Any], *, vote: int = 0, attempt: int = 0) -> str:
+    def key(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0) -> str:
         """Return the name of the answer to `request`."""
         return request_key(self.server.url, request, vote, attempt)
 
-    def find(self, request: Mapping[str, Any], *, vote: int = 0, attempt: int = 0) -> Reply | None:
+    def find(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0) -> Reply | None:
         """Return the answer from the cache, None where there is none; nobody is asked."""
         return self._cache.get(self.key(request, vote=vote, attempt=attempt))
 
@@ -107,7 +107,7 @@ class Client:
         """Return whether the answer of that name is in the cache."""
         return self._cache.get(key) is not None
 
-    async def ask(self, request: dict[str, Any], *, vote: int = 0, attempt: int = 0) -> Reply:
+    async def ask(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0) -> Reply:
         """Return the answer to `request`, the whole body of a chat completion request.
 
         Answers are kept: the same request with the same `vote` and `attempt` is sent once, however often it is asked.
@@ -128,7 +128,7 @@ class Client:
         finally:
             del self._pending[key]
 
-    async def _fetch(self, key: str, request: dict[str, Any]) -> Reply:
+    async def _fetch(self, key: str, request: ChatRequest) -> Reply:
         try:
             reply = await self._ask_until_answered(key, request)
         except Unanswered as error:
@@ -153,7 +153,7 @@ class Client:
             self._halt.set()
         return self._stopped
 
-    async def _ask_until_answered(self, key: str, request: dict[str, Any]) -> Reply:
+    async def _ask_until_answered(self, key: str, request: ChatRequest) -> Reply:
         """Ask until there is an answer or the retry policy gives up."""
         began, sent, tries = time.monotonic(), 0, 0
         while True:
@@ -182,7 +182,7 @@ class Client:
             return fault.wait + random.uniform(0, min(doubled, 0.25 * fault.wait))
         return random.uniform(0.5, 1.0) * doubled
 
-    async def _once(self, key: str, request: dict[str, Any]) -> Reply | Retry:
+    async def _once(self, key: str, request: ChatRequest) -> Reply | Retry:
         """Send the request once. Raises Unanswered and StopRun."""
         hold = await self.budget.hold(request)
         try:
@@ -207,9 +207,7 @@ class Client:
         if self._stopped is not None:
             raise self._stopped
 
-    async def _send(
-        self, client: AsyncOpenAI, key: str, request: dict[str, Any]
-    ) -> Reply | Retry | Unanswered | StopRun:
+    async def _send(self, client: AsyncOpenAI, key: str, request: ChatRequest) -> Reply | Retry | Unanswered | StopRun:
         import openai
 
         self.tally.requests += 1
@@ -226,9 +224,7 @@ class Client:
             return Retry("the server's answer is no chat completion", charged=True)
         return Reply(key, body, latency=time.perf_counter() - began, at=time.time())
 
-    def _settle(
-        self, request: dict[str, Any], found: Reply | Retry | Unanswered | StopRun, hold: Hold
-    ) -> Reply | Retry:
+    def _settle(self, request: ChatRequest, found: Reply | Retry | Unanswered | StopRun, hold: Hold) -> Reply | Retry:
         """Book what a request has cost, and keep its answer. Raises Unanswered and StopRun."""
         if isinstance(found, (Unanswered, StopRun)):
             raise found
@@ -240,7 +236,7 @@ class Client:
         self.keep(request, found, hold)
         return found
 
-    def keep(self, request: Mapping[str, Any], reply: Reply, hold: Hold | None) -> None:
+    def keep(self, request: ChatRequest, reply: Reply, hold: Hold | None) -> None:
         """Put an answer that came into the cache, and book what it has cost."""
         cost = self.budget.cost_of(request, reply)
         if hold is not None:

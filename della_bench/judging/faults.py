@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.reply import StopRun, Unanswered
 from della_bench.judging.server import Server, redacted
 
@@ -42,7 +43,7 @@ class Retry:
     unreachable: bool = False
 
 
-def fault_of(error: APIError, server: Server, request: Mapping[str, Any]) -> Retry | Unanswered | StopRun:
+def fault_of(error: APIError, server: Server, request: ChatRequest) -> Retry | Unanswered | StopRun:
     """Return what openai's `error` means for `request`."""
     import openai
 
@@ -54,7 +55,7 @@ def fault_of(error: APIError, server: Server, request: Mapping[str, Any]) -> Ret
     return Retry(redacted(str(error))[:_LONGEST], charged=True)
 
 
-def _status(error: APIStatusError, server: Server, request: Mapping[str, Any]) -> Retry | Unanswered | StopRun:
+def _status(error: APIStatusError, server: Server, request: ChatRequest) -> Retry | Unanswered | StopRun:
     status, words = error.status_code, _words(error)
     kinds = {str(error.code or ""), str(error.type or "")}
     if kinds & _NO_MONEY or status == 402:

@@ -11,6 +11,7 @@ import typer
 from della_bench.cli.judge import options
 
 if TYPE_CHECKING:
+    from della_bench.judging.alpaca.comparison import Choices
     from della_bench.judging.client import Tally
     from della_bench.judging.cost import Estimate, Price
     from della_bench.results.schema import Score
@@ -88,7 +89,7 @@ def alpaca_eval(
         retry_unscored=retry_unscored,
         batch=batch,
     )
-    choices = {
+    choices: Choices = {
         "reference": reference,
         "metric": None if metric is None else metric.value,
         "name": name,

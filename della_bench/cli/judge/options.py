@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from decimal import Decimal
 
     from della_bench.judging.client import Tally
     from della_bench.judging.settings import JudgeSettings
@@ -130,7 +131,7 @@ def make_settings(
     )
 
 
-def dollars(value: Any) -> str:
+def dollars(value: Decimal | float | None) -> str:
     """Return an amount for people; small ones with the digits they need."""
     if value is None:
         return "unknown"

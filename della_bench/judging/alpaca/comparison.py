@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, write_json
 from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, WIN_RATE, Annotator, load_annotator, write_annotator
 from della_bench.judging.alpaca.outputs import Answers, read_answers
 from della_bench.judging.alpaca.process import Ask, Job, Judged, run_alpaca_eval
-from della_bench.judging.alpaca.reference import Reference, load_reference, published_annotations, read_reference
+from della_bench.judging.alpaca.reference import (
+    Reference,
+    ReferenceRow,
+    load_reference,
+    published_annotations,
+    read_reference,
+)
 from della_bench.judging.alpaca.score import BENCHMARK
 from della_bench.judging.settings import JudgeSettings
 
-__all__ = ["Comparison", "compare", "prepare"]
+__all__ = ["Choices", "Comparison", "compare", "prepare"]
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen of a comparison, all of it by name; `prepare` says what each means."""
+
+    reference: Path | None
+    metric: str | None
+    name: str | None
+    wanted_filter: str | None
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +119,7 @@ def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, atte
     rows = [comparison.reference.rows[answer.position] for answer in comparison.answers.rows]
     generator = comparison.answers.generator
     outputs = [
-        {**row, "output": answer.output, "generator": generator}
+        ReferenceRow({**row, "output": answer.output, "generator": generator})
         for row, answer in zip(rows, comparison.answers.rows, strict=True)
     ]
     write_json(folder / "model_outputs.json", outputs)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import RowLog, read_rows
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
 from della_bench.judging.cost import Budget, Price
+from della_bench.judging.json_types import ChatRequest, Completion
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 
@@ -60,7 +60,7 @@ class Completer:
         self._log.close()
         self._cache.close()
 
-    def __call__(self, requests: Sequence[dict[str, Any]], attempt: int) -> list[dict[str, Any] | None]:
+    def __call__(self, requests: Sequence[ChatRequest], attempt: int) -> list[Completion | None]:
         """Return the completions of one round, in order; None for one that is not to be asked for again.
 
         It was refused or failed for good, or, where unscored ones are retried, it was asked for often enough. Raises
@@ -69,12 +69,12 @@ class Completer:
         self._total += len(requests)
         return asyncio.run(self._round(requests, attempt))
 
-    async def _round(self, requests: Sequence[dict[str, Any]], attempt: int) -> list[dict[str, Any] | None]:
+    async def _round(self, requests: Sequence[ChatRequest], attempt: int) -> list[Completion | None]:
         before = self.tally
         settings = self._settings
         client = Client(settings.server, self._cache, self._budget, settings.limits, settings.retry_policy)
 
-        async def one(request: dict[str, Any]) -> dict[str, Any] | None:
+        async def one(request: ChatRequest) -> Completion | None:
             try:
                 return await self._one(client, request, attempt, batches)
             finally:
@@ -91,7 +91,7 @@ class Completer:
                 await batches.answer([(client.key(each, attempt=attempt), dict(each)) for each in fresh])
             # What is under way is paid for: it ends, and is kept, before an error is raised.
             ended = await asyncio.gather(*map(one, requests), return_exceptions=True)
-        found: list[dict[str, Any] | None] = []
+        found: list[Completion | None] = []
         for each in ended:
             if isinstance(each, BaseException):
                 raise each
@@ -99,8 +99,8 @@ class Completer:
         return found
 
     async def _one(
-        self, client: Client, request: dict[str, Any], attempt: int, batches: Batches | None
-    ) -> dict[str, Any] | None:
+        self, client: Client, request: ChatRequest, attempt: int, batches: Batches | None
+    ) -> Completion | None:
         if not self._may_ask(client, request, attempt):
             return None
         key = client.key(request, attempt=attempt)
@@ -120,7 +120,7 @@ class Completer:
             self._note(client, _row(reply, request, attempt))
         return None if reply.refused else reply.body
 
-    def _may_ask(self, client: Client, request: dict[str, Any], attempt: int) -> bool:
+    def _may_ask(self, client: Client, request: ChatRequest, attempt: int) -> bool:
         """Return whether the answer is known, or there are tries left to get it.
 
         An earlier run's tries count, unless unscored ones are to be tried again.
@@ -130,7 +130,7 @@ class Completer:
         tries = self._asked[client.key(request)] if self._settings.retry_unscored else attempt
         return tries < self._attempts
 
-    def _note(self, client: Client, row: dict[str, Any]) -> None:
+    def _note(self, client: Client, row: Mapping[str, object]) -> None:
         try:
             self._log.append(row)
         except OSError as error:
@@ -145,7 +145,7 @@ class Completer:
         )
 
 
-def _row(reply: Reply, request: dict[str, Any], attempt: int) -> dict[str, Any]:
+def _row(reply: Reply, request: ChatRequest, attempt: int) -> Mapping[str, object]:
     return {"asked_model": request["model"], "attempt": attempt, **reply.as_row()}
 
 

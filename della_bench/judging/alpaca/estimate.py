@@ -5,14 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from della_bench.judging.alpaca.annotator import WIN_RATE
-from della_bench.judging.alpaca.comparison import compare, prepare
+from della_bench.judging.alpaca.comparison import Choices, compare, prepare
 from della_bench.judging.alpaca.models import price_of
 from della_bench.judging.cache import request_key
 from della_bench.judging.cost import Estimate, Price
+from della_bench.judging.json_types import ChatRequest, Completion
 from della_bench.judging.settings import JudgeSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["estimate_alpaca_eval"]
 
@@ -25,18 +29,18 @@ def estimate_alpaca_eval(
     *,
     settings: JudgeSettings | None = None,
     price: Price | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Estimate:
     """Return what `judge_alpaca_eval` with the same arguments would ask and cost. Nothing is asked or written.
 
     alpaca_eval makes its prompts for it, so that they are the ones that would be sent.
     """
 
-    def only_count(requests: Sequence[dict[str, Any]], _attempt: int) -> list[dict[str, Any] | None]:
+    def only_count(requests: Sequence[ChatRequest], _attempt: int) -> list[Completion | None]:
         wanted.extend(requests)
         return [None] * len(requests)
 
-    wanted: list[dict[str, Any]] = []
+    wanted: list[ChatRequest] = []
     settings = JudgeSettings() if settings is None else settings
     comparison = prepare(samples, None, annotator, settings=settings, **choices)
     with tempfile.TemporaryDirectory(prefix="della-bench-") as folder:

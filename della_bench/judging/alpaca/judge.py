@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import write_whole
-from della_bench.judging.alpaca.comparison import Comparison, compare, prepare
+from della_bench.judging.alpaca.comparison import Choices, Comparison, compare, prepare
 from della_bench.judging.alpaca.completer import Completer, Progress
 from della_bench.judging.alpaca.models import end_warning, price_of
 from della_bench.judging.alpaca.process import Judged
@@ -23,6 +23,9 @@ from della_bench.judging.reply import Reply
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Item, Score, Scorer, items_path, score_path, write_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["ATTEMPTS", "judge_alpaca_eval"]
 
@@ -40,12 +43,12 @@ def judge_alpaca_eval(
     settings: JudgeSettings | None = None,
     price: Price | None = None,
     progress: Progress | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Score:
     """Judge the answers in `samples`, write the score and what it was made from below `out`, and return the score.
 
-    samples: lm-eval's log of the task alpaca_eval, or a file in alpaca_eval's own format. out: a folder, by default that
-    of the samples. annotator: a name that alpaca_eval ships, or a path. settings: how its model is asked, by default at
+    samples: lm-eval's log of the task alpaca_eval, or a file in alpaca_eval's own format. out: a folder, by default
+    the samples'. annotator: a name that alpaca_eval ships, or a path. settings: how its model is asked, by default at
     OpenAI with the key in the environment. price: of the model, by default what is known of it. `choices` are those of
     `prepare`: `reference`, `metric`, `name`, `wanted_filter`, `limit`.
 

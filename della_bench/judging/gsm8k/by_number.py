@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from della_bench import __version__
 from della_bench.judging.gsm8k.exact import announced_number, reference_number
 from della_bench.judging.gsm8k.read import Answer, Answers
 from della_bench.judging.gsm8k.report import make_score
-from della_bench.judging.gsm8k.rows import item_row
+from della_bench.judging.gsm8k.rows import GSM8KItem, item_row
 from della_bench.judging.gsm8k.store import write_tables
 from della_bench.results.schema import Score, Scorer, write_score
 
@@ -30,10 +29,10 @@ def judge_by_number(answers: Answers, out: Path) -> Score:
     return score
 
 
-def _row(answer: Answer) -> dict[str, Any]:
+def _row(answer: Answer) -> GSM8KItem:
     found, right = announced_number(answer.response), reference_number(answer.target)
-    shown = "" if found is None else str(found)
+    announced = "" if found is None else str(found)
     if right is None:
-        return item_row(answer, None, shown=shown, explanation="the reference has no number", reason="reference")
-    said = f"{shown} is announced" if shown else "no number is announced"
-    return item_row(answer, float(found == right), shown=shown, explanation=f"{said}, the reference says {right}")
+        return item_row(answer, None, judged=announced, explanation="the reference has no number", reason="reference")
+    said = f"{announced} is announced" if announced else "no number is announced"
+    return item_row(answer, float(found == right), judged=announced, explanation=f"{said}, the reference says {right}")

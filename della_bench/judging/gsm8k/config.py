@@ -26,14 +26,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
+from della_bench.judging.json_types import JsonObject
 from della_bench.resources import folder
 from della_bench.suggest import nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["FILE", "PLACEHOLDERS", "Judge", "JudgeConfig", "PromptFiles", "judge_names", "load_judge"]
 
@@ -93,7 +97,7 @@ class JudgeConfig(_Strict):
     version: str
     model: Annotated[str, Field(min_length=1)]
     prompt: PromptFiles
-    parameters: dict[str, Any] = {}
+    parameters: JsonObject = {}
     verdict: VerdictConfig = VerdictConfig()
     price: PriceConfig | None = None
     ends: datetime.date | None = None
@@ -102,7 +106,7 @@ class JudgeConfig(_Strict):
 
     @field_validator("parameters")
     @classmethod
-    def _own_parameters(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _own_parameters(cls, value: JsonObject) -> JsonObject:
         if refused := [f"{name} ({_DECIDED[name]})" for name in value if name in _DECIDED]:
             raise ValueError("not taken: " + ", ".join(refused))
         return value
@@ -155,7 +159,7 @@ class Judge:
         update = {"model": model, "price": None, "ends": None}
         return replace(self, name=f"{self.name}-{slug}", config=self.config.model_copy(update=update))
 
-    def request(self, question: str, reference: str, response: str, *, swapped: bool = False) -> dict[str, Any]:
+    def request(self, question: str, reference: str, response: str, *, swapped: bool = False) -> JsonObject:
         """Return the request that has one response judged; `swapped`: the labels have changed places."""
         from della_bench.judging.gsm8k.verdict import verdict_schema
 
@@ -164,7 +168,7 @@ class Judge:
         values = {**texts, "correct": correct, "wrong": wrong, "fence": _fence(list(texts.values()))}
         messages = [] if self.system is None else [{"role": "system", "content": _filled(self.system, values)}]
         messages.append({"role": "user", "content": _filled(self.user, values)})
-        request = {"model": self.config.model, "messages": messages, **self.config.parameters}
+        request: JsonObject = {"model": self.config.model, "messages": messages, **self.config.parameters}
         if self.config.verdict.read == "json_schema":
             request["response_format"] = verdict_schema(self.labels)
         return request
@@ -228,7 +232,7 @@ def _read_config(path: Path, faults: list[str]) -> JudgeConfig | None:
         return None
 
 
-def _in_words(error: Any) -> str:
+def _in_words(error: ErrorDetails) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         tables: dict[str, type[_Strict]] = {"prompt": PromptFiles, "verdict": VerdictConfig, "price": PriceConfig}

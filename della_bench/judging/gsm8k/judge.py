@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import JudgeError
 from della_bench.judging.batch import Batches
@@ -18,9 +17,9 @@ from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
 from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
-from della_bench.judging.gsm8k.rows import judged_row
-from della_bench.judging.gsm8k.store import Store, judge_folder, made_from
-from della_bench.judging.gsm8k.votes import Question, count_attempts, judge_answer, questions
+from della_bench.judging.gsm8k.rows import GSM8KItem, judged_row
+from della_bench.judging.gsm8k.store import JudgementFacts, Store, judge_folder, made_from
+from della_bench.judging.gsm8k.votes import Ask, Question, count_attempts, judge_answer, questions
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
@@ -127,7 +126,7 @@ class _Judging:
                 raise next((error for error in errors if not isinstance(error, JudgeError)), errors[0])
             return self._finish(store, rows)
 
-    def _settled(self, store: Store) -> dict[int, dict[str, Any]]:
+    def _settled(self, store: Store) -> dict[int, GSM8KItem]:
         """Return the rows of earlier runs that still hold, by document."""
         found = store.settled() if self._settings.resume else {}
         return {
@@ -136,7 +135,7 @@ class _Judging:
             if answer.doc_id in found and self._holds(found[answer.doc_id], answer)
         }
 
-    def _holds(self, row: dict[str, Any], answer: Answer) -> bool:
+    def _holds(self, row: GSM8KItem, answer: Answer) -> bool:
         if row.get("made_from") != self._made_from(answer):
             return False
         return row["value"] is not None or not (self._settings.retry_unscored or row.get("reason") == "failed")
@@ -144,7 +143,7 @@ class _Judging:
     def _made_from(self, answer: Answer) -> str:
         return made_from(self._judge.name, self._judge.version, self._settings.server.url, self._votes, answer)
 
-    def _asker(self, client: Client, store: Store) -> Callable[[Question, int], Any]:
+    def _asker(self, client: Client, store: Store) -> Ask:
         async def ask(question: Question, attempt: int) -> Reply:
             reply = await client.ask(question.request, vote=question.vote, attempt=attempt)
             self._note(store, question, attempt, reply)
@@ -153,7 +152,7 @@ class _Judging:
         return ask
 
     def _note(self, store: Store, question: Question, attempt: int, reply: Reply) -> None:
-        facts = {
+        facts: JudgementFacts = {
             "judge": self._judge.name,
             "version": self._judge.version,
             "doc_id": question.answer.doc_id,
@@ -164,9 +163,7 @@ class _Judging:
         }
         store.add_judgement(reply, facts)
 
-    async def _by_batch(
-        self, client: Client, store: Store, answers: Sequence[Answer]
-    ) -> Callable[[Question, int], Any]:
+    async def _by_batch(self, client: Client, store: Store, answers: Sequence[Answer]) -> Ask:
         """Have all open votes answered by batches, as many as tries are left, and return who knows the answers."""
         asked = [each for answer in answers for each in questions(self._judge, answer, self._votes)]
         batches = Batches(client, self.folder / "batches.json", share=self._price_share)
@@ -195,7 +192,7 @@ class _Judging:
         return 1.0 if price is None else float(price.batch)
 
     async def _judge_one(
-        self, client: Client, store: Store, ask: Any, answer: Answer, rows: dict[int, dict[str, Any]]
+        self, client: Client, store: Store, ask: Ask, answer: Answer, rows: dict[int, GSM8KItem]
     ) -> None:
         # A batch has made all the attempts that are to be made; what it still owes has failed.
         settings = replace(self._settings, retry_unscored=False) if self._settings.batch else self._settings
@@ -216,11 +213,11 @@ class _Judging:
             # The last requests are under way: nobody waits for the processor.
             self._statistics = asyncio.get_running_loop().run_in_executor(None, _load_statistics)
 
-    def _show(self, rows: dict[int, dict[str, Any]], client: Client) -> None:
+    def _show(self, rows: dict[int, GSM8KItem], client: Client) -> None:
         if self._progress is not None:
             self._progress(len(rows), len(self._answers.answers), client.tally)
 
-    def _finish(self, store: Store, found: dict[int, dict[str, Any]]) -> Score:
+    def _finish(self, store: Store, found: dict[int, GSM8KItem]) -> Score:
         rows = [found[answer.doc_id] for answer in self._answers.answers]
         store.finish(self._answers.answers, rows)
         models = sorted({row["model"] for row in rows if row["model"]})

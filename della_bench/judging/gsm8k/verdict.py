@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from typing import Any
 
+from della_bench.judging.json_types import JsonObject
 from della_bench.judging.reply import Reply
 
 __all__ = ["majority", "read_json_verdict", "read_tag", "unreadable_because", "verdict_schema"]
@@ -36,7 +36,7 @@ def read_json_verdict(text: str, labels: Collection[str]) -> tuple[str | None, s
     return (verdict if verdict in labels else None), (explanation if isinstance(explanation, str) else "")
 
 
-def verdict_schema(labels: Sequence[str]) -> dict[str, Any]:
+def verdict_schema(labels: Sequence[str]) -> JsonObject:
     """Return the `response_format` of a reply that explains first and then names one of `labels`."""
     properties = {"explanation": {"type": "string"}, "verdict": {"type": "string", "enum": list(labels)}}
     schema = {

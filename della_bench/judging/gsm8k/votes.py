@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.config import Judge
 from della_bench.judging.gsm8k.read import Answer
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because
+from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.reply import Reply, Unanswered
 
 __all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "count_attempts", "judge_answer", "questions", "read_reply"]
@@ -27,7 +27,7 @@ class Question:
     """One vote that is asked for: the request, its number among like requests, and whether its labels are swapped."""
 
     answer: Answer
-    request: dict[str, Any]
+    request: ChatRequest
     vote: int
     swapped: bool
 
