@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from della_bench.errors import DellaBenchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +27,7 @@ __all__ = [
     "CacheOption",
     "ConcurrencyOption",
     "DryRunOption",
+    "JudgeCommand",
     "LimitOption",
     "MaxCostOption",
     "ModelOption",
@@ -96,6 +101,20 @@ MaxCostOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print requests, tokens and cost; ask nobody.", rich_help_panel=_MONEY)
 ]
+
+
+class JudgeCommand(TyperCommand):
+    """A command that names its options in errors: below cli/ they speak of settings, in backticks, as Python does."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: D102
+        try:
+            return super().invoke(ctx)
+        except DellaBenchError as error:
+            flags = {
+                parameter.name: parameter.opts[0] for parameter in self.params if parameter.opts[0].startswith("-")
+            }
+            error.args = (re.sub(r"`(\w+)`", lambda setting: flags.get(setting[1], setting[0]), str(error)),)
+            raise
 
 
 def make_settings(

@@ -32,16 +32,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
-from della_bench.judging.json_types import JsonObject
-from della_bench.resources import folder
+from della_bench.judging.gsm8k.find import FILE, find_judge
+from della_bench.judging.json_types import JsonObject, Message
 from della_bench.suggest import nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["FILE", "PLACEHOLDERS", "Judge", "JudgeConfig", "PromptFiles", "judge_names", "load_judge"]
+__all__ = ["PLACEHOLDERS", "Judge", "JudgeConfig", "PromptFiles", "load_judge"]
 
-FILE = "judge.yaml"
 PLACEHOLDERS = ("question", "reference", "response", "correct", "wrong", "fence")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -50,7 +49,7 @@ _DECIDED = {
     "model": "it has its own key",
     "messages": "they are made from the prompt files",
     "stream": "replies are read whole",
-    "n": "use --votes",
+    "n": "ask for several `votes`",
     "response_format": "take verdict: {read: json_schema}",
 }
 
@@ -146,7 +145,7 @@ class Judge:
             return None
         return (
             f"judge {self.name}: the end of {self.config.model} was announced for {self.config.ends}; where it is "
-            "gone, take another judge (--judge), and do not compare the two judges' numbers"
+            "gone, take another judge, and do not compare the two judges' numbers"
         )
 
     def with_model(self, model: str, *, alias: bool) -> Judge:
@@ -163,32 +162,32 @@ class Judge:
         """Return the request that has one response judged; `swapped`: the labels have changed places."""
         from della_bench.judging.gsm8k.verdict import verdict_schema
 
-        correct, wrong = reversed(self.labels) if swapped else self.labels
-        texts = {"question": question, "reference": reference, "response": response}
-        values = {**texts, "correct": correct, "wrong": wrong, "fence": _fence(list(texts.values()))}
-        messages = [] if self.system is None else [{"role": "system", "content": _filled(self.system, values)}]
-        messages.append({"role": "user", "content": _filled(self.user, values)})
+        messages = self.messages(question, reference, response, swapped=swapped)
         request: JsonObject = {"model": self.config.model, "messages": messages, **self.config.parameters}
         if self.config.verdict.read == "json_schema":
             request["response_format"] = verdict_schema(self.labels)
         return request
 
-
-def judge_names() -> list[str]:
-    """Return the names of the judges that ship with the package."""
-    return sorted(path.parent.name for path in folder("judges").glob(f"*/{FILE}"))
+    def messages(self, question: str, reference: str, response: str, *, swapped: bool = False) -> list[Message]:
+        """Return the messages of a request: the prompts, filled in."""
+        correct, wrong = reversed(self.labels) if swapped else self.labels
+        texts = {"question": question, "reference": reference, "response": response}
+        values = {**texts, "correct": correct, "wrong": wrong, "fence": _fence(list(texts.values()))}
+        user = Message(role="user", content=_filled(self.user, values))
+        return [user] if self.system is None else [Message(role="system", content=_filled(self.system, values)), user]
 
 
 def load_judge(wanted: str | Path) -> Judge:
     """Return the judge of that name, or of the folder at that path.
 
-    Raises JudgeError with all faults of its files together.
+    Raises JudgeError where there is none, or with all faults of its files together.
     """
-    place = _find(wanted)
+    found = find_judge(wanted)
+    place, name = found.path, found.name
     path = place / FILE
     faults: list[str] = []
-    if not _NAME.fullmatch(place.name):
-        faults.append(f"the folder's name {place.name!r} names files: letters, digits, '_', '-', '.' and '+' only")
+    if not _NAME.fullmatch(name):
+        faults.append(f"the judge's name {name!r} names files: letters, digits, '_', '-', '.' and '+' only")
     config = _read_config(path, faults)
     if config is None:
         raise _faulty(path, faults)
@@ -199,19 +198,7 @@ def load_judge(wanted: str | Path) -> Judge:
         faults += [f"the prompts never name {{{name}}}" for name in ("correct", "wrong") if f"{{{name}}}" not in both]
     if faults:
         raise _faulty(path, faults)
-    return Judge(place.name, config, user, system)
-
-
-def _find(wanted: str | Path) -> Path:
-    shipped = folder("judges")
-    if isinstance(wanted, str) and (shipped / wanted / FILE).is_file() and "/" not in wanted:
-        return shipped / wanted
-    place = Path(wanted).expanduser()
-    place = place.parent if place.name == FILE else place
-    if (place / FILE).is_file():
-        return place.resolve()
-    raise JudgeError(f"--judge {wanted}: no such judge, nor a folder with {FILE}{nearest(str(wanted), judge_names())}",
-                     exit_code=2)  # fmt: skip
+    return Judge(name, config, user, system)
 
 
 def _read_config(path: Path, faults: list[str]) -> JudgeConfig | None:

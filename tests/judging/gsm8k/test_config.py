@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from della_bench.errors import JudgeError
-from della_bench.judging.gsm8k.config import judge_names, load_judge
+from della_bench.judging.gsm8k.config import load_judge
+from della_bench.judging.gsm8k.find import judge_names
 from della_bench.resources import folder
 
 
@@ -62,7 +63,7 @@ def test_all_faults_are_named_together(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("judge.yaml", "  temperature: 0", "  n: 3", "n (use --votes)"),
+        ("judge.yaml", "  temperature: 0", "  n: 3", "n (ask for several `votes`)"),
         ("judge.yaml", "model: gpt-4.1-2025-04-14", "", "no key 'model'"),
         ("judge.yaml", "correct: A", "correct: B", "correct and wrong are both 'B'"),
         ("judge.yaml", "user: user.md", "user: there.md", "there.md"),
