@@ -110,7 +110,7 @@ class Batches:
             worst, left = budget.worst_case(request, self._share), budget.left()
             if left is not None and worst > left:
                 message = (
-                    f"--max-cost {budget.limit}: it suffices for {position} of {len(wanted)} requests; what is judged "
+                    f"`max_cost` {budget.limit}: it suffices for {position} of {len(wanted)} requests; what is judged "
                     "is kept, and the same command with a higher limit goes on there"
                 )
                 return list(wanted[:position]), OutOfBudget(message)

@@ -113,7 +113,7 @@ class Budget:
         """Raise JudgeError where there is a limit but no price to hold against it."""
         if limit is not None and price is None:
             raise JudgeError(
-                "--max-cost: this judge has no price; give one in its judge.yaml (price: {input: ..., output: ...})",
+                "`max_cost`: this judge has no price; give one in its judge.yaml (price: {input: ..., output: ...})",
                 exit_code=2,
             )
         self.limit = None if limit is None else Decimal(str(limit))
@@ -131,7 +131,7 @@ class Budget:
                 most = 0  # only ever compared with a limit
             else:
                 raise JudgeError(
-                    "--max-cost: the judge's parameters do not bound its answer; give max_completion_tokens or "
+                    "`max_cost`: the judge's parameters do not bound its answer; give max_completion_tokens or "
                     "max_tokens in its judge.yaml",
                     exit_code=2,
                 )
@@ -158,7 +158,7 @@ class Budget:
         while self.limit is not None and self.spent + self.lost + self._held + worst > self.limit:
             if not self._held:
                 raise OutOfBudget(
-                    f"--max-cost {self.limit}: ${self.spent + self.lost:.4f} is spent and the next request could cost "
+                    f"`max_cost` {self.limit}: ${self.spent + self.lost:.4f} is spent and the next request could cost "
                     f"${worst:.4f}; what is judged is kept, and the same command with a higher limit goes on there",
                     exit_code=1,
                 )

@@ -77,7 +77,7 @@ def _status(error: APIStatusError, server: Server, request: ChatRequest) -> Retr
         what = "deployment" if server.azure else "model"
         return StopRun(
             f"{server.display_url} has no {what} {request.get('model')!r}, or is not the right address ({words}); name "
-            f"another {what} with --model, or another judge with --judge",
+            f"another {what} as `model`, or take another judge",
             exit_code=2,
         )
     if status in _TRANSIENT or status >= 500:

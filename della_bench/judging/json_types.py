@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
-__all__ = ["ChatRequest", "Completion", "JsonObject", "as_object", "as_text"]
+__all__ = ["ChatRequest", "Completion", "JsonObject", "Message", "as_object", "as_text"]
 
 JsonObject = dict[str, object]
 ChatRequest = Mapping[str, object]
 """The body of a chat completion request: model, messages, and a judge's parameters."""
 Completion = JsonObject
 """The body of a chat completion, as a server sent it."""
+
+
+class Message(TypedDict):
+    """One message of a chat completion request."""
+
+    role: str
+    content: str
 
 
 def as_object(value: object) -> JsonObject:

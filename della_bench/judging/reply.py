@@ -111,4 +111,4 @@ class StopRun(JudgeError):  # noqa: N818
 
 
 class OutOfBudget(StopRun):
-    """The next request could cost more than --max-cost leaves."""
+    """The next request could cost more than is left of the budget."""

@@ -36,7 +36,9 @@ class Server:
 
     def __post_init__(self) -> None:  # noqa: D105
         if self.azure and self.base_url is not None:
-            raise JudgeError("--azure and --base-url exclude each other: AZURE_OPENAI_ENDPOINT names it", exit_code=2)
+            raise JudgeError(
+                "`azure` and `base_url` exclude each other: AZURE_OPENAI_ENDPOINT names the server", exit_code=2
+            )
         if self.azure and not self.url:
             return  # `require_key` names all that is missing
         parts = urlsplit(self.url)
@@ -69,11 +71,11 @@ class Server:
             if not (os.environ.get("AZURE_OPENAI_API_KEY") or os.environ.get("AZURE_OPENAI_AD_TOKEN")):
                 missing.append("AZURE_OPENAI_API_KEY")
             if missing:
-                raise JudgeError(f"--azure: set {', '.join(missing)} in the environment", exit_code=2)
+                raise JudgeError(f"`azure`: set {', '.join(missing)} in the environment", exit_code=2)
         elif self.url == _OPENAI and not os.environ.get("OPENAI_API_KEY"):
             raise JudgeError(
-                "no key: set OPENAI_API_KEY in the environment, or name another server with --base-url "
-                "(GSM8K can also be judged without any: --judge exact)",
+                "no key: set OPENAI_API_KEY in the environment, or name another server as `base_url` "
+                "(GSM8K can also be judged without any: `judge` exact)",
                 exit_code=2,
             )
 

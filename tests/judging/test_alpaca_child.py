@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging.alpaca import child
 from della_bench.judging.alpaca.process import Job, installed_folder, run_alpaca_eval
+from della_bench.judging.alpaca.reference import ReferenceRow
 from tests.judging import alpaca
 from tests.waiting import HANGS
 
@@ -28,7 +29,14 @@ def job(tmp_path, rows: list[dict[str, Any]], annotator: str = "alpaca_eval_gpt4
     reference = alpaca.baseline(len(rows))
     arguments = {"metric": "win_rate", "gamed": None, "attempts": 3, **more}
     config = str(installed_folder() / SHIPPED / annotator)
-    return Job(config, "ours", rows, reference, str(tmp_path / "out"), **arguments)
+    return Job(
+        config,
+        "ours",
+        cast(list[ReferenceRow], rows),
+        cast(list[ReferenceRow], reference),
+        str(tmp_path / "out"),
+        **arguments,
+    )
 
 
 def judge(requests, _attempt):

@@ -9,6 +9,7 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache, default_cache_path, request_key
+from della_bench.judging.gsm8k.config import load_judge
 from della_bench.judging.reply import Reply
 from tests.waiting import HANGS
 
@@ -109,3 +110,14 @@ def test_the_place_is_the_users_cache_or_the_named_folder(monkeypatch: pytest.Mo
     monkeypatch.delenv("DELLA_BENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert default_cache_path() == Path("/x/della_bench/judge.sqlite")
+
+
+def test_the_name_of_a_paid_answer_never_changes() -> None:
+    """Another name would have every answer that anybody has paid for asked and paid for again."""
+    url = "https://api.openai.com/v1"
+    names = {"gsm8k_gpt4": ["d8b576e351b1a5f8", "929b816ff4d57923", "e07deaf6be761007"],
+             "gsm8k_gpt5_mini": ["aaeba3316275c684", "a35d6b9d2ea85015", "1f106b2103086605"]}  # fmt: skip
+    for judge, expected in names.items():
+        asked = [load_judge(judge).request("q", "#### 1", "a {fence}", swapped=swapped) for swapped in (False, True)]
+        numbers = ((0, 0), (1, 0), (0, 2))
+        assert [request_key(url, asked[vote], vote, attempt)[:16] for vote, attempt in numbers] == expected

@@ -37,11 +37,11 @@ _KEYS = {
 }
 # Arguments that decide where a request goes, or that need a tokenizer of the model's.
 _REFUSED = {
-    "client_kwargs": "name the server with --base-url",
-    "client_config_path": "name the server with --base-url",
+    "client_kwargs": "name the server as `base_url`",
+    "client_config_path": "name the server as `base_url`",
     "openai_api_keys": "keys come from the environment",
     "openai_organization_ids": "the organisation comes from the environment",
-    "openai_api_base": "name the server with --base-url",
+    "openai_api_base": "name the server as `base_url`",
     "tokens_to_favor": "write them out as logit_bias",
     "tokens_to_avoid": "write them out as logit_bias",
 }
@@ -145,7 +145,7 @@ def _faults(config: JsonObject) -> list[str]:
     if asks != "openai_completions":
         found.append(
             f"fn_completions is {asks!r}, and only OpenAI-compatible servers are asked: take 'openai_completions' "
-            "with the name under which the server serves the model, and name the server with --base-url"
+            "with the name under which the server serves the model, and name the server as `base_url`"
         )
     arguments = as_object(config["completions_kwargs"])
     if not isinstance(arguments.get("model_name"), str):

@@ -87,7 +87,7 @@ def prepare(
         raise DataError(f"no metric {metric!r}: {WIN_RATE} or {LENGTH_CONTROLLED}", exit_code=USERS_FILE)
     baseline = load_reference(judge.baseline) if reference is None else read_reference(reference)
     if limit is not None and limit < 1:
-        raise DataError(f"--limit is {limit}, and at least one comparison is judged", exit_code=USERS_FILE)
+        raise DataError(f"`limit` is {limit}, and at least one comparison is judged", exit_code=USERS_FILE)
     n = min(limit or len(baseline.rows), len(baseline.rows))
     answers = read_answers(path, baseline, name=name, filter_name=wanted_filter)
     kept = tuple(answer for answer in answers.rows if answer.position < n)
@@ -107,7 +107,7 @@ def prepare(
         rows = ", ".join(str(each + 1) for each in found.missing[:5]) + (", ..." if len(found.missing) > 5 else "")
         raise DataError(
             f"{path}: {len(found.missing)} of {n} instructions have no answer (rows {rows} of the baseline), and a "
-            "length-controlled win rate matches rows by position: answer all, or take --metric win_rate or --limit",
+            "length-controlled win rate matches rows by position: answer all, or take `metric` win_rate or a `limit`",
             exit_code=USERS_FILE,
         )
     return found

@@ -71,9 +71,7 @@ def judge_alpaca_eval(
         )
     price = price_of(comparison.annotator.model, price)
     if price is None and settings.max_cost is not None:
-        message = (
-            f"--max-cost: the price of {comparison.annotator.model} is not known here: give it with --price IN,OUT"
-        )
+        message = f"`max_cost`: the price of {comparison.annotator.model} is not known here: give it as `price`"
         raise JudgeError(message, exit_code=2)
     with (
         _locked(comparison.folder),
@@ -95,7 +93,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """
     with folder_lock(folder, wait=False) as held:
         if not held:
-            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another --out")
+            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another `out`")
         try:
             yield
         except OSError as error:

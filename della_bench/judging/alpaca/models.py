@@ -56,5 +56,5 @@ def end_warning(model: str, today: date) -> str | None:
         return None
     return (
         f"OpenAI announced that it would end {model} on {found.ends.isoformat()}: published win rates cannot be made "
-        "anew there; --model asks another model, whose numbers are another judge's"
+        "anew there; another `model` can be asked, whose numbers are another judge's"
     )

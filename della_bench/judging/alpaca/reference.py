@@ -134,6 +134,6 @@ def published_annotations() -> Path:
             reason, code = f"loading it from the hub failed: {' '.join(str(error).split())}", 1
     message = (
         f"a length-controlled win rate needs {_GAMED} of the data set {_REPOSITORY}: {reason}. Put the file into the "
-        f"folder that {DATA_VARIABLE} names, or choose the plain win rate with --metric win_rate"
+        f"folder that {DATA_VARIABLE} names, or choose the plain win rate: `metric` win_rate"
     )
     raise DataError(message, exit_code=code)

@@ -87,7 +87,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the judge's folder, so that no two processes write the same files. Raises JudgeError."""
     with folder_lock(folder, wait=False) as held:
         if not held:
-            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another --out")
+            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another `out`")
         yield
 
 
