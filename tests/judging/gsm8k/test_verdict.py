@@ -30,6 +30,58 @@ def test_the_last_tag_counts_and_only_if_it_was_offered(text: str, label: str | 
 
 
 @pytest.mark.parametrize(
+    "tag",
+    [
+        "[[**B**]]",
+        "**[[B]]**",
+        "[[`B`]]",
+        "[**[B]**]",
+        "[[\N{ZERO WIDTH SPACE}B\N{ZERO WIDTH NO-BREAK SPACE}]]",
+        "[\N{ZERO WIDTH JOINER}[B]]",
+        "[[Answer: B]]",
+        "[[Verdict: **B**]]",
+        "[[Final answer is B.]]",
+        "\\[\\[B\\]\\]",
+        "\\[[B\\]]",
+        "[ [B] ]",
+        "[[\nB\n]]",
+        "\N{FULLWIDTH LEFT SQUARE BRACKET}[\N{FULLWIDTH LATIN CAPITAL LETTER B}]\N{FULLWIDTH RIGHT SQUARE BRACKET}",
+        "\N{LEFT BLACK LENTICULAR BRACKET}[B]\N{RIGHT BLACK LENTICULAR BRACKET}",
+        "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}B\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}",
+        "[[\N{MATHEMATICAL BOLD CAPITAL B}]]",
+    ],
+)
+def test_a_decorated_verdict_is_read_and_never_an_earlier_one_instead(tag: str) -> None:
+    assert read_tag(f"At first [[A]] seems right. {tag}", ("A", "B")) == "B"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "[[B",
+        "[[B]",
+        "[B]",
+        "[**B**]]",
+        "[[ ]]",
+        "[[A or B]]",
+        "[[b]]",
+        "[[not A]]",
+        "[[B]] [[",
+        "Final verdict: **B**",
+        "The answer is B.",
+        "[[A]",
+        "[[" * 50_000,
+    ],
+)
+def test_a_last_verdict_that_cannot_be_read_makes_the_reply_unreadable(end: str) -> None:
+    assert read_tag(f"At first [[A]] seems right. {end}", ("A", "B")) is None
+
+
+def test_a_word_behind_the_verdict_is_none() -> None:
+    assert read_tag("[[A]] is my verdict. A good answer, as the reference [1] shows.", ("A", "B")) == "A"
+
+
+@pytest.mark.parametrize(
     ("text", "read"),
     [
         ('{"explanation": "fine", "verdict": "A"}', ("A", "fine")),
