@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,14 +21,16 @@ from della_bench.errors import DataError, JudgeError
 from della_bench.jsonfiles import read_json, write_json
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Hold
-from della_bench.judging.faults import Retry, fault_of
-from della_bench.judging.json_types import ChatRequest, JsonObject, as_object
+from della_bench.judging.faults import Retry, fault_of, is_policy
+from della_bench.judging.json_types import ChatRequest, JsonObject, as_object, parse_json, writable
 from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
 
 if TYPE_CHECKING:
     from openai.pagination import AsyncCursorPage
     from openai.types import Batch
     from typing_extensions import NotRequired
+
+_log = logging.getLogger("della_bench.judging")
 
 __all__ = ["Batches"]
 
@@ -74,6 +77,7 @@ class Batches:
         if client.server.azure:
             self._endpoint = "/chat/completions"  # type: ignore[assignment]  # openai's types know OpenAI's paths only
         self._log: list[BatchRecord] = self._read()
+        self._said: set[str] = set()  # servers whose open batches were spoken of
         self._holds: dict[str, Hold] = {}
         self._requests: dict[str, ChatRequest] = {}
 
@@ -83,12 +87,11 @@ class Batches:
         Raises StopRun where a batch failed as a whole, and OutOfBudget where not all of them can be paid for: those
         that can are answered before that.
         """
-        open_batches = [batch for batch in self._log if not batch["done"]]
-        for batch in open_batches:
-            await self._adopt(batch)
-        await self._finish([batch for batch in open_batches if not batch["done"]])
+        open_batches = await self._open_batches()
+        await self._finish(open_batches)
         self._requests.update(wanted)
-        left = [each for each in wanted if not self._is_known(each[0]) and not self._is_refused(each[0])]
+        once = dict(wanted)  # equal requests have one name: they are sent once
+        left = [each for each in once.items() if not self._is_known(each[0]) and not self._is_refused(each[0])]
         affordable, too_much = await self._affordable(left)
         made = [await self._make(chunk) for chunk in _chunks(affordable, self._endpoint)]
         await self._finish(made)
@@ -96,12 +99,42 @@ class Batches:
             raise too_much
         return bool(open_batches or made)
 
+    async def collect(self) -> None:
+        """Take what batches of earlier runs have answered, where no new one is to be made.
+
+        Raises StopRun where one of them is still under way: what it will answer would be paid for twice.
+        """
+        for batch in await self._open_batches():
+            batch_id = str(batch["id"])
+            state = await self._call(partial(self._client.openai.batches.retrieve, batch_id))
+            if state.status not in _ENDED:
+                raise StopRun(
+                    f"{self._client.server.display_url}: batch {batch_id} with {len(batch['keys'])} of these requests "
+                    f"is still {state.status}, and they would be paid for twice: wait for it by `batch`, or cancel it "
+                    "at the server first"
+                )
+            await self._finish([batch])
+
+    async def _open_batches(self) -> list[BatchRecord]:
+        """Return the batches of this server that have not ended; those of others are said and left open."""
+        here = self._client.server.display_url
+        others = {batch["server"] for batch in self._log if not batch["done"]} - {here}
+        for server in sorted(others - self._said):
+            _log.warning(
+                "%s: a batch is open at %s: what it answers is taken by a run that asks there", self._path, server
+            )
+        self._said |= others
+        found = [batch for batch in self._log if not batch["done"] and batch["server"] == here]
+        for batch in found:
+            await self._adopt(batch)
+        return [batch for batch in found if not batch["done"]]
+
     def _is_known(self, key: str) -> bool:
         return self._client.cached(key)
 
     def _is_refused(self, key: str) -> bool:
         known = self.unanswered.get(key)
-        return known is not None and known.reason == "refused"
+        return known is not None and known.reason in ("refused", "rejected")
 
     async def _affordable(self, wanted: Sequence[KeyedRequest]) -> tuple[list[KeyedRequest], OutOfBudget | None]:
         """Set money aside for as many of `wanted` as it suffices for, in order."""
@@ -142,8 +175,6 @@ class Batches:
 
     async def _create(self, file_id: str, tag: str) -> str | None:
         """Make the batch; None where the connection broke, so that it may or may not be there."""
-        import openai
-
         try:
             made = await self._client.openai.batches.create(
                 input_file_id=file_id,
@@ -151,7 +182,7 @@ class Batches:
                 completion_window="24h",
                 metadata={"della_bench": tag},
             )
-        except openai.APIError as error:
+        except Exception as error:
             fault = fault_of(error, self._client.server, {})
             if not isinstance(fault, Retry):
                 raise StopRun(str(fault)) from error
@@ -161,9 +192,7 @@ class Batches:
 
     async def _adopt(self, batch: BatchRecord) -> None:
         """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
-        if batch["server"] != self._client.server.display_url:
-            batch["done"] = True  # its answers would be another server's
-        elif batch["id"] is None:
+        if batch["id"] is None:
             batch["id"] = await self._by_tag(batch["tag"])
             batch["done"] = batch["id"] is None
         self._write()
@@ -198,14 +227,15 @@ class Batches:
                 break
             await asyncio.sleep(self._poll)
         for file_id in (state.output_file_id, state.error_file_id):
-            if file_id is not None:
+            if file_id:  # some servers send an empty one
                 content = await self._call(partial(client.files.content, file_id))
-                self._take(batch, content.text)
+                self._take(batch, content.content.decode("utf-8", "replace"))
         for key in batch["keys"]:
             if (hold := self._holds.pop(key, None)) is not None:
                 hold.release()  # no answer, no charge
             if not self._is_known(key):
-                self.unanswered.setdefault(key, Unanswered("failed", f"batch {batch_id} {state.status} without it"))
+                reason = f"batch {batch_id} {state.status} without it"
+                self.unanswered.setdefault(key, Unanswered("failed", reason, f"batch {state.status}"))
         batch["done"], batch["status"] = True, state.status
         self._write()
         return _fault(batch_id, state)
@@ -215,15 +245,15 @@ class Batches:
         keys = {key[:_ID_DIGITS]: key for key in batch["keys"]}
         for line in text.split("\n"):
             try:
-                row = json.loads(line) if line.strip() else None
+                row = as_object(parse_json(line)) if line.strip() else None
             except ValueError:
                 continue  # a file cut short: its requests count as unanswered
-            key = keys.get(str(row.get("custom_id"))) if isinstance(row, dict) else None
+            key = keys.get(str(row.get("custom_id"))) if row else None
             if key is None or row is None:
                 continue
             response = as_object(row.get("response"))
             body = response.get("body")
-            if response.get("status_code") == 200 and isinstance(body, dict) and body.get("choices"):
+            if response.get("status_code") == 200 and isinstance(body, dict) and isinstance(body.get("choices"), list):
                 reply = Reply(key, body, latency=0.0, at=time.time(), price_share=batch["share"])
                 self._client.keep(self._requests.get(key, {}), reply, self._holds.pop(key, None))
                 self.unanswered.pop(key, None)
@@ -232,13 +262,13 @@ class Batches:
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Make one call of the interface, again where a fault may pass."""
-        import openai
-
         began = time.monotonic()
         while True:
             try:
                 return await call()
-            except openai.APIError as error:
+            except JudgeError:
+                raise
+            except Exception as error:
                 fault = fault_of(error, self._client.server, {})
                 if not isinstance(fault, Retry):
                     raise StopRun(str(fault)) from error
@@ -252,9 +282,11 @@ class Batches:
         try:
             value = read_json(self._path)
         except DataError as error:
-            raise JudgeError(f"{error}: it names batches that may be paid for; mend it or move it away") from error
+            raise JudgeError(
+                f"{error}: it names batches that may be paid for, so mend it: a list of batches in JSON"
+            ) from error
         if not isinstance(value, list):
-            raise JudgeError(f"{self._path}: expected a list of batches; mend it or move it away", exit_code=2)
+            raise JudgeError(f"{self._path}: expected a list of batches that may be paid for, so mend it", exit_code=2)
         return cast("list[BatchRecord]", value)
 
     def _write(self) -> None:
@@ -265,7 +297,7 @@ class Batches:
 
 
 def _line(key: str, request: ChatRequest, endpoint: str) -> str:
-    row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": request}
+    row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": writable(request)}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
@@ -288,8 +320,11 @@ def _unanswered(row: JsonObject) -> Unanswered:
     body = as_object(as_object(row.get("response")).get("body"))
     error = row.get("error") or body.get("error") or {}
     words = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
-    policy = any(sign in words.lower() for sign in ("content_policy", "content_filter", "policy"))
-    return Unanswered("refused" if policy else "failed", words[:300])
+    status = as_object(row.get("response")).get("status_code")
+    if is_policy(words):
+        return Unanswered("refused", words[:300], "policy")
+    # What is wrong with the request would be wrong with it the next time.
+    return Unanswered("rejected" if status in (400, 413, 422) else "failed", words[:300], f"status {status or 'none'}")
 
 
 def _fault(batch_id: str, state: Batch) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache, request_key
 from della_bench.judging.cost import Budget, Hold, completion_bound, typical_prompt_tokens
 from della_bench.judging.faults import Retry, fault_of
-from della_bench.judging.json_types import ChatRequest
+from della_bench.judging.json_types import ChatRequest, parse_json, writable
 from della_bench.judging.limiter import Limiter, Limits
 from della_bench.judging.reply import Reply, StopRun, Unanswered
 from della_bench.judging.server import Server
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Limits", "RetryPolicy", "Tally"]
 
 _log = logging.getLogger("della_bench.judging")
+_LOOK_AGAIN = 0.2  # seconds between two looks for an answer that another process asks for
 _FAILURES_THAT_STOP = 20  # requests in a row that all failed for good
 
 
@@ -42,6 +43,7 @@ class RetryPolicy:
     longest: float = 30.0
     unreachable_tries: int = 3  # while nothing has been answered yet: probably the wrong address
     timeout: float = 300.0  # of one request
+    silence: float = 60.0  # seconds without a word from the server after which a warning says so
 
 
 @dataclass
@@ -76,15 +78,19 @@ class Client:
         self._cache, self._retry_policy = cache, retry_policy
         self._limiter = Limiter(limits)
         self._pending: dict[str, asyncio.Future[Reply]] = {}
-        self._failed_in_a_row = 0
+        self._failed_in_a_row: list[str] = []  # the kinds of failure
         self._stopped: JudgeError | None = None
         self._halt = asyncio.Event()
         self._openai: AsyncOpenAI | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._is_heard = False
 
     async def __aenter__(self) -> Client:  # noqa: D105
         return self
 
     async def __aexit__(self, *_: object) -> None:  # noqa: D105
+        if self._silence is not None:
+            self._silence.cancel()
         if self._openai is not None:
             await self._openai.close()
 
@@ -107,11 +113,12 @@ class Client:
         """Return whether the answer of that name is in the cache."""
         return self._cache.get(key) is not None
 
-    async def ask(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0) -> Reply:
+    async def ask(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0, failed_before: bool = False) -> Reply:
         """Return the answer to `request`, the whole body of a chat completion request.
 
         Answers are kept: the same request with the same `vote` and `attempt` is sent once, however often it is asked.
-        Any number of requests may be asked at once. Raises Unanswered where this one has no answer, StopRun where
+        Any number of requests may be asked at once. `failed_before`: an earlier run had no answer to this one, so that
+        another failure says nothing of the server. Raises Unanswered where this one has no answer, StopRun where
         none will have one (OutOfBudget: no money for it).
         """
         key = self.key(request, vote=vote, attempt=attempt)
@@ -121,30 +128,48 @@ class Client:
         if (pending := self._pending.get(key)) is not None:
             return await asyncio.shield(pending)
         self._raise_if_stopped()
-        task = asyncio.ensure_future(self._fetch(key, request))
+        task = asyncio.ensure_future(self._fetch(key, request, failed_before))
         self._pending[key] = task
         try:
             return await task
         finally:
             del self._pending[key]
 
-    async def _fetch(self, key: str, request: ChatRequest) -> Reply:
+    async def _fetch(self, key: str, request: ChatRequest, failed_before: bool) -> Reply:
         try:
+            if (theirs := await self._wait_for_others(key)) is not None:
+                return theirs
             reply = await self._ask_until_answered(key, request)
         except Unanswered as error:
-            if error.reason == "failed":
-                self._failed_in_a_row += 1
-                if self._failed_in_a_row >= _FAILURES_THAT_STOP:
-                    message = (
-                        f"{self.server.display_url}: {self._failed_in_a_row} requests in a row had no answer, "
-                        f"the last one: {error}; what is judged is kept: run the same command again"
-                    )
-                    raise self.stop(StopRun(message)) from error
+            self._cache.give_up(key)
+            # What the server refuses or rejects, it has answered: such requests say nothing about the next one.
+            if error.reason in ("failed", "error") and not failed_before:
+                self._failed_in_a_row.append(error.kind)
+                if len(self._failed_in_a_row) >= _FAILURES_THAT_STOP:
+                    raise self.stop(StopRun(self._why_all_fail(error))) from error
             raise
         except JudgeError as error:  # the disk, the key, the budget: none of them gets better by itself
             raise self.stop(error) from error
-        self._failed_in_a_row = 0
+        self._failed_in_a_row.clear()
         return reply
+
+    def _why_all_fail(self, last: Unanswered) -> str:
+        kinds = ", ".join(f"{number} times {kind}" for kind, number in Counter(self._failed_in_a_row).most_common())
+        return (
+            f"{self.server.display_url}: {len(self._failed_in_a_row)} requests in a row had no answer ({kinds}), the "
+            f"last one: {last}; what is judged is kept: run the same command again when the server does"
+        )
+
+    async def _wait_for_others(self, key: str) -> Reply | None:
+        """Claim the answer of that name; or return it, once another process that asks for it has it."""
+        while not self._cache.claim(key):
+            if (known := self._cache.get(key)) is not None:
+                self.tally.cached += 1
+                return known
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._halt.wait(), _LOOK_AGAIN)
+            self._raise_if_stopped()
+        return None
 
     def stop(self, error: JudgeError) -> JudgeError:
         """Send nothing any more, and wake those who wait for another try; return the first reason of all."""
@@ -167,9 +192,15 @@ class Client:
                 raise StopRun(
                     f"{self.server.display_url} cannot be reached ({found.reason}): is the address right, does it run?"
                 )
+            if found.silent and not self._is_heard and tries >= self._retry_policy.unreachable_tries:
+                raise StopRun(
+                    f"{self.server.display_url} has not answered a single request within "
+                    f"{self._retry_policy.timeout:.0f} seconds, at {tries} tries: look at its log whether it serves "
+                    f"{request.get('model')}; where it is slow, take a longer `timeout` or a lower `concurrency`"
+                )
             wait = self._wait(sent, found)
             if tries >= self._retry_policy.tries or time.monotonic() - began + wait > self._retry_policy.seconds:
-                raise Unanswered("failed", f"no answer after {sent} tries, the last: {found.reason}")
+                raise Unanswered("failed", f"no answer after {sent} tries, the last: {found.reason}", found.kind)
             if found.wait is not None and found.refused:
                 self._limiter.pause(found.wait)
             with contextlib.suppress(asyncio.TimeoutError):
@@ -211,21 +242,48 @@ class Client:
         import openai
 
         self.tally.requests += 1
+        self._watch_for_silence()
         began = time.perf_counter()
         try:
             # The plain body is sent and the answer read here: openai's types would cost more time than all the rest.
-            response = await client.post("/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request)
-            body = json.loads(response.content)
-        except openai.APIError as error:
+            response = await client.post(
+                "/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=writable(request)
+            )
+        except Exception as error:  # openai's, or of the libraries below it, or of what they are given
             return fault_of(error, self.server, request)
+        try:
+            body = parse_json(response.content)
         except ValueError:
-            return Retry("the server's answer is not JSON", charged=True)
+            return Retry("the server's answer is not JSON", "no JSON", charged=True)
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
-            return Retry("the server's answer is no chat completion", charged=True)
+            return Retry("the server's answer is no chat completion", "no chat completion", charged=True)
         return Reply(key, body, latency=time.perf_counter() - began, at=time.time())
+
+    def _watch_for_silence(self) -> None:
+        """From the first request on, warn where the server has said nothing at all for a while."""
+        if self._silence is None:
+            self._silence = asyncio.get_running_loop().call_later(self._retry_policy.silence, self._warn_of_silence)
+
+    def _warn_of_silence(self) -> None:
+        _log.warning(
+            "%s has answered none of %d requests for %.0f seconds: it may be loading its model, or be overloaded (its "
+            "log says), or the address be another program's; waiting up to %.0f seconds for each",
+            self.server.display_url,
+            self.tally.requests,
+            self._retry_policy.silence,
+            self._retry_policy.timeout,
+        )
+
+    def _heard(self) -> None:
+        """Note that the server has said something, whatever it was."""
+        self._is_heard = True
+        if self._silence is not None:
+            self._silence.cancel()
 
     def _settle(self, request: ChatRequest, found: Reply | Retry | Unanswered | StopRun, hold: Hold) -> Reply | Retry:
         """Book what a request has cost, and keep its answer. Raises Unanswered and StopRun."""
+        if not (isinstance(found, Retry) and (found.silent or found.unreachable)):
+            self._heard()
         if isinstance(found, (Unanswered, StopRun)):
             raise found
         if isinstance(found, Retry):

@@ -99,11 +99,16 @@ class Reply:
 
 
 class Unanswered(JudgeError):  # noqa: N818  (what happened to one request, not a fault of the run)
-    """One request has no answer: it was `refused`, or every try has `failed`. The run goes on."""
+    """One request has no answer, and the run goes on.
 
-    def __init__(self, reason: str, message: str) -> None:
+    `reason`: it was `refused` by a policy, `rejected` as one that the server does not take (too long, for instance),
+    every try has `failed`, or an `error` of this program got in its way. `kind` says in a few words what happened, the
+    same for all requests to which the same thing happened: "status 500", "no JSON".
+    """
+
+    def __init__(self, reason: str, message: str, kind: str = "") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.kind = reason, kind
 
 
 class StopRun(JudgeError):  # noqa: N818

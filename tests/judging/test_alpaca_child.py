@@ -172,6 +172,63 @@ def test_length_controlled_win_rate_is_alpaca_evals_own_and_touches_no_installed
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_length_controlled_win_rates_are_alpaca_evals_functions_on_made_up_difficulties(tmp_path):
+    """Five models that win more or less often, by short or long answers, the harder instructions less often.
+
+    The published difficulties are not part of alpaca_eval, so that no published rate can be held against this.
+    """
+    (tmp_path / "gamed.csv").write_text(alpaca.gamed(40), encoding="utf-8")
+    baseline = alpaca.baseline(40)
+    found, annotations = [], []
+    for model in range(5):
+        rows = [
+            {
+                **row,
+                "output": ("good " if math.sin(index) * 2 + index % 3 < model else "bad ")
+                + "word " * (model * index % 7),
+            }
+            for index, row in enumerate(alpaca.outputs(baseline))
+        ]
+        work = job(
+            tmp_path / str(model),
+            rows,
+            "weighted_alpaca_eval_gpt4_turbo",
+            metric="length_controlled_winrate",
+            gamed=str(tmp_path / "gamed.csv"),
+        )
+        judged = run_alpaca_eval(
+            work, lambda wanted, _: [alpaca.weighted(request, 0.8) for request in wanted], tmp_path / "log"
+        )
+        found.append([judged.leaderboard["length_controlled_winrate"], judged.leaderboard["lc_standard_error"]])
+        annotations.append(
+            [
+                {
+                    "preference": preference,
+                    "output_1": reference["output"],
+                    "output_2": row["output"],
+                    "generator_1": reference["generator"],
+                    "generator_2": "ours",
+                }
+                for preference, reference, row in zip(judged.preferences, baseline, rows, strict=True)
+            ]
+        )
+    script = (
+        "import json, sys\n"
+        "from alpaca_eval.metrics import glm_winrate\n"
+        "glm_winrate.hf_hub_download = lambda **_: sys.argv[2]\n"
+        "for rows in json.load(open(sys.argv[1])):\n"
+        "    found = glm_winrate.get_length_controlled_winrate(rows, save_weights_dir=None)\n"
+        "    print(found['length_controlled_winrate'], found['lc_standard_error'])\n"
+    )
+    (tmp_path / "rows.json").write_text(json.dumps(annotations), encoding="utf-8")
+    command = [sys.executable, "-c", script, str(tmp_path / "rows.json"), str(tmp_path / "gamed.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANGS)
+    expected = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
+    assert len({tuple(each) for each in expected}) == 5
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
 def test_what_asking_raises_ends_the_process_and_reaches_the_caller(tmp_path):
     def ask(_requests, _attempt):
         raise JudgeError("the budget is spent")

@@ -56,6 +56,7 @@ def alpaca_eval(
     concurrency: options.ConcurrencyOption = 32,
     requests_per_minute: options.RequestsOption = None,
     tokens_per_minute: options.TokensOption = None,
+    timeout: options.TimeoutOption = 300.0,
     cache: options.CacheOption = None,
     batch: options.BatchOption = False,
     max_cost: options.MaxCostOption = None,
@@ -84,6 +85,7 @@ def alpaca_eval(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        timeout=timeout,
         max_cost=max_cost,
         cache=cache,
         retry_unscored=retry_unscored,
@@ -115,6 +117,7 @@ def alpaca_eval(
             samples, out, annotator, settings=settings, price=_price(price), progress=progress, **choices
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
+    options.end_with_failure_if_nothing_is_scored(score)
 
 
 def _price(text: str | None) -> Price | None:
@@ -164,6 +167,8 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
         counts += f"; {score['unscored']} unscored ({detail['missing']} without an answer): "
         counts += f"win rate {low:.2f} to {high:.2f} % with them counted lost or won"
     typer.echo(counts)
+    if detail["failures"]:
+        typer.echo("requests without an answer: " + ", ".join(f"{n} {kind}" for kind, n in detail["failures"].items()))
     tokens = f"{detail['prompt_tokens']} tokens in and {detail['completion_tokens']} out"
     typer.echo(f"{detail['replies']} replies, {tokens}, {options.dollars(detail['cost'])} in all")
     if tally is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from della_bench.judging.client import Tally
     from della_bench.judging.settings import JudgeSettings
+    from della_bench.results.schema import Score
 
 __all__ = [
     "AzureOption",
@@ -36,8 +37,10 @@ __all__ = [
     "ResumeOption",
     "RetryUnscoredOption",
     "SamplesArgument",
+    "TimeoutOption",
     "TokensOption",
     "dollars",
+    "end_with_failure_if_nothing_is_scored",
     "make_settings",
     "progress_bar",
 ]
@@ -86,6 +89,9 @@ TokensOption = Annotated[
         rich_help_panel=_ASKING,
     ),
 ]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for one answer.", rich_help_panel=_ASKING)
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Where answers are kept (default: the user's cache folder).",
@@ -125,6 +131,7 @@ def make_settings(
     concurrency: int,
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
+    timeout: float,
     max_cost: float | None,
     cache: Path | None,
     retry_unscored: bool = False,
@@ -134,6 +141,7 @@ def make_settings(
     """Return what the options say. Raises JudgeError where they contradict each other."""
     from decimal import Decimal
 
+    from della_bench.judging.client import RetryPolicy
     from della_bench.judging.limiter import Limits
     from della_bench.judging.server import Server
     from della_bench.judging.settings import JudgeSettings
@@ -141,6 +149,7 @@ def make_settings(
     return JudgeSettings(
         server=Server(base_url, azure),
         model=model,
+        retry_policy=RetryPolicy(timeout=timeout),
         limits=Limits(concurrency, requests_per_minute, tokens_per_minute),
         max_cost=None if max_cost is None else Decimal(str(max_cost)),
         cache=cache,
@@ -148,6 +157,12 @@ def make_settings(
         batch=batch,
         resume=resume,
     )
+
+
+def end_with_failure_if_nothing_is_scored(score: Score) -> None:
+    """End the command with 1 where no answer at all could be judged: whoever called it must not take it for done."""
+    if score["value"] is None and score["unscored"]:
+        raise typer.Exit(1)
 
 
 def dollars(value: Decimal | float | None) -> str:

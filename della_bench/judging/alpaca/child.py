@@ -21,6 +21,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from della_bench.judging.json_types import JsonObject, as_object, as_text
+
 __all__ = ["Completions", "chat_request", "first_choice", "main", "strict_parser", "without_marks"]
 
 # Arguments of alpaca_eval's own decoder that say how it asks, and nothing of what is asked.
@@ -185,21 +187,18 @@ def chat_request(
     return {"model": model_name, "messages": messages, **kept}
 
 
-def first_choice(reply: dict[str, Any]) -> dict[str, Any]:
+def first_choice(reply: JsonObject) -> JsonObject:
     """Return the first choice of a chat completion as alpaca_eval hands it to its parsers; empty where it has none.
 
     "text" is the message, or the arguments of the function that was called in its place.
     """
-    if not reply.get("choices"):
-        return {"text": ""}
-    choice = dict(reply["choices"][0])
-    message = choice.get("message") or {}
-    text = message.get("content") or ""
-    if message.get("function_call"):
-        text = message["function_call"]["arguments"]
-    if message.get("tool_calls"):
-        text = message["tool_calls"][0]["function"]["arguments"]
-    return {**choice, "text": text, "total_tokens": (reply.get("usage") or {}).get("total_tokens", 0)}
+    choices = reply.get("choices")
+    choice = as_object(choices[0]) if isinstance(choices, list) and choices else {}
+    message = as_object(choice.get("message"))
+    calls = message.get("tool_calls")
+    call = as_object(calls[0]).get("function") if isinstance(calls, list) and calls else message.get("function_call")
+    text = as_object(call).get("arguments") if call else message.get("content")
+    return {**choice, "text": as_text(text), "total_tokens": as_object(reply.get("usage")).get("total_tokens", 0)}
 
 
 def without_marks(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -17,6 +18,8 @@ from della_bench.judging.json_types import ChatRequest, Completion
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 
+_log = logging.getLogger("della_bench.judging")
+
 __all__ = ["Completer", "Progress"]
 
 Progress = Callable[[int, int, Tally], None]  # (requests settled, of how many, what was done so far)
@@ -25,7 +28,8 @@ Progress = Callable[[int, int, Tally], None]  # (requests settled, of how many, 
 class Completer:
     """Answers rounds of requests; a context manager that holds the cache and the log of judgements open.
 
-    `tally` counts what this run did, over all rounds; `replies` holds every reply by its name in the cache. `attempts`
+    `tally` counts what this run did, over all rounds; `replies` holds every reply by its name in the
+    cache, `failures` counts why requests had none. `attempts`
     is how often one request is asked for, `folder` where its judgements are written down.
     """
 
@@ -39,6 +43,7 @@ class Completer:
     ) -> None:
         self.tally = Tally(cost=Decimal(0) if price else None)
         self.replies: dict[str, Reply] = {}
+        self.failures: Counter[str] = Counter()
         self._settings, self._folder, self._attempts, self._progress = settings, folder, attempts, progress
         self._share = 1.0 if price is None else float(price.batch)
         self._budget = Budget(settings.max_cost, price)
@@ -84,9 +89,11 @@ class Completer:
                     self._progress(self._settled, self._total, self.tally)
 
         async with client:
-            batches = None
-            if settings.batch:
-                batches = Batches(client, self._folder / "batches.json", share=self._share)
+            made = Batches(client, self._folder / "batches.json", share=self._share)
+            batches = made if settings.batch else None
+            if batches is None:
+                await made.collect()
+            else:
                 fresh = [each for each in requests if self._may_ask(client, each, attempt)]
                 await batches.answer([(client.key(each, attempt=attempt), dict(each)) for each in fresh])
             # What is under way is paid for: it ends, and is kept, before an error is raised.
@@ -113,6 +120,15 @@ class Completer:
             reply = await client.ask(request, attempt=attempt)
         except Unanswered as error:
             self._note(client, {"key": key, "attempt": attempt, "reason": error.reason, "error": str(error)})
+            self.failures[error.kind or error.reason] += 1
+            return None
+        except JudgeError:
+            raise
+        except Exception as error:  # whatever it is, it is this comparison's alone
+            said = f"{type(error).__name__}: {error}"
+            _log.warning("a comparison is unscored: %s", said)
+            self._note(client, {"key": key, "attempt": attempt, "reason": "error", "error": said})
+            self.failures[type(error).__name__] += 1
             return None
         self.replies[key] = reply
         if key not in self._logged:

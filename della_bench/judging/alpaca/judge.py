@@ -19,7 +19,6 @@ from della_bench.judging.alpaca.models import end_warning, price_of
 from della_bench.judging.alpaca.process import Judged
 from della_bench.judging.alpaca.score import BENCHMARK, make_items, make_score
 from della_bench.judging.cost import Price
-from della_bench.judging.reply import Reply
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Item, Score, Scorer, items_path, score_path, write_score
@@ -80,7 +79,7 @@ def judge_alpaca_eval(
         tries = _UNLIMITED if settings.retry_unscored else ATTEMPTS
         judged = compare(comparison, comparison.folder, completer, metric=comparison.metric, attempts=tries)
         items = make_items(comparison.answers, judged, comparison.reference, comparison.n)
-        score = _score(comparison, judged, items, list(completer.replies.values()), price)
+        score = _score(comparison, judged, items, completer, price)
         _write(comparison, items, score)
     return score
 
@@ -113,8 +112,9 @@ def _write(comparison: Comparison, items: Sequence[Item], score: Score) -> None:
 
 
 def _score(
-    comparison: Comparison, judged: Judged, items: list[Item], replies: Sequence[Reply], price: Price | None
+    comparison: Comparison, judged: Judged, items: list[Item], completer: Completer, price: Price | None
 ) -> Score:
+    replies = list(completer.replies.values())
     models = sorted({reply.model for reply in replies if reply.model})
     prompt, completion = sum(r.prompt_tokens for r in replies), sum(r.completion_tokens for r in replies)
     costs = [price.of(r.prompt_tokens, r.completion_tokens, r.price_share) for r in replies] if price else []
@@ -132,6 +132,7 @@ def _score(
         "instructions": len(comparison.reference.rows),
         "model_asked": comparison.annotator.model,
         "replies": len(replies),
+        "failures": dict(completer.failures.most_common()),
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "cost": float(sum(costs)) if price else None,

@@ -84,7 +84,7 @@ def read_reference(path: Path) -> Reference:
 
 def doc_hash(doc: Mapping[str, object]) -> str:
     """Return what lm-eval logs as the doc_hash of a document."""
-    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8")).hexdigest()
+    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _documents() -> dict[str, JsonObject]:

@@ -19,7 +19,7 @@ from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import GSM8KItem, judged_row
 from della_bench.judging.gsm8k.store import JudgementFacts, Store, judge_folder, made_from
-from della_bench.judging.gsm8k.votes import Ask, Question, count_attempts, judge_answer, questions
+from della_bench.judging.gsm8k.votes import Ask, Outcome, Question, Tries, count_attempts, judge_answer, questions
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
@@ -28,6 +28,8 @@ from della_bench.results.schema import Score, Scorer, write_score
 __all__ = ["Progress", "attempts_left", "judge_gsm8k", "load_judge_as_set"]
 
 Progress = Callable[[int, int, Tally], None]  # (answers settled, of how many, what was done so far)
+
+_ERRORS_THAT_STOP = 20  # answers in a row that an exception of our own kept from being judged
 
 _log = logging.getLogger("della_bench.judging")
 
@@ -99,6 +101,8 @@ class _Judging:
     ) -> None:
         self._answers, self._out, self._judge, self._settings = answers, out, judge, settings
         self._votes, self._progress = votes, progress
+        self._failed_before: set[int] = set()
+        self._errors_in_a_row = 0
         self._statistics: asyncio.Future[None] | None = None
         self.folder = judge_folder(out, judge.name)
 
@@ -111,6 +115,8 @@ class _Judging:
                 ask = self._asker(client, store)
                 if self._settings.batch and open_answers:
                     ask = await self._by_batch(client, store, open_answers)
+                elif open_answers:
+                    await self._batches(client).collect()
                 self._show(rows, client)
                 left = iter(open_answers)
 
@@ -122,13 +128,15 @@ class _Judging:
                 ended = await asyncio.gather(*workers, return_exceptions=True)  # what is under way is paid for: it ends
                 if self._statistics is not None:
                     await self._statistics
-            if errors := [error for error in ended if error is not None]:
-                raise next((error for error in errors if not isinstance(error, JudgeError)), errors[0])
+            for error in ended:
+                if error is not None:
+                    raise error
             return self._finish(store, rows)
 
     def _settled(self, store: Store) -> dict[int, GSM8KItem]:
         """Return the rows of earlier runs that still hold, by document."""
         found = store.settled() if self._settings.resume else {}
+        self._failed_before = {doc_id for doc_id, row in found.items() if row.get("reason") == "failed"}
         return {
             answer.doc_id: found[answer.doc_id]
             for answer in self._answers.answers
@@ -138,14 +146,21 @@ class _Judging:
     def _holds(self, row: GSM8KItem, answer: Answer) -> bool:
         if row.get("made_from") != self._made_from(answer):
             return False
-        return row["value"] is not None or not (self._settings.retry_unscored or row.get("reason") == "failed")
+        return row["value"] is not None or not (
+            self._settings.retry_unscored or row.get("reason") in ("failed", "error")
+        )
 
     def _made_from(self, answer: Answer) -> str:
         return made_from(self._judge.name, self._judge.version, self._settings.server.url, self._votes, answer)
 
     def _asker(self, client: Client, store: Store) -> Ask:
         async def ask(question: Question, attempt: int) -> Reply:
-            reply = await client.ask(question.request, vote=question.vote, attempt=attempt)
+            reply = await client.ask(
+                question.request,
+                vote=question.vote,
+                attempt=attempt,
+                failed_before=question.answer.doc_id in self._failed_before,
+            )
             self._note(store, question, attempt, reply)
             return reply
 
@@ -166,7 +181,7 @@ class _Judging:
     async def _by_batch(self, client: Client, store: Store, answers: Sequence[Answer]) -> Ask:
         """Have all open votes answered by batches, as many as tries are left, and return who knows the answers."""
         asked = [each for answer in answers for each in questions(self._judge, answer, self._votes)]
-        batches = Batches(client, self.folder / "batches.json", share=self._price_share)
+        batches = self._batches(client)
         for _ in range(self._judge.config.attempts):
             wanted = []
             for each in asked:
@@ -186,10 +201,9 @@ class _Judging:
 
         return ask
 
-    @property
-    def _price_share(self) -> float:
+    def _batches(self, client: Client) -> Batches:
         price = self._judge.price
-        return 1.0 if price is None else float(price.batch)
+        return Batches(client, self.folder / "batches.json", share=1.0 if price is None else float(price.batch))
 
     async def _judge_one(
         self, client: Client, store: Store, ask: Ask, answer: Answer, rows: dict[int, GSM8KItem]
@@ -201,17 +215,41 @@ class _Judging:
             return attempts_left(self._judge, client, question, settings)
 
         try:
-            outcome = await judge_answer(self._judge, questions(self._judge, answer, self._votes), ask, tries)
+            outcome = await self._outcome(answer, ask, tries)
             row = judged_row(answer, outcome, self._judge.price, self._made_from(answer))
             store.add_item(row)
-        except Exception as error:  # whatever it is, no more money is spent on what cannot be used
-            client.stop(error if isinstance(error, JudgeError) else JudgeError(f"stopped by {type(error).__name__}"))
+        except JudgeError as error:  # the server, the budget, the disk: it stops all the others, too
+            client.stop(error)
             raise
         rows[answer.doc_id] = row
         self._show(rows, client)
         if self._statistics is None and len(self._answers.answers) - len(rows) <= settings.limits.concurrency:
             # The last requests are under way: nobody waits for the processor.
             self._statistics = asyncio.get_running_loop().run_in_executor(None, _load_statistics)
+
+    async def _outcome(self, answer: Answer, ask: Ask, tries: Tries) -> Outcome:
+        """Judge one answer. An exception that is no JudgeError is this answer's alone: the others are judged.
+
+        Raises JudgeError, also where so many answers in a row fail in this way that it is not the answers' fault.
+        """
+        try:
+            outcome = await judge_answer(self._judge, questions(self._judge, answer, self._votes), ask, tries)
+        except JudgeError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            _log.warning("doc_id %d is unscored: %s", answer.doc_id, said)
+            _log.debug("doc_id %d", answer.doc_id, exc_info=error)
+            self._errors_in_a_row += 1
+            if self._errors_in_a_row >= _ERRORS_THAT_STOP:
+                message = (
+                    f"{_ERRORS_THAT_STOP} answers in a row could not be judged, the last one for {said}; what the "
+                    "server has answered is kept, and costs nothing when this is mended"
+                )
+                raise JudgeError(message) from error
+            return Outcome(None, "error", said, [], type(error).__name__)
+        self._errors_in_a_row = 0
+        return outcome
 
     def _show(self, rows: dict[int, GSM8KItem], client: Client) -> None:
         if self._progress is not None:

@@ -103,7 +103,7 @@ def _from_plain(path: Path, rows: Sequence[tuple[int, JsonObject]]) -> list[Answ
         if doc_id in found:
             raise DataError(f"{path}, line {line}: doc_id {doc_id} stood there already", exit_code=USERS_FILE)
         question, target, response = (texts[key] for key in _PLAIN)
-        doc_hash = hashlib.sha256(f"{question}\0{target}".encode()).hexdigest()
+        doc_hash = hashlib.sha256(f"{question}\0{target}".encode(errors="surrogatepass")).hexdigest()
         metrics = {name: _READERS[name](response, target) for name in METRICS}
         found[doc_id] = Answer(doc_id, doc_hash, "none", question, target, response, metrics)
     return list(found.values())

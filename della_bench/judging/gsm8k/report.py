@@ -32,6 +32,7 @@ def make_score(
         "correct": correct,
         "incorrect": n - correct,
         "unscored": dict(Counter(row["reason"] for row in rows if row["value"] is None)),
+        "unscored_kinds": dict(_kinds(rows).most_common(_SHOWN)),
         "bounds": _bounds(correct, n, len(rows)),
         **{name: _metric(answers, rows, name) for name in METRICS},
         "data_set": {
@@ -81,6 +82,15 @@ def share(part: int, n: int) -> Share:
         return {"value": None, "interval": None, "n": 0}
     low, high = wilson(part, n)
     return {"value": 100 * part / n, "interval": [100 * low, 100 * high], "n": n}
+
+
+def _kinds(rows: Sequence[GSM8KItem]) -> Counter[str]:
+    """Count why rows are unscored, in a few words each."""
+    return Counter(
+        f"{row['reason']}: {kind}" if (kind := row.get("kind")) else row["reason"]
+        for row in rows
+        if row["value"] is None
+    )
 
 
 def _bounds(correct: int, scored: int, total: int) -> list[float] | None:

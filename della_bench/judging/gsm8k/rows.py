@@ -25,12 +25,15 @@ class Tokens(TypedDict):
 
 
 class GSM8KItem(Item):
-    """One answer's row: `reason` is why it is unscored, in a word; the other keys are there where a model judged.
+    """One answer's row: `reason` is why it is unscored, in a word, `kind` in a few (as a vote's).
+
+    The other keys are there where a model judged.
 
     `cost` is dollars, as a decimal; `made_from` names all that the row depends on (see `store.made_from`).
     """
 
     reason: str
+    kind: NotRequired[str]
     model: NotRequired[str]
     replies: NotRequired[int]
     tokens: NotRequired[Tokens]
@@ -69,6 +72,8 @@ def judged_row(answer: Answer, outcome: Outcome, price: Price | None, made_from:
     }
     row["cost"] = None if cost is None else str(cost)
     row["made_from"] = made_from
+    if outcome.value is None:
+        row["kind"] = outcome.kind
     if len(outcome.votes) > 1:
         row["votes"] = [vote.correct for vote in outcome.votes]
     return row

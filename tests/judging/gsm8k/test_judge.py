@@ -304,7 +304,29 @@ def test_without_resuming_everything_is_settled_anew_and_nothing_is_asked(tmp_pa
     assert len(server.requests) == 12
 
 
-def test_a_fault_of_our_own_spends_no_more_money_and_shows_itself(tmp_path: Path) -> None:
+def test_an_exception_at_one_answer_is_that_answers_alone_and_the_next_run_mends_it(tmp_path: Path) -> None:
+    from della_bench.judging.gsm8k import votes
+    from della_bench.judging.gsm8k.verdict import read_tag as real
+
+    def broken(text: str, labels: Any) -> str | None:
+        if text.startswith("item 4"):
+            raise ZeroDivisionError("a bug")
+        return real(text, labels)
+
+    def chat(request: dict[str, Any], number: int) -> str:
+        return ("item 4 " if "What is 4 " in request["messages"][1]["content"] else "") + perfect(request)
+
+    with stub.serving(chat) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(votes, "read_tag", broken)
+            score = judged(tmp_path, server.url)
+        assert (score["n"], score["detail"]["unscored"]) == (11, {"error": 1})
+        assert items(tmp_path)[4]["explanation"] == "ZeroDivisionError: a bug"
+        assert judged(tmp_path, server.url)["n"] == 12
+    assert len(server.requests) == 12
+
+
+def test_an_exception_at_every_answer_stops_the_run_and_nothing_is_paid_for_again(tmp_path: Path) -> None:
     from della_bench.judging.gsm8k import votes
 
     def broken(*_: object) -> None:
@@ -313,11 +335,12 @@ def test_a_fault_of_our_own_spends_no_more_money_and_shows_itself(tmp_path: Path
     with stub.serving(perfect) as server:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(votes, "read_tag", broken)
-            with pytest.raises(ZeroDivisionError, match="a bug"):
-                judged(tmp_path, server.url)
-        assert len(server.requests) <= 5
-        assert judged(tmp_path, server.url)["n"] == 12
-    assert len(server.requests) == 12
+            with pytest.raises(JudgeError, match=r"20 answers in a row could not be judged.*ZeroDivisionError: a bug"):
+                judged(tmp_path, server.url, n=60)
+        paid = len(server.requests)
+        assert paid < 30
+        assert judged(tmp_path, server.url, n=60)["n"] == 60
+    assert len(server.requests) == 60
 
 
 def test_without_a_key_no_file_is_made(tmp_path: Path) -> None:
