@@ -39,6 +39,7 @@ _ID_DIGITS = 40  # of a key: as many as tell all requests apart
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _PATIENCE = 3600.0  # seconds that a single call is tried again for; a batch may take a day
 _LONGEST_WAIT = 60.0
+_DOWNLOADS = 3  # tries to load a result file whole
 _MOST_LISTED = 1000  # recent batches that are looked through for one of ours
 
 _T = TypeVar("_T")
@@ -166,6 +167,8 @@ class Batches:
         text = "".join(_line(key, request, self._endpoint) for key, request in chunk)
         files = self._client.openai.files
         file = await self._call(lambda: files.create(file=("requests.jsonl", text.encode()), purpose="batch"))
+        # A connection that breaks while the batch is made leaves open whether it was. Its tag tells: before it is made
+        # once more, the server's recent batches are searched for one that carries it.
         while batch["id"] is None:
             found = await self._by_tag(str(batch["tag"])) if batch.get("tried") else None
             batch["tried"] = True
@@ -228,8 +231,7 @@ class Batches:
             await asyncio.sleep(self._poll)
         for file_id in (state.output_file_id, state.error_file_id):
             if file_id:  # some servers send an empty one
-                content = await self._call(partial(client.files.content, file_id))
-                self._take(batch, content.content.decode("utf-8", "replace"))
+                await self._fetch_results(batch, file_id)
         for key in batch["keys"]:
             if (hold := self._holds.pop(key, None)) is not None:
                 hold.release()  # no answer, no charge
@@ -240,14 +242,27 @@ class Batches:
         self._write()
         return _fault(batch_id, state)
 
-    def _take(self, batch: BatchRecord, text: str) -> None:
-        """Put a result file's answers into the cache, and note its errors."""
+    async def _fetch_results(self, batch: BatchRecord, file_id: str) -> None:
+        """Load a result file and take its answers; again where it came torn: what is not taken is paid for twice."""
+        for _ in range(_DOWNLOADS):
+            content = await self._call(partial(self._client.openai.files.content, file_id))
+            if self._take(batch, content.content.decode("utf-8", "replace")):
+                return
+            await asyncio.sleep(self._poll)
+        _log.warning(
+            "batch %s: its result file %s has lines that are no JSON; they count as unanswered", batch["id"], file_id
+        )
+
+    def _take(self, batch: BatchRecord, text: str) -> bool:
+        """Put a result file's answers into the cache, and note its errors; returns whether every line could be read."""
+        whole = True
         keys = {key[:_ID_DIGITS]: key for key in batch["keys"]}
         for line in text.split("\n"):
             try:
                 row = as_object(parse_json(line)) if line.strip() else None
             except ValueError:
-                continue  # a file cut short: its requests count as unanswered
+                whole = False
+                continue
             key = keys.get(str(row.get("custom_id"))) if row else None
             if key is None or row is None:
                 continue
@@ -259,6 +274,7 @@ class Batches:
                 self.unanswered.pop(key, None)
             else:
                 self.unanswered[key] = _unanswered(row)
+        return whole
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Make one call of the interface, again where a fault may pass."""

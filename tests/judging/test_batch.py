@@ -303,3 +303,23 @@ def test_an_empty_name_of_an_error_file_is_none(tmp_path: Path, server: stub.Stu
 
     server.other = Empty(verdict_of)
     assert judged(tmp_path, server.url)["n"] == N
+
+
+def test_a_result_file_that_comes_torn_is_loaded_again_and_nothing_in_it_paid_for_twice(
+    tmp_path: Path, server: stub.Stub
+) -> None:
+    class Torn(BatchServer):
+        loads = 0
+
+        def __call__(self, method: str, path: str, body: bytes) -> Any:
+            status, sent, *rest = super().__call__(method, path, body)
+            if path.endswith("/content"):
+                self.loads += 1
+                if self.loads == 1:
+                    sent = sent[: len(sent) // 2]
+            return status, sent, *rest
+
+    batches = server.other = Torn(verdict_of)
+    assert judged(tmp_path, server.url)["n"] == N
+    assert len(batches.asked) == N
+    assert batches.loads == 2
