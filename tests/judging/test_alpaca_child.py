@@ -180,6 +180,10 @@ def test_length_controlled_win_rates_are_alpaca_evals_functions_on_made_up_diffi
     (tmp_path / "gamed.csv").write_text(alpaca.gamed(40), encoding="utf-8")
     baseline = alpaca.baseline(40)
     found, annotations = [], []
+
+    def ask(wanted, _attempt):
+        return [alpaca.weighted(request, 0.8) for request in wanted]
+
     for model in range(5):
         rows = [
             {
@@ -196,9 +200,7 @@ def test_length_controlled_win_rates_are_alpaca_evals_functions_on_made_up_diffi
             metric="length_controlled_winrate",
             gamed=str(tmp_path / "gamed.csv"),
         )
-        judged = run_alpaca_eval(
-            work, lambda wanted, _: [alpaca.weighted(request, 0.8) for request in wanted], tmp_path / "log"
-        )
+        judged = run_alpaca_eval(work, ask, tmp_path / "log")
         found.append([judged.leaderboard["length_controlled_winrate"], judged.leaderboard["lc_standard_error"]])
         annotations.append(
             [
