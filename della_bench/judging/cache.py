@@ -8,6 +8,7 @@ cut can take the last ones with it (SQLite's WAL with synchronous=NORMAL).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -130,29 +131,33 @@ class Cache:
         row = (reply.key, json.dumps(reply.body), reply.latency, reply.at, reply.price_share)
         try:
             self._db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
-            self._claims.drop(reply.key)
         except sqlite3.Error as error:
-            raise JudgeError(
-                f"{self.path}: an answer cannot be kept ({error}), so no more are asked for; what was kept is safe: "
-                f"make room (or name another folder in {CACHE_VARIABLE}) and run the same command again"
-            ) from error
+            raise self._cannot_keep(error) from error
+        self.give_up(reply.key)
 
     def claim(self, key: str) -> bool:
         """Claim an answer that is about to be asked for.
 
-        Returns False where it is there by now, or another process asks for it: it is to be waited for.
+        Returns False where it is there by now, or another process asks for it: it is to be waited for. Raises
+        JudgeError where the disk takes no more, before anything is paid for that could not be kept.
         """
         try:
             return self._claims.take(key)
         except sqlite3.Error as error:
-            raise self._fault("cannot be written", error) from error
+            raise self._cannot_keep(error) from error
 
     def give_up(self, key: str) -> None:
-        """Let others ask for what was claimed and not answered."""
-        try:
+        """Let others ask for what was claimed; where the file cannot be written, the end of this process does it."""
+        with contextlib.suppress(sqlite3.Error):
             self._claims.drop(key)
-        except sqlite3.Error as error:
-            raise self._fault("cannot be written", error) from error
+
+    def _cannot_keep(self, error: sqlite3.Error) -> JudgeError:
+        if "locked" in str(error):
+            return self._fault("cannot be written", error)
+        return JudgeError(
+            f"{self.path}: an answer cannot be kept ({error}), so no more are asked for; what was kept is safe: "
+            f"make room (or name another folder in {CACHE_VARIABLE}) and run the same command again"
+        )
 
     def close(self) -> None:
         """Close the file."""
