@@ -339,5 +339,5 @@ def test_no_key_is_in_any_error_or_log(
     assert secret not in said
     assert "sk-other" not in said
     assert secret not in redacted(f"Authorization: Bearer {secret}")
-    for path in tmp_path.iterdir():
-        assert secret.encode() not in path.read_bytes()
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes()
