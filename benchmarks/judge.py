@@ -26,7 +26,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from della_bench.judging.asking import Asking
 from della_bench.judging.cache import Cache
 from della_bench.judging.cost import prompt_bound
 from della_bench.judging.gsm8k.config import Judge, load_judge
@@ -38,6 +37,7 @@ from della_bench.judging.gsm8k.votes import outcome_of, questions, read_reply
 from della_bench.judging.limiter import Limits
 from della_bench.judging.reply import Reply
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 
 WORDS = "The response reaches the number of the reference by the same steps. " * 4 + "\n[[A]]"
 COMPLETION = {
@@ -91,8 +91,10 @@ def _row(table: Table, options: argparse.Namespace, latency: float, who: str, wo
 
 def _judge(samples: Path, url: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asking = Asking(server=Server(url), limits=Limits(options.concurrency), cache=Path(folder) / "cache.sqlite")
-        score = judge_gsm8k(samples, Path(folder), "gsm8k_gpt4", asking=asking)
+        settings = JudgeSettings(
+            server=Server(url), limits=Limits(options.concurrency), cache=Path(folder) / "cache.sqlite"
+        )
+        score = judge_gsm8k(samples, Path(folder), "gsm8k_gpt4", settings=settings)
         assert score["n"] == options.items
 
 

@@ -14,6 +14,7 @@ from della_bench.errors import DataError
 
 __all__ = ["RowLog", "read_json", "read_rows", "write_json", "write_whole"]
 
+_HALF_A_PAIR = "backslashreplace"  # a lone surrogate is written as the escape that JSON has for it
 USERS_FILE = 2  # exit code: the file is the user's to mend
 
 
@@ -89,7 +90,7 @@ def write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        with beside.open("w", encoding="utf-8", errors=_HALF_A_PAIR, newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -110,7 +111,7 @@ class RowLog:
         if not fresh:
             _cut_torn_row(path)
         self.path = path
-        self._file = path.open("w" if fresh else "a", encoding="utf-8", newline="")
+        self._file = path.open("w" if fresh else "a", encoding="utf-8", errors=_HALF_A_PAIR, newline="")
 
     def append(self, row: Any) -> None:
         """Write one row and flush it. Raises OSError where the disk takes no more."""

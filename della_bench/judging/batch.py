@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, cast
 
 from della_bench.errors import DataError, JudgeError
 from della_bench.jsonfiles import read_json, write_json
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Hold
-from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.faults import Retry, fault_of, is_policy
+from della_bench.judging.json_types import ChatRequest, JsonObject, as_object, parse_json, writable
 from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
+
+if TYPE_CHECKING:
+    from openai.pagination import AsyncCursorPage
+    from openai.types import Batch
+    from typing_extensions import NotRequired
+
+_log = logging.getLogger("della_bench.judging")
 
 __all__ = ["Batches"]
 
@@ -30,10 +39,29 @@ _ID_DIGITS = 40  # of a key: as many as tell all requests apart
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _PATIENCE = 3600.0  # seconds that a single call is tried again for; a batch may take a day
 _LONGEST_WAIT = 60.0
+_DOWNLOADS = 3  # tries to load a result file whole
 _MOST_LISTED = 1000  # recent batches that are looked through for one of ours
 
 _T = TypeVar("_T")
-Wanted = tuple[str, dict[str, Any]]  # (name of the answer, request)
+KeyedRequest = tuple[str, ChatRequest]  # (name of the answer, request)
+
+
+class BatchRecord(TypedDict):
+    """What is written down of one batch; `id` is None until the server has given it one.
+
+    `keys` are the names of its answers, `share` the part of the full price that it costs, `made` when it was made
+    (seconds since 1970), and `status` what the server called it at its end.
+    """
+
+    tag: str
+    id: str | None
+    server: str
+    keys: list[str]
+    share: float
+    made: float
+    done: bool
+    tried: NotRequired[bool]
+    status: NotRequired[str]
 
 
 class Batches:
@@ -46,23 +74,25 @@ class Batches:
     def __init__(self, client: Client, path: Path, *, share: float, poll: float = 30.0) -> None:
         self.unanswered: dict[str, Unanswered] = {}
         self._client, self._path, self._share, self._poll = client, path, share, poll
-        self._endpoint: Any = "/chat/completions" if client.server.azure else "/v1/chat/completions"
-        self._log: list[dict[str, Any]] = self._read()
+        self._endpoint: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+        if client.server.azure:
+            self._endpoint = "/chat/completions"  # type: ignore[assignment]  # openai's types know OpenAI's paths only
+        self._log: list[BatchRecord] = self._read()
+        self._said: set[str] = set()  # servers whose open batches were spoken of
         self._holds: dict[str, Hold] = {}
-        self._requests: dict[str, dict[str, Any]] = {}
+        self._requests: dict[str, ChatRequest] = {}
 
-    async def answer(self, wanted: Sequence[Wanted]) -> bool:
+    async def answer(self, wanted: Sequence[KeyedRequest]) -> bool:
         """Have `wanted` answered into the cache, batches of earlier runs first; returns whether anything was asked.
 
         Raises StopRun where a batch failed as a whole, and OutOfBudget where not all of them can be paid for: those
         that can are answered before that.
         """
-        open_batches = [batch for batch in self._log if not batch["done"]]
-        for batch in open_batches:
-            await self._adopt(batch)
-        await self._finish([batch for batch in open_batches if not batch["done"]])
+        open_batches = await self._open_batches()
+        await self._finish(open_batches)
         self._requests.update(wanted)
-        left = [each for each in wanted if not self._is_known(each[0]) and not self._is_refused(each[0])]
+        once = dict(wanted)  # equal requests have one name: they are sent once
+        left = [each for each in once.items() if not self._is_known(each[0]) and not self._is_refused(each[0])]
         affordable, too_much = await self._affordable(left)
         made = [await self._make(chunk) for chunk in _chunks(affordable, self._endpoint)]
         await self._finish(made)
@@ -70,33 +100,63 @@ class Batches:
             raise too_much
         return bool(open_batches or made)
 
+    async def collect(self) -> None:
+        """Take what batches of earlier runs have answered, where no new one is to be made.
+
+        Raises StopRun where one of them is still under way: what it will answer would be paid for twice.
+        """
+        for batch in await self._open_batches():
+            batch_id = str(batch["id"])
+            state = await self._call(partial(self._client.openai.batches.retrieve, batch_id))
+            if state.status not in _ENDED:
+                raise StopRun(
+                    f"{self._client.server.display_url}: batch {batch_id} with {len(batch['keys'])} of these requests "
+                    f"is still {state.status}, and they would be paid for twice: wait for it by `batch`, or cancel it "
+                    "at the server first"
+                )
+            await self._finish([batch])
+
+    async def _open_batches(self) -> list[BatchRecord]:
+        """Return the batches of this server that have not ended; those of others are said and left open."""
+        here = self._client.server.display_url
+        others = {batch["server"] for batch in self._log if not batch["done"]} - {here}
+        for server in sorted(others - self._said):
+            _log.warning(
+                "%s: a batch is open at %s: what it answers is taken by a run that asks there", self._path, server
+            )
+        self._said |= others
+        found = [batch for batch in self._log if not batch["done"] and batch["server"] == here]
+        for batch in found:
+            await self._adopt(batch)
+        return [batch for batch in found if not batch["done"]]
+
     def _is_known(self, key: str) -> bool:
         return self._client.cached(key)
 
     def _is_refused(self, key: str) -> bool:
         known = self.unanswered.get(key)
-        return known is not None and known.reason == "refused"
+        return known is not None and known.reason in ("refused", "rejected")
 
-    async def _affordable(self, wanted: Sequence[Wanted]) -> tuple[list[Wanted], OutOfBudget | None]:
+    async def _affordable(self, wanted: Sequence[KeyedRequest]) -> tuple[list[KeyedRequest], OutOfBudget | None]:
         """Set money aside for as many of `wanted` as it suffices for, in order."""
         budget = self._client.budget
         for position, (key, request) in enumerate(wanted):
             worst, left = budget.worst_case(request, self._share), budget.left()
             if left is not None and worst > left:
                 message = (
-                    f"--max-cost {budget.limit}: it suffices for {position} of {len(wanted)} requests; what is judged "
+                    f"`max_cost` {budget.limit}: it suffices for {position} of {len(wanted)} requests; what is judged "
                     "is kept, and the same command with a higher limit goes on there"
                 )
                 return list(wanted[:position]), OutOfBudget(message)
             self._holds[key] = await budget.hold(request, self._share)
         return list(wanted), None
 
-    async def _make(self, chunk: Sequence[Wanted]) -> dict[str, Any]:
+    async def _make(self, chunk: Sequence[KeyedRequest]) -> BatchRecord:
         """Upload the requests and make their batch; both its tag and its id are on the disk before anything follows."""
-        batch = {
+        batch: BatchRecord = {
             "tag": uuid.uuid4().hex,
             "id": None,
-            "server": self._client.server.shown,
+            "server": self._client.server.display_url,
             "keys": [key for key, _ in chunk],
             "share": self._share,
             "made": time.time(),
@@ -107,6 +167,8 @@ class Batches:
         text = "".join(_line(key, request, self._endpoint) for key, request in chunk)
         files = self._client.openai.files
         file = await self._call(lambda: files.create(file=("requests.jsonl", text.encode()), purpose="batch"))
+        # A connection that breaks while the batch is made leaves open whether it was. Its tag tells: before it is made
+        # once more, the server's recent batches are searched for one that carries it.
         while batch["id"] is None:
             found = await self._by_tag(str(batch["tag"])) if batch.get("tried") else None
             batch["tried"] = True
@@ -116,8 +178,6 @@ class Batches:
 
     async def _create(self, file_id: str, tag: str) -> str | None:
         """Make the batch; None where the connection broke, so that it may or may not be there."""
-        import openai
-
         try:
             made = await self._client.openai.batches.create(
                 input_file_id=file_id,
@@ -125,7 +185,7 @@ class Batches:
                 completion_window="24h",
                 metadata={"della_bench": tag},
             )
-        except openai.APIError as error:
+        except Exception as error:
             fault = fault_of(error, self._client.server, {})
             if not isinstance(fault, Retry):
                 raise StopRun(str(fault)) from error
@@ -133,11 +193,9 @@ class Batches:
             return None
         return made.id
 
-    async def _adopt(self, batch: dict[str, Any]) -> None:
+    async def _adopt(self, batch: BatchRecord) -> None:
         """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
-        if batch["server"] != self._client.server.shown:
-            batch["done"] = True  # its answers would be another server's
-        elif batch["id"] is None:
+        if batch["id"] is None:
             batch["id"] = await self._by_tag(batch["tag"])
             batch["done"] = batch["id"] is None
         self._write()
@@ -154,82 +212,98 @@ class Batches:
             after = page.data[-1].id
         return None
 
-    def _list(self, after: str | None) -> Awaitable[Any]:
+    def _list(self, after: str | None) -> Awaitable[AsyncCursorPage[Batch]]:
         batches = self._client.openai.batches
         return batches.list(limit=100) if after is None else batches.list(limit=100, after=after)
 
-    async def _finish(self, batches: Sequence[dict[str, Any]]) -> None:
+    async def _finish(self, batches: Sequence[BatchRecord]) -> None:
         """Wait until all have ended, and take their results as they come."""
         faults = [fault for fault in await asyncio.gather(*map(self._wait_for, batches)) if fault]
         if faults:
             raise StopRun("\n".join(faults))
 
-    async def _wait_for(self, batch: dict[str, Any]) -> str | None:
-        client = self._client.openai
+    async def _wait_for(self, batch: BatchRecord) -> str | None:
+        client, batch_id = self._client.openai, str(batch["id"])
         while True:
-            state = await self._call(lambda: client.batches.retrieve(batch["id"]))
+            state = await self._call(lambda: client.batches.retrieve(batch_id))
             if state.status in _ENDED:
                 break
             await asyncio.sleep(self._poll)
         for file_id in (state.output_file_id, state.error_file_id):
-            if file_id is not None:
-                content = await self._call(partial(client.files.content, file_id))
-                self._take(batch, content.text)
+            if file_id:  # some servers send an empty one
+                await self._fetch_results(batch, file_id)
         for key in batch["keys"]:
             if (hold := self._holds.pop(key, None)) is not None:
                 hold.release()  # no answer, no charge
             if not self._is_known(key):
-                self.unanswered.setdefault(key, Unanswered("failed", f"batch {batch['id']} {state.status} without it"))
+                reason = f"batch {batch_id} {state.status} without it"
+                self.unanswered.setdefault(key, Unanswered("failed", reason, f"batch {state.status}"))
         batch["done"], batch["status"] = True, state.status
         self._write()
-        return _fault(batch["id"], state)
+        return _fault(batch_id, state)
 
-    def _take(self, batch: dict[str, Any], text: str) -> None:
-        """Put a result file's answers into the cache, and note its errors."""
+    async def _fetch_results(self, batch: BatchRecord, file_id: str) -> None:
+        """Load a result file and take its answers; again where it came torn: what is not taken is paid for twice."""
+        for _ in range(_DOWNLOADS):
+            content = await self._call(partial(self._client.openai.files.content, file_id))
+            if self._take(batch, content.content.decode("utf-8", "replace")):
+                return
+            await asyncio.sleep(self._poll)
+        _log.warning(
+            "batch %s: its result file %s has lines that are no JSON; they count as unanswered", batch["id"], file_id
+        )
+
+    def _take(self, batch: BatchRecord, text: str) -> bool:
+        """Put a result file's answers into the cache, and note its errors; returns whether every line could be read."""
+        whole = True
         keys = {key[:_ID_DIGITS]: key for key in batch["keys"]}
         for line in text.split("\n"):
             try:
-                row = json.loads(line) if line.strip() else None
+                row = as_object(parse_json(line)) if line.strip() else None
             except ValueError:
-                continue  # a file cut short: its requests count as unanswered
-            key = keys.get(str(row.get("custom_id"))) if isinstance(row, dict) else None
+                whole = False
+                continue
+            key = keys.get(str(row.get("custom_id"))) if row else None
             if key is None or row is None:
                 continue
-            response = row.get("response") or {}
+            response = as_object(row.get("response"))
             body = response.get("body")
-            if response.get("status_code") == 200 and isinstance(body, dict) and body.get("choices"):
+            if response.get("status_code") == 200 and isinstance(body, dict) and isinstance(body.get("choices"), list):
                 reply = Reply(key, body, latency=0.0, at=time.time(), price_share=batch["share"])
                 self._client.keep(self._requests.get(key, {}), reply, self._holds.pop(key, None))
                 self.unanswered.pop(key, None)
             else:
                 self.unanswered[key] = _unanswered(row)
+        return whole
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Make one call of the interface, again where a fault may pass."""
-        import openai
-
         began = time.monotonic()
         while True:
             try:
                 return await call()
-            except openai.APIError as error:
+            except JudgeError:
+                raise
+            except Exception as error:
                 fault = fault_of(error, self._client.server, {})
                 if not isinstance(fault, Retry):
                     raise StopRun(str(fault)) from error
                 if time.monotonic() - began > _PATIENCE or (fault.unreachable and not self._log[-1]["id"]):
-                    raise StopRun(f"{self._client.server.shown}: {fault.reason}") from error
+                    raise StopRun(f"{self._client.server.display_url}: {fault.reason}") from error
                 await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[BatchRecord]:
         if not self._path.is_file():
             return []
         try:
             value = read_json(self._path)
         except DataError as error:
-            raise JudgeError(f"{error}: it names batches that may be paid for; mend it or move it away") from error
+            raise JudgeError(
+                f"{error}: it names batches that may be paid for, so mend it: a list of batches in JSON"
+            ) from error
         if not isinstance(value, list):
-            raise JudgeError(f"{self._path}: expected a list of batches; mend it or move it away", exit_code=2)
-        return value
+            raise JudgeError(f"{self._path}: expected a list of batches that may be paid for, so mend it", exit_code=2)
+        return cast("list[BatchRecord]", value)
 
     def _write(self) -> None:
         try:
@@ -238,14 +312,14 @@ class Batches:
             raise JudgeError(f"{self._path}: cannot be written ({error.strerror or error})") from error
 
 
-def _line(key: str, request: dict[str, Any], endpoint: str) -> str:
-    row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": request}
+def _line(key: str, request: ChatRequest, endpoint: str) -> str:
+    row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": writable(request)}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _chunks(wanted: Sequence[Wanted], endpoint: str) -> Iterator[list[Wanted]]:
+def _chunks(wanted: Sequence[KeyedRequest], endpoint: str) -> Iterator[list[KeyedRequest]]:
     """Cut into as few batches as the interface allows."""
-    chunk: list[Wanted] = []
+    chunk: list[KeyedRequest] = []
     size = 0
     for key, request in wanted:
         length = len(_line(key, request, endpoint).encode())
@@ -258,15 +332,18 @@ def _chunks(wanted: Sequence[Wanted], endpoint: str) -> Iterator[list[Wanted]]:
         yield chunk
 
 
-def _unanswered(row: dict[str, Any]) -> Unanswered:
-    body = (row.get("response") or {}).get("body")
-    error = row.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
+def _unanswered(row: JsonObject) -> Unanswered:
+    body = as_object(as_object(row.get("response")).get("body"))
+    error = row.get("error") or body.get("error") or {}
     words = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
-    policy = any(sign in words.lower() for sign in ("content_policy", "content_filter", "policy"))
-    return Unanswered("refused" if policy else "failed", words[:300])
+    status = as_object(row.get("response")).get("status_code")
+    if is_policy(words):
+        return Unanswered("refused", words[:300], "policy")
+    # What is wrong with the request would be wrong with it the next time.
+    return Unanswered("rejected" if status in (400, 413, 422) else "failed", words[:300], f"status {status or 'none'}")
 
 
-def _fault(batch_id: str, state: Any) -> str | None:
+def _fault(batch_id: str, state: Batch) -> str | None:
     """Return why a batch ended the run, None where it did not."""
     if state.status == "failed":
         errors = state.errors.data if state.errors is not None and state.errors.data else []

@@ -8,21 +8,23 @@ cut can take the last ones with it (SQLite's WAL with synchronous=NORMAL).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import JudgeError
+from della_bench.judging.claims import Claims
+from della_bench.judging.json_types import ChatRequest, as_object, parse_json
 from della_bench.judging.reply import Reply
 
 __all__ = ["CACHE_VARIABLE", "Cache", "default_cache_path", "request_key"]
 
 CACHE_VARIABLE = "DELLA_BENCH_CACHE"
 _VERSION = 1
+_COLUMNS = ["key", "body", "latency", "at", "price_share"]
 _BUSY_SECONDS = 60  # how long another process may hold the file
 
 
@@ -35,7 +37,7 @@ def default_cache_path() -> Path:
     return Path(users).expanduser() / "della_bench" / "judge.sqlite"
 
 
-def request_key(server: str, request: Mapping[str, Any], vote: int = 0, attempt: int = 0) -> str:
+def request_key(server: str, request: ChatRequest, vote: int = 0, attempt: int = 0) -> str:
     """Return the name of the answer to `request`: 64 hexadecimal digits."""
     whole = {"server": server, "request": request, "vote": vote, "attempt": attempt}
     text = json.dumps(whole, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -53,33 +55,61 @@ class Cache:
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise JudgeError(f"{path}: the cache of judgements cannot be opened: {error}") from error
+        self._claims = Claims(self._db, path)
         try:
+            self._check()
             self._prepare()
         except sqlite3.Error as error:
             self._db.close()
-            raise JudgeError(
-                f"{path}: not a cache of judgements ({error}); move it away, or name another folder in "
-                f"{CACHE_VARIABLE}",
-                exit_code=2,
-            ) from error
+            raise self._fault("cannot be opened", error) from error
         except JudgeError:
             self._db.close()
             raise
 
-    def _prepare(self) -> None:
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found > _VERSION:
+    def _check(self) -> None:
+        """Raise JudgeError unless the file is new, or ours and of a version that is known. It is only read."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
+        if tables and "replies" not in tables:
+            raise self._foreign(f"it has the tables {', '.join(sorted(tables)[:5])}")
+        if tables:
+            columns = [row[1] for row in self._db.execute("PRAGMA table_info(replies)")]
+            if columns != _COLUMNS:
+                raise self._foreign(f"its replies have {', '.join(columns)}")
+        if version > _VERSION:
             raise JudgeError(
-                f"{self.path}: this cache of judgements has version {found}, and this release knows {_VERSION}: "
+                f"{self.path}: this cache of judgements has version {version}, and this release knows {_VERSION}: "
                 f"upgrade della-bench, or name another folder in {CACHE_VARIABLE}",
                 exit_code=2,
             )
+
+    def _foreign(self, why: str) -> JudgeError:
+        return JudgeError(
+            f"{self.path}: an SQLite file of another program ({why}), which is left as it is: name another file as "
+            f"`cache`, or another folder in {CACHE_VARIABLE}",
+            exit_code=2,
+        )
+
+    def _fault(self, what: str, error: sqlite3.Error) -> JudgeError:
+        """Return what an error of SQLite means for whoever runs this."""
+        if "locked" in str(error):
+            return JudgeError(
+                f"{self.path}: the cache of judgements {what}: another program has held it locked for {_BUSY_SECONDS} "
+                "seconds; end that one (what it is, `fuser` or `lsof` says) and run the same command again"
+            )
+        if "not a database" in str(error):
+            message = f"{self.path}: no SQLite file, and it is left as it is: name another file as `cache`"
+            return JudgeError(message, exit_code=2)
+        return JudgeError(f"{self.path}: the cache of judgements {what}: {error}")
+
+    def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, body TEXT NOT NULL, latency REAL NOT NULL, "
             "at REAL NOT NULL, price_share REAL NOT NULL) WITHOUT ROWID"
         )
+        self._claims.prepare()
         self._db.execute(f"PRAGMA user_version={_VERSION}")
 
     def get(self, key: str) -> Reply | None:
@@ -87,10 +117,14 @@ class Cache:
         try:
             row = self._db.execute("SELECT body, latency, at, price_share FROM replies WHERE key=?", (key,)).fetchone()
         except sqlite3.Error as error:
-            raise JudgeError(f"{self.path}: the cache of judgements cannot be read: {error}") from error
+            raise self._fault("cannot be read", error) from error
         if row is None:
             return None
-        return Reply(key, json.loads(row[0]), latency=row[1], at=row[2], price_share=row[3], cached=True)
+        try:
+            body = as_object(parse_json(row[0]))
+        except ValueError:
+            body = {}  # of a damaged file: paid for, and not asked again unless that is wanted
+        return Reply(key, body, latency=row[1], at=row[2], price_share=row[3], cached=True)
 
     def put(self, reply: Reply) -> None:
         """Keep an answer. Raises JudgeError where the disk takes no more."""
@@ -98,13 +132,36 @@ class Cache:
         try:
             self._db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
         except sqlite3.Error as error:
-            raise JudgeError(
-                f"{self.path}: an answer cannot be kept ({error}), so no more are asked for; what was kept is safe: "
-                f"make room (or name another folder in {CACHE_VARIABLE}) and run the same command again"
-            ) from error
+            raise self._cannot_keep(error) from error
+        self.give_up(reply.key)
+
+    def claim(self, key: str) -> bool:
+        """Claim an answer that is about to be asked for.
+
+        Returns False where it is there by now, or another process asks for it: it is to be waited for. Raises
+        JudgeError where the disk takes no more, before anything is paid for that could not be kept.
+        """
+        try:
+            return self._claims.take(key)
+        except sqlite3.Error as error:
+            raise self._cannot_keep(error) from error
+
+    def give_up(self, key: str) -> None:
+        """Let others ask for what was claimed; where the file cannot be written, the end of this process does it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._claims.drop(key)
+
+    def _cannot_keep(self, error: sqlite3.Error) -> JudgeError:
+        if "locked" in str(error):
+            return self._fault("cannot be written", error)
+        return JudgeError(
+            f"{self.path}: an answer cannot be kept ({error}), so no more are asked for; what was kept is safe: "
+            f"make room (or name another folder in {CACHE_VARIABLE}) and run the same command again"
+        )
 
     def close(self) -> None:
         """Close the file."""
+        self._claims.close()
         self._db.close()
 
     def __enter__(self) -> Cache:  # noqa: D105

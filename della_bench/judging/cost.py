@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from della_bench.errors import JudgeError
+from della_bench.judging.json_types import ChatRequest, as_object
 from della_bench.judging.reply import OutOfBudget, Reply
 
 __all__ = ["Budget", "Estimate", "Hold", "Price", "completion_bound", "prompt_bound", "typical_prompt_tokens"]
@@ -37,21 +37,25 @@ class Price:
         return (self.input * prompt_tokens + self.output * completion_tokens) / _MILLION * Decimal(str(share))
 
 
-def prompt_bound(request: Mapping[str, Any]) -> int:
+def prompt_bound(request: ChatRequest) -> int:
     """Return a number of tokens that the request's messages, schema and tools cannot exceed."""
     return len(json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass")) + _TEMPLATE_TOKENS
 
 
-def typical_prompt_tokens(request: Mapping[str, Any]) -> int:
+def typical_prompt_tokens(request: ChatRequest) -> int:
     """Return about how many tokens the request's messages have."""
-    text = "".join(str(message.get("content", "")) for message in request.get("messages", []))
+    messages = request.get("messages")
+    texts = [str(as_object(message).get("content", "")) for message in messages] if isinstance(messages, list) else []
+    text = "".join(texts)
     return len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN + 8
 
 
-def completion_bound(request: Mapping[str, Any]) -> int | None:
+def completion_bound(request: ChatRequest) -> int | None:
     """Return the most tokens that may be answered, None where the request does not say."""
-    limits = [request[name] for name in ("max_completion_tokens", "max_tokens") if isinstance(request.get(name), int)]
-    return min(limits) * int(request.get("n") or 1) if limits else None
+    given = (request.get("max_completion_tokens"), request.get("max_tokens"))
+    limits = [limit for limit in given if isinstance(limit, int)]
+    choices = request.get("n")
+    return min(limits) * (choices if isinstance(choices, int) and choices else 1) if limits else None
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Estimate:
         model: str | None,
         *,
         answers: int,
-        requests: Sequence[Mapping[str, Any]],
+        requests: Sequence[ChatRequest],
         known: int,
         typical_completion: int,
         price: Price | None,
@@ -109,7 +113,7 @@ class Budget:
         """Raise JudgeError where there is a limit but no price to hold against it."""
         if limit is not None and price is None:
             raise JudgeError(
-                "--max-cost: this judge has no price; give one in its judge.yaml (price: {input: ..., output: ...})",
+                "`max_cost`: this judge has no price; give one in its judge.yaml (price: {input: ..., output: ...})",
                 exit_code=2,
             )
         self.limit = None if limit is None else Decimal(str(limit))
@@ -117,7 +121,7 @@ class Budget:
         self.spent = self.lost = self._held = Decimal(0)
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def worst_case(self, request: Mapping[str, Any], share: float = 1.0) -> Decimal:
+    def worst_case(self, request: ChatRequest, share: float = 1.0) -> Decimal:
         """Return the most dollars that `request` can cost. Raises JudgeError where its answer has no bound."""
         if self.price is None:
             return Decimal(0)
@@ -127,13 +131,13 @@ class Budget:
                 most = 0  # only ever compared with a limit
             else:
                 raise JudgeError(
-                    "--max-cost: the judge's parameters do not bound its answer; give max_completion_tokens or "
+                    "`max_cost`: the judge's parameters do not bound its answer; give max_completion_tokens or "
                     "max_tokens in its judge.yaml",
                     exit_code=2,
                 )
         return self.price.of(prompt_bound(request), most, share)
 
-    def cost_of(self, request: Mapping[str, Any], reply: Reply) -> Decimal:
+    def cost_of(self, request: ChatRequest, reply: Reply) -> Decimal:
         """Return what an answer has cost; its request's worst case where the server does not count its tokens."""
         if self.price is None:
             return Decimal(0)
@@ -145,7 +149,7 @@ class Budget:
         """Return the dollars that nothing is set aside for; None where there is no limit."""
         return None if self.limit is None else self.limit - self.spent - self.lost - self._held
 
-    async def hold(self, request: Mapping[str, Any], share: float = 1.0) -> Hold:
+    async def hold(self, request: ChatRequest, share: float = 1.0) -> Hold:
         """Set the worst case of `request` aside, once it fits beside what others may still cost.
 
         Raises OutOfBudget where it does not fit even when all others have been settled.
@@ -154,7 +158,7 @@ class Budget:
         while self.limit is not None and self.spent + self.lost + self._held + worst > self.limit:
             if not self._held:
                 raise OutOfBudget(
-                    f"--max-cost {self.limit}: ${self.spent + self.lost:.4f} is spent and the next request could cost "
+                    f"`max_cost` {self.limit}: ${self.spent + self.lost:.4f} is spent and the next request could cost "
                     f"${worst:.4f}; what is judged is kept, and the same command with a higher limit goes on there",
                     exit_code=1,
                 )

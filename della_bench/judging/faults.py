@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.reply import StopRun, Unanswered
 from della_bench.judging.server import Server, redacted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openai import APIError, APIStatusError
 
-__all__ = ["Retry", "fault_of"]
+__all__ = ["Retry", "fault_of", "is_policy"]
 
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"})
 _POLICY = ("content_policy", "content_filter", "responsibleaipolicy", "moderation", "content policy")
@@ -24,6 +28,7 @@ _NO_CONNECTION_AIOHTTP = frozenset(
      "ClientProxyConnectionError", "ConnectionTimeoutError"}
 )  # fmt: skip
 _NO_CONNECTION_HTTPX = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+_TRANSPORTS = ("aiohttp", "httpx", "httpcore", "h11", "h2", "anyio", "ssl", "asyncio")
 _LONGEST = 300  # characters of a server's words that are passed on
 
 
@@ -31,63 +36,80 @@ _LONGEST = 300  # characters of a server's words that are passed on
 class Retry:
     """A failure that another try may mend.
 
-    `wait` is what the server asks for (seconds, None where it does not say), `refused` that it lacks capacity (429),
-    `charged` that it may have answered and charged, and `unreachable` that no connection came about.
+    `kind` names it in a few words. `wait` is what the server asks for (seconds, None where it does not say), `refused`
+    that it lacks capacity (429), `charged` that it may have answered and charged, `unreachable` that no connection came
+    about, and `silent` that no answer came in time.
     """
 
     reason: str
+    kind: str = "connection broken"
     wait: float | None = None
     refused: bool = False
     charged: bool = False
     unreachable: bool = False
+    silent: bool = False
 
 
-def fault_of(error: APIError, server: Server, request: Mapping[str, Any]) -> Retry | Unanswered | StopRun:
-    """Return what openai's `error` means for `request`."""
+def fault_of(error: Exception, server: Server, request: ChatRequest) -> Retry | Unanswered | StopRun:
+    """Return what `error` means for `request`: openai's, or one that it let through."""
     import openai
 
     if isinstance(error, openai.APIConnectionError):  # a timeout is one, too
         unreachable = _never_sent(error)
-        return Retry(_why_broken(error), charged=not unreachable, unreachable=unreachable)
+        silent = isinstance(error, openai.APITimeoutError) and not unreachable
+        kind = "not reachable" if unreachable else "no answer in time" if silent else "connection broken"
+        return Retry(_why_broken(error), kind, charged=not unreachable, unreachable=unreachable, silent=silent)
     if isinstance(error, openai.APIStatusError):
         return _status(error, server, request)
-    return Retry(redacted(str(error))[:_LONGEST], charged=True)
+    return Retry(_named(error), charged=True) if isinstance(error, openai.APIError) else _unexpected(error)
 
 
-def _status(error: APIStatusError, server: Server, request: Mapping[str, Any]) -> Retry | Unanswered | StopRun:
+def _unexpected(error: Exception) -> Retry | Unanswered:
+    """Return what an exception means that openai let through: it is this one request's, whatever it is.
+
+    The libraries below openai raise their own where a server breaks HTTP's rules (chunks, headers, a status line): a
+    lost connection by another name, which is tried again. Anything else would happen at every try.
+    """
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0].startswith(_TRANSPORTS):
+        return Retry(f"malformed HTTP ({_named(error)})", "malformed HTTP", charged=True)
+    return Unanswered("error", f"it cannot be sent: {_named(error)}", type(error).__name__)
+
+
+def _status(error: APIStatusError, server: Server, request: ChatRequest) -> Retry | Unanswered | StopRun:
     status, words = error.status_code, _words(error)
     kinds = {str(error.code or ""), str(error.type or "")}
     if kinds & _NO_MONEY or status == 402:
         return StopRun(
-            f"{server.shown}: the account has no quota left ({words}); what is judged is kept: settle the account's "
-            "billing and run the same command again"
+            f"{server.display_url}: the account has no quota left ({words}); what is judged is kept: settle the "
+            "account's billing and run the same command again"
         )
     if status == 401:
         return StopRun(
-            f"{server.shown} does not accept the key: check "
+            f"{server.display_url} does not accept the key: check "
             f"{'AZURE_OPENAI_API_KEY' if server.azure else 'OPENAI_API_KEY'} and run the same command again",
             exit_code=2,
         )
-    if status in (400, 403, 422) and _is_policy(error):
-        return Unanswered("refused", f"refused by the server's policy: {words}")
+    if status in (400, 403, 422) and is_policy(f"{error.code} {error.type} {words}"):
+        return Unanswered("refused", f"refused by the server's policy: {words}", "policy")
     if status == 403:
-        return StopRun(f"{server.shown} denies access to {request.get('model')}: {words}", exit_code=2)
+        return StopRun(f"{server.display_url} denies access to {request.get('model')}: {words}", exit_code=2)
     if status == 404:
         what = "deployment" if server.azure else "model"
         return StopRun(
-            f"{server.shown} has no {what} {request.get('model')!r}, or is not the right address ({words}); name "
-            f"another {what} with --model, or another judge with --judge",
+            f"{server.display_url} has no {what} {request.get('model')!r}, or is not the right address ({words}); name "
+            f"another {what} as `model`, or take another judge",
             exit_code=2,
         )
     if status in _TRANSIENT or status >= 500:
-        return Retry(f"status {status}: {words}", wait=_retry_after(error), refused=status == 429)
+        kind = f"status {status}"
+        return Retry(f"{kind}: {words}", kind, wait=_retry_after(error.response.headers), refused=status == 429)
     if error.param and str(error.param).partition("[")[0] != "messages":
         return StopRun(
-            f"{server.shown} does not take the judge's parameter {error.param!r} ({words}); "
+            f"{server.display_url} does not take the judge's parameter {error.param!r} ({words}); "
             "change it in its judge.yaml",
             exit_code=2,
         )
-    return Unanswered("failed", f"status {status}: {words}")
+    return Unanswered("rejected", f"status {status}: {words}", f"status {status}")
 
 
 def _words(error: APIStatusError) -> str:
@@ -95,9 +117,13 @@ def _words(error: APIStatusError) -> str:
     return redacted(" ".join(str(message or error.message).split()))[:_LONGEST]
 
 
-def _is_policy(error: APIStatusError) -> bool:
-    said = f"{error.code} {error.type} {_words(error)}".lower()
-    return any(sign in said for sign in _POLICY)
+def _named(error: Exception) -> str:
+    return redacted(" ".join(f"{type(error).__name__}: {error}".split()))[:_LONGEST]
+
+
+def is_policy(words: str) -> bool:
+    """Return whether a server's words say that a policy, not a fault, kept it from answering."""
+    return any(sign in words.lower() for sign in _POLICY)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -125,13 +151,25 @@ def _why_broken(error: APIError) -> str:
     return redacted(str(error))[:_LONGEST]
 
 
-def _retry_after(error: APIStatusError) -> float | None:
-    """Return the seconds that the server asks to wait for: Retry-After-Ms, or Retry-After as seconds or a date."""
-    headers = error.response.headers
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the server asks to wait for: Retry-After-Ms, or Retry-After as seconds or a date.
+
+    A date is held against the server's own clock, which its answer's Date tells: ours may be hours off.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * unit)
+            seconds = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    until = _time_of(headers.get("retry-after", ""))
+    now = _time_of(headers.get("date", ""))
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _time_of(date: str) -> float | None:
+    parts = email.utils.parsedate_tz(date)
+    try:
+        return None if parts is None else float(email.utils.mktime_tz(parts))
+    except (ValueError, OverflowError):  # a date that no calendar has
+        return None

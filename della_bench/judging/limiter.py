@@ -73,6 +73,8 @@ class Limiter:
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
     def _adapt(self, refused: float) -> None:
+        # The window shrinks by the very share that was refused, since that is how far demand was above capacity, and
+        # grows back slowly. Between the two thresholds it stays: a few refusals cost less than a smaller window.
         if refused > _REFUSED_TOO_OFTEN:
             self.window = max(1.0, self.window * (1 - refused))
         elif refused < _REFUSED_SELDOM:
@@ -88,6 +90,8 @@ class Limiter:
 
     async def _pace(self, tokens: int) -> None:
         """Wait for the request's place in time: evenly spaced, so that no minute holds more than it may."""
+        # Each request books the next free moment of both schedules before it waits, so that all that wait at once have
+        # different ones: `_next_request` and `_next_tokens` are when the one after it may start.
         now = time.monotonic()
         start = now
         if self.limits.requests_per_minute is not None:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from della_bench.errors import JudgeError
+from della_bench.judging.json_types import Completion, JsonObject, as_object, as_text
 
-__all__ = ["OutOfBudget", "Reply", "StopRun", "Unanswered"]
+__all__ = ["Judgement", "OutOfBudget", "Reply", "StopRun", "Unanswered"]
+
+
+class Judgement(TypedDict):
+    """What a row of judgements.jsonl keeps of a reply: the whole of it, and what it took."""
+
+    model: str
+    reply: Completion
+    usage: object
+    latency: float
+    at: float
+    price_share: float
+    cached: bool
+    key: str
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,7 @@ class Reply:
     """
 
     key: str
-    body: dict[str, Any]
+    body: Completion
     latency: float
     at: float
     price_share: float = 1.0
@@ -29,9 +43,7 @@ class Reply:
     @property
     def text(self) -> str:
         """The words of the first choice; empty where there are none."""
-        message = self._choice.get("message") or {}
-        content = message.get("content")
-        return content if isinstance(content, str) else ""
+        return as_text(self._message.get("content"))
 
     @property
     def finish_reason(self) -> str | None:
@@ -42,8 +54,7 @@ class Reply:
     @property
     def refused(self) -> bool:
         """Whether the model, or a filter in front of it, refused to answer."""
-        message = self._choice.get("message") or {}
-        return self.finish_reason == "content_filter" or bool(message.get("refusal"))
+        return self.finish_reason == "content_filter" or bool(self._message.get("refusal"))
 
     @property
     def model(self) -> str:
@@ -60,7 +71,7 @@ class Reply:
         """Tokens of the answer, with those of its reasoning, as the server counted them."""
         return self._usage("completion_tokens")
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> Judgement:
         """Return what judgements.jsonl keeps of it, the whole reply included."""
         return {
             "model": self.model,
@@ -74,23 +85,30 @@ class Reply:
         }
 
     @property
-    def _choice(self) -> dict[str, Any]:
+    def _choice(self) -> JsonObject:
         choices = self.body.get("choices")
-        first = choices[0] if isinstance(choices, list) and choices else None
-        return first if isinstance(first, dict) else {}
+        return as_object(choices[0]) if isinstance(choices, list) and choices else {}
+
+    @property
+    def _message(self) -> JsonObject:
+        return as_object(self._choice.get("message"))
 
     def _usage(self, name: str) -> int:
-        usage = self.body.get("usage")
-        value = usage.get(name) if isinstance(usage, dict) else None
+        value = as_object(self.body.get("usage")).get(name)
         return value if isinstance(value, int) and value > 0 else 0
 
 
 class Unanswered(JudgeError):  # noqa: N818  (what happened to one request, not a fault of the run)
-    """One request has no answer: it was `refused`, or every try has `failed`. The run goes on."""
+    """One request has no answer, and the run goes on.
 
-    def __init__(self, reason: str, message: str) -> None:
+    `reason`: it was `refused` by a policy, `rejected` as one that the server does not take (too long, for instance),
+    every try has `failed`, or an `error` of this program got in its way. `kind` says in a few words what happened, the
+    same for all requests to which the same thing happened: "status 500", "no JSON".
+    """
+
+    def __init__(self, reason: str, message: str, kind: str = "") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.kind = reason, kind
 
 
 class StopRun(JudgeError):  # noqa: N818
@@ -98,4 +116,4 @@ class StopRun(JudgeError):  # noqa: N818
 
 
 class OutOfBudget(StopRun):
-    """The next request could cost more than --max-cost leaves."""
+    """The next request could cost more than is left of the budget."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from della_bench.errors import JudgeError
 
 if TYPE_CHECKING:
+    from httpx2 import AsyncClient
     from openai import AsyncOpenAI
 
 __all__ = ["Server", "redacted"]
@@ -35,7 +36,9 @@ class Server:
 
     def __post_init__(self) -> None:  # noqa: D105
         if self.azure and self.base_url is not None:
-            raise JudgeError("--azure and --base-url exclude each other: AZURE_OPENAI_ENDPOINT names it", exit_code=2)
+            raise JudgeError(
+                "`azure` and `base_url` exclude each other: AZURE_OPENAI_ENDPOINT names the server", exit_code=2
+            )
         if self.azure and not self.url:
             return  # `require_key` names all that is missing
         parts = urlsplit(self.url)
@@ -55,7 +58,7 @@ class Server:
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI).rstrip("/")
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The address for messages: without what follows a question mark."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
@@ -68,11 +71,11 @@ class Server:
             if not (os.environ.get("AZURE_OPENAI_API_KEY") or os.environ.get("AZURE_OPENAI_AD_TOKEN")):
                 missing.append("AZURE_OPENAI_API_KEY")
             if missing:
-                raise JudgeError(f"--azure: set {', '.join(missing)} in the environment", exit_code=2)
+                raise JudgeError(f"`azure`: set {', '.join(missing)} in the environment", exit_code=2)
         elif self.url == _OPENAI and not os.environ.get("OPENAI_API_KEY"):
             raise JudgeError(
-                "no key: set OPENAI_API_KEY in the environment, or name another server with --base-url "
-                "(GSM8K can also be judged without any: --judge exact)",
+                "no key: set OPENAI_API_KEY in the environment, or name another server as `base_url` "
+                "(GSM8K can also be judged without any: `judge` exact)",
                 exit_code=2,
             )
 
@@ -84,14 +87,14 @@ class Server:
         import openai
 
         self.require_key()
-        common: dict[str, Any] = {"max_retries": 0, "http_client": _http_client(connections, timeout)}
+        http = _http_client(connections, timeout)
         if self.azure:
-            return openai.AsyncAzureOpenAI(azure_endpoint=self.url, timeout=timeout, **common)
+            return openai.AsyncAzureOpenAI(azure_endpoint=self.url, timeout=timeout, max_retries=0, http_client=http)
         key = os.environ.get("OPENAI_API_KEY") or _NO_KEY
-        return openai.AsyncOpenAI(base_url=self.url, api_key=key, timeout=timeout, **common)
+        return openai.AsyncOpenAI(base_url=self.url, api_key=key, timeout=timeout, max_retries=0, http_client=http)
 
 
-def _http_client(connections: int, timeout: float) -> Any:
+def _http_client(connections: int, timeout: float) -> AsyncClient:
     """Return openai's client on aiohttp, which takes half the processor time of its default, or else the default."""
     import openai
 

@@ -124,11 +124,11 @@ def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | No
 @scores("gsm8k", step="judge", cost=cost_of_gsm8k, judge=lambda options: options.judge)
 def judge_math(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Ask the judge that is chosen: `exact` compares numbers and asks no model; others spend up to `max_cost`."""
-    from della_bench.judging.asking import Asking
     from della_bench.judging.gsm8k.judge import judge_gsm8k
+    from della_bench.judging.settings import JudgeSettings
 
-    asking = Asking(max_cost=options.max_cost)
-    return [judge_gsm8k(evaluated.samples, out, options.judge, asking=asking, limit=options.limit)]
+    settings = JudgeSettings(max_cost=options.max_cost)
+    return [judge_gsm8k(evaluated.samples, out, options.judge, settings=settings, limit=options.limit)]
 
 
 def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decimal | None:
@@ -150,10 +150,10 @@ def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decima
 def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Ask alpaca_eval's annotator, spending up to `max_cost`, over as many instructions as were evaluated."""
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
-    from della_bench.judging.asking import Asking
+    from della_bench.judging.settings import JudgeSettings
 
-    asking = Asking(max_cost=options.max_cost)
-    return [judge_alpaca_eval(evaluated.samples, out, options.annotator, asking=asking, limit=options.limit)]
+    settings = JudgeSettings(max_cost=options.max_cost)
+    return [judge_alpaca_eval(evaluated.samples, out, options.annotator, settings=settings, limit=options.limit)]
 
 
 def _rows(benchmark: str, limit: int | None) -> list[Mapping[str, str]]:

@@ -6,12 +6,21 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 DROP = object()  # break the connection instead of answering
 
-Answer = Any  # words, (status, body), (status, body, headers) or DROP
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes to send as they are, in the place of an answer in HTTP; the connection is closed behind them."""
+
+    data: bytes
+
+
+Answer = Any  # words, (status, body), (status, body, headers), Raw or DROP
 
 
 def completion(words: str, model: str = "stub-1", finish_reason: str = "stop", tokens: tuple[int, int] = (100, 10)):
@@ -84,11 +93,15 @@ def serving(chat: Callable[[dict[str, Any], int], Answer]) -> Iterator[Stub]:
                 self.close_connection = True
                 self.connection.close()
                 return
+            if isinstance(answer, Raw):
+                self.close_connection = True
+                self.wfile.write(answer.data)
+                return
             if isinstance(answer, str):
                 answer = (200, completion(answer))
             status, body, *headers = answer
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
+            self.send_response_only(status)  # no Date of its own
             for name, value in {"Content-Type": "application/json", **(headers[0] if headers else {})}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))

@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging.alpaca import child
 from della_bench.judging.alpaca.process import Job, installed_folder, run_alpaca_eval
+from della_bench.judging.alpaca.reference import ReferenceRow
 from tests.judging import alpaca
 from tests.waiting import HANGS
 
@@ -28,7 +29,14 @@ def job(tmp_path, rows: list[dict[str, Any]], annotator: str = "alpaca_eval_gpt4
     reference = alpaca.baseline(len(rows))
     arguments = {"metric": "win_rate", "gamed": None, "attempts": 3, **more}
     config = str(installed_folder() / SHIPPED / annotator)
-    return Job(config, "ours", rows, reference, str(tmp_path / "out"), **arguments)
+    return Job(
+        config,
+        "ours",
+        cast(list[ReferenceRow], rows),
+        cast(list[ReferenceRow], reference),
+        str(tmp_path / "out"),
+        **arguments,
+    )
 
 
 def judge(requests, _attempt):
@@ -164,6 +172,65 @@ def test_length_controlled_win_rate_is_alpaca_evals_own_and_touches_no_installed
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_length_controlled_win_rates_are_alpaca_evals_functions_on_made_up_difficulties(tmp_path):
+    """Five models that win more or less often, by short or long answers, the harder instructions less often.
+
+    The published difficulties are not part of alpaca_eval, so that no published rate can be held against this.
+    """
+    (tmp_path / "gamed.csv").write_text(alpaca.gamed(40), encoding="utf-8")
+    baseline = alpaca.baseline(40)
+    found, annotations = [], []
+
+    def ask(wanted, _attempt):
+        return [alpaca.weighted(request, 0.8) for request in wanted]
+
+    for model in range(5):
+        rows = [
+            {
+                **row,
+                "output": ("good " if math.sin(index) * 2 + index % 3 < model else "bad ")
+                + "word " * (model * index % 7),
+            }
+            for index, row in enumerate(alpaca.outputs(baseline))
+        ]
+        work = job(
+            tmp_path / str(model),
+            rows,
+            "weighted_alpaca_eval_gpt4_turbo",
+            metric="length_controlled_winrate",
+            gamed=str(tmp_path / "gamed.csv"),
+        )
+        judged = run_alpaca_eval(work, ask, tmp_path / "log")
+        found.append([judged.leaderboard["length_controlled_winrate"], judged.leaderboard["lc_standard_error"]])
+        annotations.append(
+            [
+                {
+                    "preference": preference,
+                    "output_1": reference["output"],
+                    "output_2": row["output"],
+                    "generator_1": reference["generator"],
+                    "generator_2": "ours",
+                }
+                for preference, reference, row in zip(judged.preferences, baseline, rows, strict=True)
+            ]
+        )
+    script = (
+        "import json, sys\n"
+        "from alpaca_eval.metrics import glm_winrate\n"
+        "glm_winrate.hf_hub_download = lambda **_: sys.argv[2]\n"
+        "for rows in json.load(open(sys.argv[1])):\n"
+        "    found = glm_winrate.get_length_controlled_winrate(rows, save_weights_dir=None)\n"
+        "    print(found['length_controlled_winrate'], found['lc_standard_error'])\n"
+    )
+    (tmp_path / "rows.json").write_text(json.dumps(annotations), encoding="utf-8")
+    command = [sys.executable, "-c", script, str(tmp_path / "rows.json"), str(tmp_path / "gamed.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANGS)
+    expected = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
+    assert len({tuple(each) for each in expected}) == 5
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
 def test_what_asking_raises_ends_the_process_and_reaches_the_caller(tmp_path):
     def ask(_requests, _attempt):
         raise JudgeError("the budget is spent")
@@ -216,13 +283,13 @@ def test_an_answer_cannot_stand_for_a_part_of_the_template(text):
     from pandas import DataFrame
 
     template = (installed_folder() / SHIPPED / "alpaca_eval_gpt4" / "alpaca_eval.txt").read_text(encoding="utf-8")
-    row = {"instruction": "Say hello.", "output_1": child.inert(text), "output_2": "hello there"}
+    row = {"instruction": "Say hello.", "output_1": child.without_marks(text), "output_2": "hello there"}
     (prompt,), _ = make_prompts(DataFrame([row]), template)
     messages = prompt_to_chatml(prompt)
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[1]["content"].count("hello there") == 1
     assert messages[1]["content"].endswith("that the majority of humans would give.")
-    assert child.inert("a plain answer, with {braces} and <tags>") == "a plain answer, with {braces} and <tags>"
+    assert child.without_marks("a plain answer, with {braces} and <tags>") == "a plain answer, with {braces} and <tags>"
 
 
 @pytest.mark.usefixtures("own_log_level")

@@ -104,7 +104,7 @@ def test_a_baseline_of_ones_own_is_read_and_a_wrong_one_named(tmp_path, monkeypa
 
 def test_annotations_that_a_length_controlled_rate_needs_are_missed_before_anything_is_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("DELLA_BENCH_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"df_gamed\.csv of the data set tatsu-lab/alpaca_eval.*--metric win_rate"):
+    with pytest.raises(DataError, match=r"df_gamed\.csv of the data set tatsu-lab/alpaca_eval.*`metric` win_rate"):
         published_annotations()
     (tmp_path / "df_gamed.csv").write_text("x", encoding="utf-8")
     assert published_annotations() == tmp_path / "df_gamed.csv"

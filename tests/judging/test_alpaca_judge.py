@@ -23,18 +23,18 @@ from della_bench.errors import DataError
 from della_bench.judging.alpaca.comparison import prepare
 from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
 from della_bench.judging.alpaca.judge import judge_alpaca_eval
-from della_bench.judging.alpaca.models import known, warning_of_end
-from della_bench.judging.asking import Asking
-from della_bench.judging.client import Patience
+from della_bench.judging.alpaca.models import end_warning, known
+from della_bench.judging.client import RetryPolicy
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import read_items, read_score
 from tests.judging import alpaca
 from tests.waiting import HANGS
 
 pytestmark = pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed")
 
-QUICK = Patience(first=0.01, longest=0.05)
+QUICK = RetryPolicy(first=0.01, longest=0.05)
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def answers(tmp_path, monkeypatch):
     return path
 
 
-def terms(server: alpaca.Server, answers: Path, **more: Any) -> Asking:
-    return Asking(Server(server.url), cache=answers.parent / "cache.sqlite", patience=QUICK, **more)
+def terms(server: alpaca.Server, answers: Path, **more: Any) -> JudgeSettings:
+    return JudgeSettings(Server(server.url), cache=answers.parent / "cache.sqlite", retry_policy=QUICK, **more)
 
 
 def items(answers: Path, name: str = "alpaca_eval_gpt4") -> list[dict[str, Any]]:
@@ -59,9 +59,9 @@ def items(answers: Path, name: str = "alpaca_eval_gpt4") -> list[dict[str, Any]]
 
 def test_a_score_its_items_and_alpaca_evals_own_files_are_written_and_a_second_run_asks_nothing(answers):
     with alpaca.Server(alpaca.ranking) as server:
-        score = judge_alpaca_eval(answers, asking=terms(server, answers))
+        score = judge_alpaca_eval(answers, settings=terms(server, answers))
         assert server.requests == 20
-        again = judge_alpaca_eval(answers, asking=terms(server, answers))
+        again = judge_alpaca_eval(answers, settings=terms(server, answers))
         assert server.requests == 20
     assert again == score == read_score(answers.parent / "scores" / "alpaca_eval.alpaca_eval_gpt4.json")
     assert (score["metric"], score["value"], score["n"], score["unscored"]) == ("win_rate", 50.0, 20, 0)
@@ -83,7 +83,7 @@ def test_length_controlled_scores_carry_both_rates_and_keep_the_log_probabilitie
         row["output"] = f"{'good' if math.sin(index) < 0.5 else 'bad'} {index}"
     answers.write_text(json.dumps(rows), encoding="utf-8")
     with alpaca.Server(alpaca.weighted) as server:
-        score = judge_alpaca_eval(answers, asking=terms(server, answers), annotator="weighted_alpaca_eval_gpt4_turbo")
+        score = judge_alpaca_eval(answers, settings=terms(server, answers), annotator="weighted_alpaca_eval_gpt4_turbo")
     assert score["metric"] == "length_controlled_winrate"
     assert score["detail"]["baseline"] == "gpt4_1106_preview"
     won = [0.9 if math.sin(index) < 0.5 else 0.1 for index in range(20)]
@@ -123,7 +123,7 @@ def test_errors_of_the_server_are_retried_refusals_and_garbage_and_missing_answe
         return alpaca.completion("Perhaps.") if "number 5." in text else alpaca.ranking(request)
 
     with alpaca.Server(judge) as server:
-        score = judge_alpaca_eval(answers, asking=terms(server, answers))
+        score = judge_alpaca_eval(answers, settings=terms(server, answers))
     assert server.requests == 19 + 19 + 2  # each failed once, and the garbage was asked for three times
     assert (score["n"], score["unscored"], score["detail"]["n_total"], score["detail"]["missing"]) == (17, 3, 17, 1)
     verdicts = [row["verdict"] for row in items(answers)]
@@ -147,14 +147,14 @@ def test_no_quota_stops_the_run_keeps_what_was_paid_for_and_the_next_run_goes_on
 
     with alpaca.Server(poor) as server:
         with pytest.raises(StopRun, match="quota"):
-            judge_alpaca_eval(answers, asking=terms(server, answers))
+            judge_alpaca_eval(answers, settings=terms(server, answers))
         paid.clear()
         assert not list((answers.parent / "scores").glob("*.json*"))
         first = sum(server.answered.values())
         with pytest.raises(StopRun, match="quota"):
-            judge_alpaca_eval(answers, asking=terms(server, answers))
+            judge_alpaca_eval(answers, settings=terms(server, answers))
         paid.clear()
-        score = judge_alpaca_eval(answers, asking=terms(server, answers))
+        score = judge_alpaca_eval(answers, settings=terms(server, answers))
     assert (first, max(server.answered.values()), len(server.answered)) == (7, 1, 20)
     assert score["value"] == 50.0
 
@@ -162,26 +162,26 @@ def test_no_quota_stops_the_run_keeps_what_was_paid_for_and_the_next_run_goes_on
 def test_the_budget_is_never_exceeded_and_is_told_before_the_score(answers):
     limit = Decimal("0.2")
     with alpaca.Server(alpaca.ranking) as server:
-        with pytest.raises(OutOfBudget, match=r"--max-cost 0\.0001"):
-            judge_alpaca_eval(answers, asking=terms(server, answers, max_cost=Decimal("0.0001")))
+        with pytest.raises(OutOfBudget, match=r"`max_cost` 0\.0001"):
+            judge_alpaca_eval(answers, settings=terms(server, answers, max_cost=Decimal("0.0001")))
         assert server.requests == 0
-        score = judge_alpaca_eval(answers, asking=terms(server, answers, max_cost=limit))
+        score = judge_alpaca_eval(answers, settings=terms(server, answers, max_cost=limit))
     assert Decimal(str(score["detail"]["cost"])) <= limit
 
 
 def test_an_estimate_counts_requests_tokens_and_dollars_asks_nobody_and_writes_nothing(answers):
     with alpaca.Server(alpaca.ranking) as server:
-        asking = terms(server, answers)
+        settings = terms(server, answers)
         before = sorted(answers.parent.rglob("*"))
-        found = estimate_alpaca_eval(answers, asking=asking)
+        found = estimate_alpaca_eval(answers, settings=settings)
         assert (server.requests, sorted(answers.parent.rglob("*"))) == (0, before)
         assert (found.answers, found.requests, found.known) == (20, 20, 0)
         assert found.cost == (Decimal(30) * found.prompt_tokens + Decimal(60) * found.completion_tokens) / 1_000_000
         assert found.worst_cost is not None
         assert found.worst_cost > found.cost
-        score = judge_alpaca_eval(answers, asking=asking, limit=8)
+        score = judge_alpaca_eval(answers, settings=settings, limit=8)
         assert Decimal(str(score["detail"]["cost"])) <= found.worst_cost
-        found = estimate_alpaca_eval(answers, asking=asking)
+        found = estimate_alpaca_eval(answers, settings=settings)
     assert (found.requests, found.known) == (12, 8)
 
 
@@ -197,11 +197,11 @@ def test_unscored_comparisons_are_asked_again_only_where_that_is_wanted(answers)
         return alpaca.ranking(request)
 
     with alpaca.Server(judge) as server:
-        first = judge_alpaca_eval(answers, asking=terms(server, answers), limit=5)
+        first = judge_alpaca_eval(answers, settings=terms(server, answers), limit=5)
         assert (first["n"], first["unscored"], len(spoken)) == (4, 1, 3)
-        assert judge_alpaca_eval(answers, asking=terms(server, answers), limit=5) == first
+        assert judge_alpaca_eval(answers, settings=terms(server, answers), limit=5) == first
         assert len(spoken) == 3
-        again = judge_alpaca_eval(answers, asking=terms(server, answers, retry_unscored=True), limit=5)
+        again = judge_alpaca_eval(answers, settings=terms(server, answers, retry_unscored=True), limit=5)
     assert (again["n"], again["unscored"], len(spoken)) == (5, 0, 5)
 
 
@@ -210,7 +210,7 @@ def test_a_baseline_and_an_annotator_of_ones_own_are_named_in_the_score(answers,
     baseline.write_text(json.dumps(alpaca.baseline(3, "my-baseline")), encoding="utf-8")
     answers.write_text(json.dumps(alpaca.outputs(alpaca.baseline(3))), encoding="utf-8")
     with alpaca.Server(alpaca.ranking) as server:
-        score = judge_alpaca_eval(answers, asking=terms(server, answers, model="my-judge"), reference=baseline)
+        score = judge_alpaca_eval(answers, settings=terms(server, answers, model="my-judge"), reference=baseline)
     assert score["detail"]["baseline"] == "my-baseline"
     assert score["detail"]["model_asked"] == "my-judge"
     assert score["scorer"]["name"] == "alpaca_eval_gpt4-my-judge"
@@ -218,9 +218,9 @@ def test_a_baseline_and_an_annotator_of_ones_own_are_named_in_the_score(answers,
 
 
 def test_a_model_past_its_announced_end_is_warned_of_and_one_before_it_is_not():
-    assert "2026-10-23" in str(warning_of_end("gpt-4", date(2026, 10, 23)))
-    assert warning_of_end("gpt-4", date(2026, 10, 22)) is None
-    assert warning_of_end("somebody-elses-model", date(2099, 1, 1)) is None
+    assert "2026-10-23" in str(end_warning("gpt-4", date(2026, 10, 23)))
+    assert end_warning("gpt-4", date(2026, 10, 22)) is None
+    assert end_warning("somebody-elses-model", date(2099, 1, 1)) is None
     assert known("gpt-4-1106-preview") is not None
 
 
@@ -228,12 +228,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from della_bench.judging.alpaca.judge import judge_alpaca_eval
-from della_bench.judging.asking import Asking
+from della_bench.judging.settings import JudgeSettings
 from della_bench.judging.client import Limits
 from della_bench.judging.server import Server
 answers, url, cache, concurrency = sys.argv[1:]
-asking = Asking(Server(url), cache=Path(cache), limits=Limits(concurrency=int(concurrency)))
-judge_alpaca_eval(Path(answers), asking=asking)
+settings = JudgeSettings(Server(url), cache=Path(cache), limits=Limits(concurrency=int(concurrency)))
+judge_alpaca_eval(Path(answers), settings=settings)
 """
 
 
@@ -263,7 +263,7 @@ def test_a_killed_run_goes_on_where_it_was_and_pays_again_for_what_was_in_flight
     assert len(server.answered) == 20
     assert sum(server.answered.values()) - 20 <= 3 * concurrency
     with alpaca.Server(alpaca.ranking) as calm:
-        judge_alpaca_eval(answers, answers.parent / "calm", asking=terms(calm, answers))
+        judge_alpaca_eval(answers, answers.parent / "calm", settings=terms(calm, answers))
     written = [path.relative_to(answers.parent) for path in (answers.parent / "scores").glob("*.json*")]
     assert len(written) == 2
     for path in written:
@@ -282,7 +282,7 @@ def test_a_disk_that_is_full_ends_the_run_with_one_message_and_what_was_kept_is_
         assert "run the same command again" in ended.stderr.splitlines()[-1]
         asked = len(server.answered)
         assert 0 < asked < 20
-        score = judge_alpaca_eval(answers, asking=Asking(Server(server.url), cache=tmp_path / "cache.sqlite"))
+        score = judge_alpaca_eval(answers, settings=JudgeSettings(Server(server.url), cache=tmp_path / "cache.sqlite"))
     assert (score["n"], len(server.answered)) == (20, 20)
     assert sum(server.answered.values()) - 20 <= 2
 
@@ -333,10 +333,10 @@ def test_recorded_verdicts_give_the_published_win_rates_and_a_second_run_asks_no
     path = tmp_path / "answers.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
     address = replay(model)
-    asked = Asking(Server(f"{address}/v1"), cache=tmp_path / "cache.sqlite")
-    score = judge_alpaca_eval(path, asking=asked)
+    asked = JudgeSettings(Server(f"{address}/v1"), cache=tmp_path / "cache.sqlite")
+    score = judge_alpaca_eval(path, settings=asked)
     assert (round(score["value"] or 0, 2), score["n"], score["unscored"]) == (published, 805, 0)
     requests = stats(address)["requests"]
     assert requests == sum(row["output_1"] != row["output_2"] for row in recorded)
-    assert judge_alpaca_eval(path, asking=asked) == score
+    assert judge_alpaca_eval(path, settings=asked) == score
     assert stats(address) == {**stats(address), "requests": requests, "repeated": 0}

@@ -10,17 +10,17 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging import batch as module
-from della_bench.judging.asking import Asking
-from della_bench.judging.client import Patience
+from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import Score
 
 from . import stub
 from .batch_stub import BatchServer
-from .problems import verdict_of, write_plain
+from .problems import plain_rows, verdict_of, write_plain, write_rows
 
 N = 9
 
@@ -37,13 +37,13 @@ def server() -> Iterator[stub.Stub]:
         yield serving
 
 
-def asking(url: str, **more: Any) -> Asking:
-    return Asking(server=Server(url), batch=True, patience=Patience(tries=1), **more)
+def settings(url: str, **more: Any) -> JudgeSettings:
+    return JudgeSettings(server=Server(url), retry_policy=RetryPolicy(tries=1), **{"batch": True, **more})
 
 
 def judged(tmp_path: Path, url: str, votes: int = 1, **more: Any) -> Score:
     samples = write_plain(tmp_path / "plain.jsonl", N)
-    return judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", asking=asking(url, **more), votes=votes)
+    return judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", settings=settings(url, **more), votes=votes)
 
 
 def noted(tmp_path: Path) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ def test_the_id_is_on_the_disk_before_the_first_look(tmp_path: Path, server: stu
 def test_a_budget_buys_as_many_requests_as_it_suffices_for(tmp_path: Path, server: stub.Stub) -> None:
     batches = server.other = BatchServer(verdict_of)
     samples = write_plain(tmp_path / "plain.jsonl", N)
-    whole = estimate_gsm8k(samples, "gsm8k_gpt4", asking=asking(server.url)).worst_cost
+    whole = estimate_gsm8k(samples, "gsm8k_gpt4", settings=settings(server.url)).worst_cost
     assert whole is not None
     with pytest.raises(OutOfBudget, match="suffices for 4 of 9"):
         judged(tmp_path, server.url, max_cost=whole / 9 * 4 + whole / 30)
@@ -238,3 +238,88 @@ def test_a_large_file_is_cut_into_several_batches(
     batches = server.other = BatchServer(verdict_of)
     assert judged(tmp_path, server.url)["n"] == 9
     assert len(batches.batches) == 3
+
+
+def test_equal_requests_are_sent_once_in_a_batch(tmp_path: Path, server: stub.Stub) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    rows = [{**row, "doc_id": row["doc_id"] + 100 * copy} for copy in range(3) for row in plain_rows(4)]
+    samples = write_rows(tmp_path / "plain.jsonl", rows)
+    score = judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", settings=settings(server.url))
+    assert score["n"] == 12
+    assert len(batches.asked) == len(set(batches.asked)) == 4
+
+
+def interrupted(tmp_path: Path, server: stub.Stub, batches: BatchServer) -> None:
+    """Leave a batch behind that is under way."""
+    server.other = batches
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.Batches, "_wait_for", _killed)
+        with pytest.raises(_Killed):
+            judged(tmp_path, server.url)
+
+
+class _Killed(BaseException):
+    pass
+
+
+async def _killed(*_: Any) -> None:
+    raise _Killed
+
+
+def test_an_open_batch_survives_a_run_with_another_server_and_is_paid_for_once(
+    tmp_path: Path, server: stub.Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    batches = BatchServer(verdict_of)
+    interrupted(tmp_path, server, batches)
+    with stub.serving(lambda *_: (500, stub.error("no"))) as other:
+        other.other = BatchServer(verdict_of)
+        assert judged(tmp_path, other.url)["n"] == N
+    assert f"a batch is open at {server.url}" in caplog.text
+    assert judged(tmp_path, server.url)["n"] == N
+    assert len(batches.batches) == 1
+
+
+def test_a_run_without_batches_takes_what_an_open_one_has_answered(tmp_path: Path, server: stub.Stub) -> None:
+    batches = BatchServer(verdict_of, looks=1)
+    interrupted(tmp_path, server, batches)
+    assert judged(tmp_path, server.url, batch=False)["n"] == N
+    assert server.requests == []
+
+
+def test_a_run_without_batches_is_refused_while_one_is_under_way(tmp_path: Path, server: stub.Stub) -> None:
+    batches = BatchServer(verdict_of, looks=2)
+    interrupted(tmp_path, server, batches)
+    with pytest.raises(StopRun, match=r"still in_progress.*paid for twice.*`batch`"):
+        judged(tmp_path, server.url, batch=False)
+    assert server.requests == []
+    assert judged(tmp_path, server.url)["n"] == N
+    assert len(batches.batches) == 1
+
+
+def test_an_empty_name_of_an_error_file_is_none(tmp_path: Path, server: stub.Stub) -> None:
+    class Empty(BatchServer):
+        def _seen(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return {"error_file_id": "", **super()._seen(batch)}
+
+    server.other = Empty(verdict_of)
+    assert judged(tmp_path, server.url)["n"] == N
+
+
+def test_a_result_file_that_comes_torn_is_loaded_again_and_nothing_in_it_paid_for_twice(
+    tmp_path: Path, server: stub.Stub
+) -> None:
+    class Torn(BatchServer):
+        loads = 0
+
+        def __call__(self, method: str, path: str, body: bytes) -> Any:
+            status, sent, *rest = super().__call__(method, path, body)
+            if path.endswith("/content"):
+                self.loads += 1
+                if self.loads == 1:
+                    sent = sent[: len(sent) // 2]
+            return status, sent, *rest
+
+    batches = server.other = Torn(verdict_of)
+    assert judged(tmp_path, server.url)["n"] == N
+    assert len(batches.asked) == N
+    assert batches.loads == 2

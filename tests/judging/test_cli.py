@@ -150,3 +150,24 @@ def test_help_is_quick_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting", "flag"),
+    [
+        (["--base-url", "http://127.0.0.1:9/v1", "--azure"], "azure", "--azure and --base-url exclude each other"),
+        (
+            ["--base-url", "http://127.0.0.1:9/v1", "--model", "x", "--max-cost", "1"],
+            "max_cost",
+            "--max-cost: this judge",
+        ),
+        ([], "base_url", "as --base-url (GSM8K can also be judged without any: --judge exact)"),
+    ],
+)
+def test_the_command_line_shows_a_setting_in_an_error_as_its_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], setting: str, flag: str
+) -> None:
+    code, _, err = run(capsys, write_plain(tmp_path / "plain.jsonl", 2), *arguments)
+    assert code == 2
+    assert flag in err
+    assert f"`{setting}`" not in err

@@ -11,7 +11,7 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache
-from della_bench.judging.client import Client, Patience
+from della_bench.judging.client import Client, RetryPolicy
 from della_bench.judging.cost import Budget, Price
 from della_bench.judging.limiter import Limits
 from della_bench.judging.reply import OutOfBudget, StopRun, Unanswered
@@ -19,7 +19,7 @@ from della_bench.judging.server import Server, redacted
 
 from . import stub
 
-QUICK = Patience(tries=5, first=0.01, longest=0.02)
+QUICK = RetryPolicy(tries=5, first=0.01, longest=0.02)
 PRICE = Price(Decimal(1), Decimal(2))
 
 
@@ -34,11 +34,11 @@ def with_client(
     *,
     budget: Budget | None = None,
     limits: Limits = Limits(8),  # noqa: B008
-    patience: Patience = QUICK,
+    retry_policy: RetryPolicy = QUICK,
 ) -> Any:
     async def run() -> Any:
         with Cache(tmp_path / "cache") as cache:
-            async with Client(Server(url), cache, budget, limits, patience) as client:
+            async with Client(Server(url), cache, budget, limits, retry_policy) as client:
                 return await work(client)
 
     return asyncio.run(run())
@@ -222,9 +222,9 @@ def test_many_failures_in_a_row_stop_the_run(tmp_path: Path) -> None:
     async def work(client: Client) -> Any:
         return await asyncio.gather(*(client.ask(request(str(i))) for i in range(100)), return_exceptions=True)
 
-    patience = Patience(tries=1)
+    retry_policy = RetryPolicy(tries=1)
     with stub.serving(lambda *_: (500, stub.error("always"))) as server:
-        ended = with_client(tmp_path, server.url, work, patience=patience)
+        ended = with_client(tmp_path, server.url, work, retry_policy=retry_policy)
     assert isinstance(ended[-1], StopRun)
     assert "in a row" in str(ended[-1])
     assert len(server.requests) < 40
@@ -332,12 +332,12 @@ def test_no_key_is_in_any_error_or_log(
         return [(500, echo), (429, echo), (400, echo), (403, echo)][number % 4]
 
     with stub.serving(chat) as server:
-        ended = with_client(tmp_path, server.url, work, patience=Patience(tries=2, first=0.01))
+        ended = with_client(tmp_path, server.url, work, retry_policy=RetryPolicy(tries=2, first=0.01))
     said = caplog.text + "".join(map(repr, ended)) + "".join(map(str, ended))
     assert ended
     assert all(isinstance(error, JudgeError) for error in ended)
     assert secret not in said
     assert "sk-other" not in said
     assert secret not in redacted(f"Authorization: Bearer {secret}")
-    for path in tmp_path.iterdir():
-        assert secret.encode() not in path.read_bytes()
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes()

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from della_bench.judging.asking import Asking
-from della_bench.judging.client import Patience
+from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
 from della_bench.judging.reply import OutOfBudget
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 
 from . import stub
 from .problems import verdict_of, write_plain
@@ -61,10 +61,15 @@ def test_no_run_of_fifty_is_charged_more_than_its_limit(tmp_path: Path) -> None:
         limit = (whole * Decimal(rng.randint(1, 1200)) / 1000).quantize(Decimal("0.0001"))
         server = ChargingServer(number)
         with stub.serving(server) as serving:
-            asking = Asking(server=Server(serving.url), limits=Limits(rng.choice([1, 4, 16, 64])), max_cost=limit,
-                            cache=tmp_path / f"cache{number}", patience=Patience(tries=6, first=0.001))  # fmt: skip
+            settings = JudgeSettings(
+                server=Server(serving.url),
+                limits=Limits(rng.choice([1, 4, 16, 64])),
+                max_cost=limit,
+                cache=tmp_path / f"cache{number}",
+                retry_policy=RetryPolicy(tries=6, first=0.001),
+            )
             try:
-                judge_gsm8k(samples, tmp_path / f"out{number}", "gsm8k_gpt4", asking=asking)
+                judge_gsm8k(samples, tmp_path / f"out{number}", "gsm8k_gpt4", settings=settings)
             except OutOfBudget:
                 stopped += 1
         assert server.charged <= limit

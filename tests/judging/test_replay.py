@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from della_bench.judging.asking import Asking
-from della_bench.judging.client import Patience
+from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import Score, items_path, read_items, read_score, score_path
 from tests.waiting import HANGS
 
@@ -83,9 +83,11 @@ def solutions(path: Path, model: str) -> Path:
 
 
 def judged(tmp_path: Path, samples: Path, server: Replaying, judge: str = "gsm8k_gpt4", **more: Any) -> Score:
-    patience = Patience(tries=12, first=0.05, longest=0.5)
-    asking = Asking(server=Server(server.url), limits=Limits(64), cache=tmp_path / "cache", patience=patience, **more)
-    return judge_gsm8k(samples, tmp_path / "out", judge, asking=asking)
+    retry_policy = RetryPolicy(tries=12, first=0.05, longest=0.5)
+    settings = JudgeSettings(
+        server=Server(server.url), limits=Limits(64), cache=tmp_path / "cache", retry_policy=retry_policy, **more
+    )
+    return judge_gsm8k(samples, tmp_path / "out", judge, settings=settings)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +136,9 @@ def test_faults_change_no_label_and_garbage_is_asked_again(tmp_path: Path) -> No
 def test_nothing_but_garbage_is_unscored_and_no_number_is_made_of_it(tmp_path: Path) -> None:
     samples = solutions(tmp_path / "solutions.jsonl", "6b_finetuning")
     with replaying("6b_finetuning", "--garbage", "1") as server:
-        patience = Patience(tries=3)
-        asking = Asking(server=Server(server.url), cache=tmp_path / "cache", patience=patience)
-        score = judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", asking=asking, limit=40)
+        retry_policy = RetryPolicy(tries=3)
+        settings = JudgeSettings(server=Server(server.url), cache=tmp_path / "cache", retry_policy=retry_policy)
+        score = judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", settings=settings, limit=40)
         assert server.stats()["requests"] == 120
     assert (score["value"], score["n"], score["detail"]["unscored"]) == (None, 0, {"unreadable": 40})
 
@@ -162,8 +164,8 @@ def test_killed_at_twenty_moments_the_result_is_that_of_an_undisturbed_run(tmp_p
             process.wait()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=HANGS)
         stats = server.stats()
-        undisturbed = judge_gsm8k(samples, tmp_path / "whole", "gsm8k_gpt4",
-                                  asking=Asking(server=Server(server.url), cache=tmp_path / "other"))  # fmt: skip
+        elsewhere = JudgeSettings(server=Server(server.url), cache=tmp_path / "other")
+        undisturbed = judge_gsm8k(samples, tmp_path / "whole", "gsm8k_gpt4", settings=elsewhere)
     print(f"{kills} kills, {stats}")
     assert kills >= 15
     assert stats["repeated"] <= kills * concurrency

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from della_bench.cli.judge import alpaca_eval, gsm8k
+from della_bench.cli.judge import alpaca_eval, gsm8k, judges
+from della_bench.cli.judge.options import JudgeCommand
 
 __all__ = ["app"]
 
@@ -13,5 +14,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Score logged answers by a judge; started again after any end, it goes on where it was.",
 )
-app.command("gsm8k")(gsm8k.gsm8k)
-app.command("alpaca_eval")(alpaca_eval.alpaca_eval)
+app.command("gsm8k", cls=JudgeCommand)(gsm8k.gsm8k)
+app.command("alpaca_eval", cls=JudgeCommand)(alpaca_eval.alpaca_eval)
+app.command("list")(judges.list_judges)

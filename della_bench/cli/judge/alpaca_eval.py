@@ -11,6 +11,7 @@ import typer
 from della_bench.cli.judge import options
 
 if TYPE_CHECKING:
+    from della_bench.judging.alpaca.comparison import Choices
     from della_bench.judging.client import Tally
     from della_bench.judging.cost import Estimate, Price
     from della_bench.results.schema import Score
@@ -55,6 +56,7 @@ def alpaca_eval(
     concurrency: options.ConcurrencyOption = 32,
     requests_per_minute: options.RequestsOption = None,
     tokens_per_minute: options.TokensOption = None,
+    timeout: options.TimeoutOption = 300.0,
     cache: options.CacheOption = None,
     batch: options.BatchOption = False,
     max_cost: options.MaxCostOption = None,
@@ -76,19 +78,20 @@ def alpaca_eval(
     from della_bench.cli.console import show_warnings
 
     show_warnings()
-    asking = options.make_asking(
+    settings = options.make_settings(
         base_url=base_url,
         azure=azure,
         model=model,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        timeout=timeout,
         max_cost=max_cost,
         cache=cache,
         retry_unscored=retry_unscored,
         batch=batch,
     )
-    choices = {
+    choices: Choices = {
         "reference": reference,
         "metric": None if metric is None else metric.value,
         "name": name,
@@ -98,7 +101,7 @@ def alpaca_eval(
     if dry_run:
         from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
 
-        _show_estimate(estimate_alpaca_eval(samples, annotator, asking=asking, price=_price(price), **choices))
+        _show_estimate(estimate_alpaca_eval(samples, annotator, settings=settings, price=_price(price), **choices))
         return
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
 
@@ -111,9 +114,10 @@ def alpaca_eval(
                 show(done, total, tally)
 
         score = judge_alpaca_eval(
-            samples, out, annotator, asking=asking, price=_price(price), progress=progress, **choices
+            samples, out, annotator, settings=settings, price=_price(price), progress=progress, **choices
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
+    options.end_with_failure_if_nothing_is_scored(score)
 
 
 def _price(text: str | None) -> Price | None:
@@ -163,6 +167,8 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
         counts += f"; {score['unscored']} unscored ({detail['missing']} without an answer): "
         counts += f"win rate {low:.2f} to {high:.2f} % with them counted lost or won"
     typer.echo(counts)
+    if detail["failures"]:
+        typer.echo("requests without an answer: " + ", ".join(f"{n} {kind}" for kind, n in detail["failures"].items()))
     tokens = f"{detail['prompt_tokens']} tokens in and {detail['completion_tokens']} out"
     typer.echo(f"{detail['replies']} replies, {tokens}, {options.dollars(detail['cost'])} in all")
     if tally is not None:

@@ -36,6 +36,7 @@ def gsm8k(
     concurrency: options.ConcurrencyOption = 32,
     requests_per_minute: options.RequestsOption = None,
     tokens_per_minute: options.TokensOption = None,
+    timeout: options.TimeoutOption = 300.0,
     cache: options.CacheOption = None,
     batch: options.BatchOption = False,
     max_cost: options.MaxCostOption = None,
@@ -51,13 +52,14 @@ def gsm8k(
     from della_bench.judging.gsm8k.judge import judge_gsm8k
 
     show_warnings()
-    asking = options.make_asking(
+    settings = options.make_settings(
         base_url=base_url,
         azure=azure,
         model=model,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        timeout=timeout,
         max_cost=max_cost,
         cache=cache,
         retry_unscored=retry_unscored,
@@ -65,7 +67,9 @@ def gsm8k(
         resume=resume,
     )
     if dry_run:
-        estimate = estimate_gsm8k(samples, judge, asking=asking, votes=votes, limit=limit, wanted_filter=wanted_filter)
+        estimate = estimate_gsm8k(
+            samples, judge, settings=settings, votes=votes, limit=limit, wanted_filter=wanted_filter
+        )
         _show_estimate(estimate)
         return
     last: list[Tally] = []
@@ -80,13 +84,14 @@ def gsm8k(
             samples,
             out,
             judge,
-            asking=asking,
+            settings=settings,
             votes=votes,
             limit=limit,
             wanted_filter=wanted_filter,
             progress=progress,
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
+    options.end_with_failure_if_nothing_is_scored(score)
 
 
 def _show_estimate(estimate: Estimate) -> None:
@@ -125,10 +130,12 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
     console.print(table)
     counts = f"{detail['correct']} correct, {detail['incorrect']} incorrect, {score['unscored']} unscored of {total}"
     if score["unscored"]:
-        why = ", ".join(f"{number} {reason}" for reason, number in detail["unscored"].items())
+        why = ", ".join(f"{number} {kind}" for kind, number in detail["unscored_kinds"].items())
         low, high = detail["bounds"]
         counts += f" ({why}); {low:.1f} to {high:.1f} with the unscored counted wrong or right"
     console.print(counts, highlight=False)
+    if "announced" in detail:
+        console.print(f"{detail['announced']} of {total} answers announce a number", highlight=False)
     if "tokens" in detail:
         tokens, cost = detail["tokens"], options.dollars(detail["cost"])
         spent = (

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from della_bench.errors import DellaBenchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from decimal import Decimal
 
-    from della_bench.judging.asking import Asking
     from della_bench.judging.client import Tally
+    from della_bench.judging.settings import JudgeSettings
+    from della_bench.results.schema import Score
 
 __all__ = [
     "AzureOption",
@@ -22,6 +28,7 @@ __all__ = [
     "CacheOption",
     "ConcurrencyOption",
     "DryRunOption",
+    "JudgeCommand",
     "LimitOption",
     "MaxCostOption",
     "ModelOption",
@@ -30,9 +37,11 @@ __all__ = [
     "ResumeOption",
     "RetryUnscoredOption",
     "SamplesArgument",
+    "TimeoutOption",
     "TokensOption",
     "dollars",
-    "make_asking",
+    "end_with_failure_if_nothing_is_scored",
+    "make_settings",
     "progress_bar",
 ]
 
@@ -80,6 +89,9 @@ TokensOption = Annotated[
         rich_help_panel=_ASKING,
     ),
 ]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for one answer.", rich_help_panel=_ASKING)
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Where answers are kept (default: the user's cache folder).",
@@ -97,7 +109,21 @@ DryRunOption = Annotated[
 ]
 
 
-def make_asking(
+class JudgeCommand(TyperCommand):
+    """A command that names its options in errors: below cli/ they speak of settings, in backticks, as Python does."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: D102
+        try:
+            return super().invoke(ctx)
+        except DellaBenchError as error:
+            flags = {
+                parameter.name: parameter.opts[0] for parameter in self.params if parameter.opts[0].startswith("-")
+            }
+            error.args = (re.sub(r"`(\w+)`", lambda setting: flags.get(setting[1], setting[0]), str(error)),)
+            raise
+
+
+def make_settings(
     *,
     base_url: str | None,
     azure: bool,
@@ -105,22 +131,25 @@ def make_asking(
     concurrency: int,
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
+    timeout: float,
     max_cost: float | None,
     cache: Path | None,
     retry_unscored: bool = False,
     batch: bool = False,
     resume: bool = True,
-) -> Asking:
+) -> JudgeSettings:
     """Return what the options say. Raises JudgeError where they contradict each other."""
     from decimal import Decimal
 
-    from della_bench.judging.asking import Asking
+    from della_bench.judging.client import RetryPolicy
     from della_bench.judging.limiter import Limits
     from della_bench.judging.server import Server
+    from della_bench.judging.settings import JudgeSettings
 
-    return Asking(
+    return JudgeSettings(
         server=Server(base_url, azure),
         model=model,
+        retry_policy=RetryPolicy(timeout=timeout),
         limits=Limits(concurrency, requests_per_minute, tokens_per_minute),
         max_cost=None if max_cost is None else Decimal(str(max_cost)),
         cache=cache,
@@ -130,7 +159,13 @@ def make_asking(
     )
 
 
-def dollars(value: Any) -> str:
+def end_with_failure_if_nothing_is_scored(score: Score) -> None:
+    """End the command with 1 where no answer at all could be judged: whoever called it must not take it for done."""
+    if score["value"] is None and score["unscored"]:
+        raise typer.Exit(1)
+
+
+def dollars(value: Decimal | float | None) -> str:
     """Return an amount for people; small ones with the digits they need."""
     if value is None:
         return "unknown"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import write_whole
 from della_bench.judging.alpaca.process import installed_folder
+from della_bench.judging.json_types import JsonObject, as_object
 from della_bench.suggest import nearest
 
 __all__ = ["LENGTH_CONTROLLED", "WIN_RATE", "Annotator", "load_annotator", "write_annotator"]
@@ -37,11 +37,11 @@ _KEYS = {
 }
 # Arguments that decide where a request goes, or that need a tokenizer of the model's.
 _REFUSED = {
-    "client_kwargs": "name the server with --base-url",
-    "client_config_path": "name the server with --base-url",
+    "client_kwargs": "name the server as `base_url`",
+    "client_config_path": "name the server as `base_url`",
     "openai_api_keys": "keys come from the environment",
     "openai_organization_ids": "the organisation comes from the environment",
-    "openai_api_base": "name the server with --base-url",
+    "openai_api_base": "name the server as `base_url`",
     "tokens_to_favor": "write them out as logit_bias",
     "tokens_to_avoid": "write them out as logit_bias",
 }
@@ -53,13 +53,13 @@ class Annotator:
 
     name: str
     source: Path
-    config: dict[str, Any]
+    config: JsonObject
     prompt: str
 
     @property
     def model(self) -> str:
         """The model that is asked for."""
-        return str(self.config["completions_kwargs"]["model_name"])
+        return str(as_object(self.config["completions_kwargs"])["model_name"])
 
     @property
     def metric(self) -> str:
@@ -72,22 +72,23 @@ class Annotator:
         return "gpt4_1106_preview" if self.name.startswith(_SECOND) else "text_davinci_003"
 
 
-def load_annotator(wanted: str, *, model: str | None = None, same: bool = False) -> Annotator:
+def load_annotator(wanted: str, *, model: str | None = None, alias: bool = False) -> Annotator:
     """Return the annotator that alpaca_eval ships under the name `wanted`, or the one in a folder or YAML file.
 
     `model` takes the place of the model that the configuration names, and then stands in the annotator's name too: it
-    is another judge, unless it is the `same` model under another name (a deployment's).
+    is another judge, unless `alias`: the same model under another name (a deployment's).
 
     Raises JudgeError that names the file and every fault: no such annotator, a configuration that alpaca_eval does not
     take, or one that asks other than by chat requests to an OpenAI-compatible server.
     """
     shipped = installed_folder() / "evaluators_configs"
     path = _find(wanted, shipped)
-    name, config = _only_one(path)
-    config = {**config, "completions_kwargs": dict(config.get("completions_kwargs") or {})}
-    if model is not None and model != config["completions_kwargs"].get("model_name"):
-        config["completions_kwargs"]["model_name"] = model
-        if not same:
+    name, config = _single_entry(path)
+    arguments = dict(as_object(config.get("completions_kwargs")))
+    config = {**config, "completions_kwargs": arguments}
+    if model is not None and model != arguments.get("model_name"):
+        arguments["model_name"] = model
+        if not alias:
             name += "-" + re.sub(r"[^\w.+-]+", "_", model).strip("_")
     faults = _faults(config)
     prompt = _prompt(config.pop("prompt_template", None), path, shipped, faults)
@@ -120,7 +121,7 @@ def _find(wanted: str, shipped: Path) -> Path:
     raise JudgeError(message + nearest(wanted, names), exit_code=2)
 
 
-def _only_one(path: Path) -> tuple[str, dict[str, Any]]:
+def _single_entry(path: Path) -> tuple[str, JsonObject]:
     """Return the one annotator of a configuration file; raises JudgeError where it holds none or a pool of them."""
     import yaml
 
@@ -137,23 +138,23 @@ def _only_one(path: Path) -> tuple[str, dict[str, Any]]:
     return str(name), dict(config)
 
 
-def _faults(config: dict[str, Any]) -> list[str]:
+def _faults(config: JsonObject) -> list[str]:
     """Return what is wrong with a configuration, a sentence each."""
     found = [f"unknown key {key!r} (alpaca_eval knows: {', '.join(sorted(_KEYS))})" for key in config.keys() - _KEYS]
     asks = config.get("fn_completions", "openai_completions")
     if asks != "openai_completions":
         found.append(
             f"fn_completions is {asks!r}, and only OpenAI-compatible servers are asked: take 'openai_completions' "
-            "with the name under which the server serves the model, and name the server with --base-url"
+            "with the name under which the server serves the model, and name the server as `base_url`"
         )
-    arguments = config["completions_kwargs"]
+    arguments = as_object(config["completions_kwargs"])
     if not isinstance(arguments.get("model_name"), str):
         found.append("completions_kwargs has no model_name")
     found += [f"{key} is not taken: {_REFUSED[key]}" for key in arguments if key in _REFUSED]
     return sorted(found)
 
 
-def _prompt(value: Any, path: Path, shipped: Path, faults: list[str]) -> str:
+def _prompt(value: object, path: Path, shipped: Path, faults: list[str]) -> str:
     """Return the prompt's text: its path is relative to the folder above the configuration's, as alpaca_eval has it."""
     if not isinstance(value, str):
         faults.append("no prompt_template")

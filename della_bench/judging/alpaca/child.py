@@ -21,7 +21,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-__all__ = ["Completions", "chat_request", "inert", "main", "own_choice", "strict_parser"]
+from della_bench.judging.json_types import JsonObject, as_object, as_text
+
+__all__ = ["Completions", "chat_request", "first_choice", "main", "strict_parser", "without_marks"]
 
 # Arguments of alpaca_eval's own decoder that say how it asks, and nothing of what is asked.
 _NOT_ASKED = ("num_procs", "batch_size", "price_per_token", "is_strip", "is_chat", "requires_chatml", "sleep_time")
@@ -81,8 +83,8 @@ def _run(job: dict[str, Any], channel: Channel) -> dict[str, Any]:
 
     leaderboard, annotations = evaluate(
         # What alpaca_eval would choose by itself is another annotator's baseline, metric and order.
-        model_outputs=[{**row, "output": inert(row["output"])} for row in job["model_outputs"]],
-        reference_outputs=[{**row, "output": inert(row["output"])} for row in job["reference"]],
+        model_outputs=[{**row, "output": without_marks(row["output"])} for row in job["model_outputs"]],
+        reference_outputs=[{**row, "output": without_marks(row["output"])} for row in job["reference"]],
         annotators_config=job["annotator"],
         name=job["name"],
         fn_metric=_metric(job["metric"], job["gamed"]),
@@ -151,7 +153,7 @@ class Completions:
             if not wanted:
                 break
             replies = self._ask([requests[index] for index in wanted], attempt)
-            answered = {index: own_choice(reply) for index, reply in zip(wanted, replies, strict=True) if reply}
+            answered = {index: first_choice(reply) for index, reply in zip(wanted, replies, strict=True) if reply}
             for index, choice in answered.items():
                 choices[index] = choice
             wanted = [index for index, choice in answered.items() if not self._readable(choice)]
@@ -185,24 +187,21 @@ def chat_request(
     return {"model": model_name, "messages": messages, **kept}
 
 
-def own_choice(reply: dict[str, Any]) -> dict[str, Any]:
+def first_choice(reply: JsonObject) -> JsonObject:
     """Return the first choice of a chat completion as alpaca_eval hands it to its parsers; empty where it has none.
 
     "text" is the message, or the arguments of the function that was called in its place.
     """
-    if not reply.get("choices"):
-        return {"text": ""}
-    choice = dict(reply["choices"][0])
-    message = choice.get("message") or {}
-    text = message.get("content") or ""
-    if message.get("function_call"):
-        text = message["function_call"]["arguments"]
-    if message.get("tool_calls"):
-        text = message["tool_calls"][0]["function"]["arguments"]
-    return {**choice, "text": text, "total_tokens": (reply.get("usage") or {}).get("total_tokens", 0)}
+    choices = reply.get("choices")
+    choice = as_object(choices[0]) if isinstance(choices, list) and choices else {}
+    message = as_object(choice.get("message"))
+    calls = message.get("tool_calls")
+    call = as_object(calls[0]).get("function") if isinstance(calls, list) and calls else message.get("function_call")
+    text = as_object(call).get("arguments") if call else message.get("content")
+    return {**choice, "text": as_text(text), "total_tokens": as_object(reply.get("usage")).get("total_tokens", 0)}
 
 
-def inert(text: str) -> str:
+def without_marks(text: str) -> str:
     """Return an answer in which nothing is taken for a part of alpaca_eval's template.
 
     alpaca_eval fills its placeholders one after the other and cuts the filled prompt at ChatML's marks, so that an

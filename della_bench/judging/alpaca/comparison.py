@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, write_json
 from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, WIN_RATE, Annotator, load_annotator, write_annotator
 from della_bench.judging.alpaca.outputs import Answers, read_answers
 from della_bench.judging.alpaca.process import Ask, Job, Judged, run_alpaca_eval
-from della_bench.judging.alpaca.reference import Reference, load_reference, published_annotations, read_reference
+from della_bench.judging.alpaca.reference import (
+    Reference,
+    ReferenceRow,
+    load_reference,
+    published_annotations,
+    read_reference,
+)
 from della_bench.judging.alpaca.score import BENCHMARK
-from della_bench.judging.asking import Asking
+from della_bench.judging.settings import JudgeSettings
 
-__all__ = ["Comparison", "compare", "prepare"]
+__all__ = ["Choices", "Comparison", "compare", "prepare"]
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen of a comparison, all of it by name; `prepare` says what each means."""
+
+    reference: Path | None
+    metric: str | None
+    name: str | None
+    wanted_filter: str | None
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,7 @@ def prepare(
     out: Path | None = None,
     annotator: str = "alpaca_eval_gpt4",
     *,
-    asking: Asking | None = None,
+    settings: JudgeSettings | None = None,
     reference: Path | None = None,
     metric: str | None = None,
     name: str | None = None,
@@ -63,14 +80,14 @@ def prepare(
     default the annotator's. name: of the model, by default what the file says, or its folder. wanted_filter: lm-eval's.
     limit: the baseline's first so many instructions. Raises as `judge_alpaca_eval` does.
     """
-    asking = Asking() if asking is None else asking
-    judge = load_annotator(annotator, model=asking.model, same=asking.server.azure)
+    settings = JudgeSettings() if settings is None else settings
+    judge = load_annotator(annotator, model=settings.model, alias=settings.server.azure)
     metric = metric or judge.metric
     if metric not in (WIN_RATE, LENGTH_CONTROLLED):
         raise DataError(f"no metric {metric!r}: {WIN_RATE} or {LENGTH_CONTROLLED}", exit_code=USERS_FILE)
     baseline = load_reference(judge.baseline) if reference is None else read_reference(reference)
     if limit is not None and limit < 1:
-        raise DataError(f"--limit is {limit}, and at least one comparison is judged", exit_code=USERS_FILE)
+        raise DataError(f"`limit` is {limit}, and at least one comparison is judged", exit_code=USERS_FILE)
     n = min(limit or len(baseline.rows), len(baseline.rows))
     answers = read_answers(path, baseline, name=name, filter_name=wanted_filter)
     kept = tuple(answer for answer in answers.rows if answer.position < n)
@@ -90,7 +107,7 @@ def prepare(
         rows = ", ".join(str(each + 1) for each in found.missing[:5]) + (", ..." if len(found.missing) > 5 else "")
         raise DataError(
             f"{path}: {len(found.missing)} of {n} instructions have no answer (rows {rows} of the baseline), and a "
-            "length-controlled win rate matches rows by position: answer all, or take --metric win_rate or --limit",
+            "length-controlled win rate matches rows by position: answer all, or take `metric` win_rate or a `limit`",
             exit_code=USERS_FILE,
         )
     return found
@@ -102,7 +119,7 @@ def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, atte
     rows = [comparison.reference.rows[answer.position] for answer in comparison.answers.rows]
     generator = comparison.answers.generator
     outputs = [
-        {**row, "output": answer.output, "generator": generator}
+        ReferenceRow({**row, "output": answer.output, "generator": generator})
         for row, answer in zip(rows, comparison.answers.rows, strict=True)
     ]
     write_json(folder / "model_outputs.json", outputs)

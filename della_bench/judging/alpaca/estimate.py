@@ -5,14 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from della_bench.judging.alpaca.annotator import WIN_RATE
-from della_bench.judging.alpaca.comparison import compare, prepare
+from della_bench.judging.alpaca.comparison import Choices, compare, prepare
 from della_bench.judging.alpaca.models import price_of
-from della_bench.judging.asking import Asking
 from della_bench.judging.cache import request_key
 from della_bench.judging.cost import Estimate, Price
+from della_bench.judging.json_types import ChatRequest, Completion
+from della_bench.judging.settings import JudgeSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["estimate_alpaca_eval"]
 
@@ -23,28 +27,28 @@ def estimate_alpaca_eval(
     samples: Path,
     annotator: str = "alpaca_eval_gpt4",
     *,
-    asking: Asking | None = None,
+    settings: JudgeSettings | None = None,
     price: Price | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Estimate:
     """Return what `judge_alpaca_eval` with the same arguments would ask and cost. Nothing is asked or written.
 
     alpaca_eval makes its prompts for it, so that they are the ones that would be sent.
     """
 
-    def only_count(requests: Sequence[dict[str, Any]], _attempt: int) -> list[dict[str, Any] | None]:
+    def only_count(requests: Sequence[ChatRequest], _attempt: int) -> list[Completion | None]:
         wanted.extend(requests)
         return [None] * len(requests)
 
-    wanted: list[dict[str, Any]] = []
-    asking = Asking() if asking is None else asking
-    comparison = prepare(samples, None, annotator, asking=asking, **choices)
+    wanted: list[ChatRequest] = []
+    settings = JudgeSettings() if settings is None else settings
+    comparison = prepare(samples, None, annotator, settings=settings, **choices)
     with tempfile.TemporaryDirectory(prefix="della-bench-") as folder:
         compare(comparison, Path(folder), only_count, metric=WIN_RATE, attempts=1)
     fresh = wanted
-    if asking.cache_path.is_file():
-        with asking.open_cache() as cache:
-            fresh = [each for each in wanted if cache.get(request_key(asking.server.url, each)) is None]
+    if settings.cache_path.is_file():
+        with settings.open_cache() as cache:
+            fresh = [each for each in wanted if cache.get(request_key(settings.server.url, each)) is None]
     return Estimate.of(
         comparison.annotator.name,
         comparison.annotator.model,
@@ -53,5 +57,5 @@ def estimate_alpaca_eval(
         known=len(wanted) - len(fresh),
         typical_completion=_TYPICAL_TOKENS,
         price=price_of(comparison.annotator.model, price),
-        batch=asking.batch,
+        batch=settings.batch,
     )

@@ -9,27 +9,29 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import write_whole
-from della_bench.judging.alpaca.asker import Asker, Progress
-from della_bench.judging.alpaca.comparison import Comparison, compare, prepare
-from della_bench.judging.alpaca.models import price_of, warning_of_end
+from della_bench.judging.alpaca.comparison import Choices, Comparison, compare, prepare
+from della_bench.judging.alpaca.completer import Completer, Progress
+from della_bench.judging.alpaca.models import end_warning, price_of
 from della_bench.judging.alpaca.process import Judged
 from della_bench.judging.alpaca.score import BENCHMARK, make_items, make_score
-from della_bench.judging.asking import Asking
 from della_bench.judging.cost import Price
-from della_bench.judging.reply import Reply
+from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Item, Score, Scorer, items_path, score_path, write_score
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["ATTEMPTS", "judge_alpaca_eval"]
 
 _log = logging.getLogger("della_bench.judging")
 
 ATTEMPTS = 3  # how often a comparison is asked for whose reply cannot be read
-_ENDLESS = 1_000_000  # the asker says when it is enough
+_UNLIMITED = 1_000_000  # the completer says when it is enough
 
 
 def judge_alpaca_eval(
@@ -37,17 +39,17 @@ def judge_alpaca_eval(
     out: Path | None = None,
     annotator: str = "alpaca_eval_gpt4",
     *,
-    asking: Asking | None = None,
+    settings: JudgeSettings | None = None,
     price: Price | None = None,
     progress: Progress | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Score:
     """Judge the answers in `samples`, write the score and what it was made from below `out`, and return the score.
 
-    samples: lm-eval's log of the task alpaca_eval, or a file in alpaca_eval's own format. out: a folder, the samples'
-    own by default. annotator: a name that alpaca_eval ships, or a path. asking: how it is asked, by default OpenAI with
-    the key in the environment. price: of the model, by default what is known of it. `choices` are those of `prepare`:
-    `reference`, `metric`, `name`, `wanted_filter`, `limit`.
+    samples: lm-eval's log of the task alpaca_eval, or a file in alpaca_eval's own format. out: a folder, by default
+    the samples'. annotator: a name that alpaca_eval ships, or a path. settings: how its model is asked, by default at
+    OpenAI with the key in the environment. price: of the model, by default what is known of it. `choices` are those of
+    `prepare`: `reference`, `metric`, `name`, `wanted_filter`, `limit`.
 
     A comparison without an answer, a refused one, and one whose reply cannot be read in ATTEMPTS tries are unscored.
     Run again after any end, it goes on where it was, and what was paid for comes from the cache.
@@ -55,9 +57,9 @@ def judge_alpaca_eval(
     Raises JudgeError where alpaca_eval is not installed or fails, for a faulty annotator, and (StopRun, OutOfBudget)
     where the server or the budget lets no request through; DataError for faulty answers or baselines.
     """
-    asking = Asking() if asking is None else asking
-    comparison = prepare(samples, out, annotator, asking=asking, **choices)
-    if warning := warning_of_end(comparison.annotator.model, date.today()):
+    settings = JudgeSettings() if settings is None else settings
+    comparison = prepare(samples, out, annotator, settings=settings, **choices)
+    if warning := end_warning(comparison.annotator.model, date.today()):
         _log.warning("%s", warning)
     if comparison.missing:
         _log.warning(
@@ -67,32 +69,30 @@ def judge_alpaca_eval(
             comparison.n,
         )
     price = price_of(comparison.annotator.model, price)
-    if price is None and asking.max_cost is not None:
-        message = (
-            f"--max-cost: the price of {comparison.annotator.model} is not known here: give it with --price IN,OUT"
-        )
+    if price is None and settings.max_cost is not None:
+        message = f"`max_cost`: the price of {comparison.annotator.model} is not known here: give it as `price`"
         raise JudgeError(message, exit_code=2)
     with (
-        _only_one(comparison.folder),
-        Asker(asking, price, comparison.folder, ATTEMPTS, progress) as asker,
+        _locked(comparison.folder),
+        Completer(settings, price, comparison.folder, ATTEMPTS, progress) as completer,
     ):
-        tries = _ENDLESS if asking.retry_unscored else ATTEMPTS
-        judged = compare(comparison, comparison.folder, asker, metric=comparison.metric, attempts=tries)
+        tries = _UNLIMITED if settings.retry_unscored else ATTEMPTS
+        judged = compare(comparison, comparison.folder, completer, metric=comparison.metric, attempts=tries)
         items = make_items(comparison.answers, judged, comparison.reference, comparison.n)
-        score = _score(comparison, judged, items, list(asker.replies.values()), price)
+        score = _score(comparison, judged, items, completer, price)
         _write(comparison, items, score)
     return score
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold the annotator's folder, so that no two processes write the same files; raises JudgeError.
 
     What cannot be written below it is one too.
     """
     with folder_lock(folder, wait=False) as held:
         if not held:
-            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another --out")
+            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another `out`")
         try:
             yield
         except OSError as error:
@@ -112,8 +112,9 @@ def _write(comparison: Comparison, items: Sequence[Item], score: Score) -> None:
 
 
 def _score(
-    comparison: Comparison, judged: Judged, items: list[Item], replies: Sequence[Reply], price: Price | None
+    comparison: Comparison, judged: Judged, items: list[Item], completer: Completer, price: Price | None
 ) -> Score:
+    replies = list(completer.replies.values())
     models = sorted({reply.model for reply in replies if reply.model})
     prompt, completion = sum(r.prompt_tokens for r in replies), sum(r.completion_tokens for r in replies)
     costs = [price.of(r.prompt_tokens, r.completion_tokens, r.price_share) for r in replies] if price else []
@@ -131,6 +132,7 @@ def _score(
         "instructions": len(comparison.reference.rows),
         "model_asked": comparison.annotator.model,
         "replies": len(replies),
+        "failures": dict(completer.failures.most_common()),
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "cost": float(sum(costs)) if price else None,

@@ -11,19 +11,19 @@ from decimal import Decimal
 
 from della_bench.judging.cost import Price
 
-__all__ = ["Known", "known", "price_of", "warning_of_end"]
+__all__ = ["ModelFacts", "end_warning", "known", "price_of"]
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelFacts:
     """A model's price, and the day from which OpenAI no longer serves it (None where none was announced)."""
 
     price: Price
     ends: date | None = None
 
 
-def _known(prompt: str, completion: str, ends: str | None = None) -> Known:
-    return Known(Price(Decimal(prompt), Decimal(completion)), None if ends is None else date.fromisoformat(ends))
+def _known(prompt: str, completion: str, ends: str | None = None) -> ModelFacts:
+    return ModelFacts(Price(Decimal(prompt), Decimal(completion)), None if ends is None else date.fromisoformat(ends))
 
 
 _MODELS = {
@@ -38,7 +38,7 @@ _MODELS = {
 }
 
 
-def known(model: str) -> Known | None:
+def known(model: str) -> ModelFacts | None:
     """Return what is known of `model`, None for nothing."""
     return _MODELS.get(model)
 
@@ -49,12 +49,12 @@ def price_of(model: str, given: Price | None = None) -> Price | None:
     return given if given is not None or facts is None else facts.price
 
 
-def warning_of_end(model: str, today: date) -> str | None:
+def end_warning(model: str, today: date) -> str | None:
     """Return a warning where `model` was announced to have ended by `today`, else None."""
     found = known(model)
     if found is None or found.ends is None or today < found.ends:
         return None
     return (
         f"OpenAI announced that it would end {model} on {found.ends.isoformat()}: published win rates cannot be made "
-        "anew there; --model asks another model, whose numbers are another judge's"
+        "anew there; another `model` can be asked, whose numbers are another judge's"
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
@@ -95,7 +95,7 @@ def _of_list(path: Path, reference: Reference, name: str | None) -> Answers:
     return Answers(name or next(iter(generators)) or path.stem, "", tuple(found[each] for each in sorted(found)))
 
 
-def _position(place: str, row: dict[str, Any], reference: Reference, found: dict[int, Answer]) -> int:
+def _position(place: str, row: Mapping[str, object], reference: Reference, found: dict[int, Answer]) -> int:
     instruction = row.get("instruction")
     if not isinstance(instruction, str):
         has = ", ".join(map(repr, row)) or "nothing"

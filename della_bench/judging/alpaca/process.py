@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from della_bench.errors import JudgeError
+from della_bench.judging.alpaca.reference import ReferenceRow
+from della_bench.judging.json_types import ChatRequest, Completion
 
-__all__ = ["Ask", "Job", "Judged", "installed_folder", "run_alpaca_eval"]
+__all__ = ["Ask", "Job", "Judged", "LeaderboardRow", "installed_folder", "run_alpaca_eval"]
 
-Reply = dict[str, Any]
-Ask = Callable[[Sequence[dict[str, Any]], int], Sequence[Reply | None]]
+Ask = Callable[[Sequence[ChatRequest], int], Sequence[Completion | None]]
 """Gets chat requests and which attempt it is at them (from 0), and returns one completion or None each, in order."""
 
 # What alpaca_eval and the libraries below it read at their import: keys, which it has no use for here, and defaults.
@@ -36,19 +37,29 @@ class Job:
 
     annotator: str
     name: str
-    model_outputs: list[dict[str, Any]]
-    reference: list[dict[str, Any]]
+    model_outputs: list[ReferenceRow]
+    reference: list[ReferenceRow]
     out: str
     metric: str
     gamed: str | None
     attempts: int
 
 
+class LeaderboardRow(TypedDict, total=False):
+    """The numbers of alpaca_eval's leaderboard that are used, shares in percent; it has more, which are kept."""
+
+    win_rate: float | None
+    length_controlled_winrate: float | None
+    standard_error: float | None
+    lc_standard_error: float | None
+    n_total: int
+
+
 @dataclass(frozen=True)
 class Judged:
     """What alpaca_eval made of it: its leaderboard's row, and a preference (1.0 to 2.0, None) and reply a row."""
 
-    leaderboard: dict[str, Any]
+    leaderboard: LeaderboardRow
     preferences: list[float | None]
     completions: list[str]
 
@@ -107,7 +118,7 @@ def _serve(process: subprocess.Popen[str], job: Job, ask: Ask) -> dict[str, Any]
     return None
 
 
-def _send(process: subprocess.Popen[str], value: dict[str, Any]) -> None:
+def _send(process: subprocess.Popen[str], value: object) -> None:
     assert process.stdin is not None
     process.stdin.write(json.dumps(value) + "\n")
     process.stdin.flush()

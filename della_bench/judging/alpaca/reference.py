@@ -5,21 +5,43 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
+from della_bench.judging.json_types import JsonObject
 
-__all__ = ["BASELINES", "Reference", "doc_hash", "load_reference", "published_annotations", "read_reference"]
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
+__all__ = [
+    "BASELINES",
+    "Reference",
+    "ReferenceRow",
+    "doc_hash",
+    "load_reference",
+    "published_annotations",
+    "read_reference",
+]
 
 # The baselines that AlpacaEval publishes, by generator: the part of the benchmark's data that each is.
 BASELINES = {"text_davinci_003": "test", "gpt4_1106_preview": "gpt4_baseline"}
 
 _REPOSITORY = "tatsu-lab/alpaca_eval"
 _GAMED = "df_gamed.csv"
+
+
+class ReferenceRow(TypedDict):
+    """A row of alpaca_eval's format: an instruction, and what `generator` answered."""
+
+    instruction: str
+    output: str
+    generator: str
+    dataset: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +55,7 @@ class Reference:
 
     name: str
     generator: str
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[ReferenceRow, ...]
     positions: dict[str, int]
     doc_hashes: tuple[str, ...]
 
@@ -43,28 +65,29 @@ def load_reference(generator: str) -> Reference:
     from della_bench import data
 
     part = BASELINES[generator]
-    rows = [dict(row) for row in data.load("alpaca_eval", part)]
+    rows = [cast(ReferenceRow, dict(row)) for row in data.load("alpaca_eval", part)]
     return _reference(BENCHMARKS["alpaca_eval"].data[part].file, rows, _documents())
 
 
 def read_reference(path: Path) -> Reference:
     """Return the baseline in `path`, a list of instruction, output and generator. Raises DataError for other rows."""
-    rows: list[dict[str, Any]] = []
+    rows: list[ReferenceRow] = []
     for number, row in read_rows(path):
         for field in ("instruction", "output", "generator"):
             if not isinstance(row.get(field), str):
                 message = f"{path}, row {number}: a baseline's row has a text {field!r}, got {row.get(field)!r}"
                 raise DataError(message, exit_code=USERS_FILE)
-        rows.append({key: row[key] for key in ("instruction", "output", "generator", "dataset") if key in row})
+        kept = {key: row[key] for key in ("instruction", "output", "generator", "dataset") if key in row}
+        rows.append(cast(ReferenceRow, kept))
     return _reference(str(path), rows, _documents())
 
 
-def doc_hash(doc: dict[str, Any]) -> str:
+def doc_hash(doc: Mapping[str, object]) -> str:
     """Return what lm-eval logs as the doc_hash of a document."""
-    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8")).hexdigest()
+    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _documents() -> dict[str, dict[str, Any]]:
+def _documents() -> dict[str, JsonObject]:
     """Return the task's documents by instruction; none where they are not to be had, and a baseline stands alone."""
     from della_bench import data
 
@@ -74,7 +97,7 @@ def _documents() -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _reference(name: str, rows: list[dict[str, Any]], documents: dict[str, dict[str, Any]]) -> Reference:
+def _reference(name: str, rows: list[ReferenceRow], documents: dict[str, JsonObject]) -> Reference:
     positions: dict[str, int] = {}
     for position, row in enumerate(rows):
         first = positions.setdefault(row["instruction"], position)
@@ -111,6 +134,6 @@ def published_annotations() -> Path:
             reason, code = f"loading it from the hub failed: {' '.join(str(error).split())}", 1
     message = (
         f"a length-controlled win rate needs {_GAMED} of the data set {_REPOSITORY}: {reason}. Put the file into the "
-        f"folder that {DATA_VARIABLE} names, or choose the plain win rate with --metric win_rate"
+        f"folder that {DATA_VARIABLE} names, or choose the plain win rate: `metric` win_rate"
     )
     raise DataError(message, exit_code=code)

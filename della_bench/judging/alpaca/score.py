@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, Annotator
 from della_bench.judging.alpaca.outputs import Answer, Answers
-from della_bench.judging.alpaca.process import Judged
+from della_bench.judging.alpaca.process import Judged, LeaderboardRow
 from della_bench.judging.alpaca.reference import Reference
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer
 
@@ -62,7 +61,7 @@ def make_score(
     items: list[Item],
     judged: Judged,
     scorer: Scorer,
-    detail: Mapping[str, Any],
+    detail: Mapping[str, object],
 ) -> Score:
     """Return the score: alpaca_eval's own win rate in percent, with a 95 % interval and what it counted.
 
@@ -71,7 +70,9 @@ def make_score(
     """
     row = judged.leaderboard
     values = [item["value"] for item in items if item["value"] is not None]
-    value = row[metric] if values else None
+    value = None
+    if values:
+        value = row["length_controlled_winrate"] if metric == LENGTH_CONTROLLED else row["win_rate"]
     share = [sum(values) / len(items), (sum(values) + len(items) - len(values)) / len(items)] if items else [0.0, 1.0]
     missing = sum(item["verdict"] == "missing" for item in items)
     return Score(
@@ -97,7 +98,7 @@ def make_score(
     )
 
 
-def _interval(metric: str, value: float | None, row: Mapping[str, Any], values: list[float]) -> list[float] | None:
+def _interval(metric: str, value: float | None, row: LeaderboardRow, values: list[float]) -> list[float] | None:
     if value is None:
         return None
     if metric == LENGTH_CONTROLLED:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-__all__ = ["agreement", "kappa"]
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
+__all__ = ["Agreement", "agreement", "kappa"]
 
 _RESAMPLES = 9999
 _SEED = 1960  # the year of Cohen's paper; any number would do
@@ -28,9 +31,18 @@ def kappa(both: float, first_only: float, second_only: float, neither: float) ->
     return ((both + neither) / n - by_chance) / (1 - by_chance)
 
 
-def agreement(
-    first: Sequence[bool], second: Sequence[bool], names: tuple[str, str] = ("first", "second")
-) -> dict[str, Any]:
+class Agreement(TypedDict):
+    """How two raters agree, as a score's detail holds it; `agreement` says what each key means."""
+
+    n: int
+    table: dict[str, int]
+    raw: float | None
+    kappa: float | None
+    interval: list[float] | None
+    note: NotRequired[str]
+
+
+def agreement(first: Sequence[bool], second: Sequence[bool], names: tuple[str, str] = ("first", "second")) -> Agreement:
     """Return how two raters agree on the same items, given in the same order.
 
     "table" counts the items that both, one or neither call true, by the raters' `names`; "raw" is the share of
@@ -41,7 +53,7 @@ def agreement(
     counts = [pairs.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))]
     labels = ("both", f"{names[0]}_only", f"{names[1]}_only", "neither")
     value = kappa(*counts)
-    out: dict[str, Any] = {
+    out: Agreement = {
         "n": len(pairs),
         "table": dict(zip(labels, counts, strict=True)),
         "raw": 100 * (counts[0] + counts[3]) / len(pairs) if pairs else None,

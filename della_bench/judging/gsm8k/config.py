@@ -26,18 +26,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
-from della_bench.resources import folder
+from della_bench.judging.gsm8k.find import FILE, find_judge
+from della_bench.judging.json_types import JsonObject, Message
 from della_bench.suggest import nearest
 
-__all__ = ["FILE", "PLACEHOLDERS", "Judge", "JudgeConfig", "PromptFiles", "judge_names", "load_judge"]
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
-FILE = "judge.yaml"
+__all__ = ["PLACEHOLDERS", "Judge", "JudgeConfig", "PromptFiles", "load_judge"]
+
 PLACEHOLDERS = ("question", "reference", "response", "correct", "wrong", "fence")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -46,7 +49,7 @@ _DECIDED = {
     "model": "it has its own key",
     "messages": "they are made from the prompt files",
     "stream": "replies are read whole",
-    "n": "use --votes",
+    "n": "ask for several `votes`",
     "response_format": "take verdict: {read: json_schema}",
 }
 
@@ -93,7 +96,7 @@ class JudgeConfig(_Strict):
     version: str
     model: Annotated[str, Field(min_length=1)]
     prompt: PromptFiles
-    parameters: dict[str, Any] = {}
+    parameters: JsonObject = {}
     verdict: VerdictConfig = VerdictConfig()
     price: PriceConfig | None = None
     ends: datetime.date | None = None
@@ -102,7 +105,7 @@ class JudgeConfig(_Strict):
 
     @field_validator("parameters")
     @classmethod
-    def _own_parameters(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _own_parameters(cls, value: JsonObject) -> JsonObject:
         if refused := [f"{name} ({_DECIDED[name]})" for name in value if name in _DECIDED]:
             raise ValueError("not taken: " + ", ".join(refused))
         return value
@@ -142,49 +145,49 @@ class Judge:
             return None
         return (
             f"judge {self.name}: the end of {self.config.model} was announced for {self.config.ends}; where it is "
-            "gone, take another judge (--judge), and do not compare the two judges' numbers"
+            "gone, take another judge, and do not compare the two judges' numbers"
         )
 
-    def with_model(self, model: str, *, same: bool) -> Judge:
-        """Return the judge asking for another model; `same`: only its name differs, so that price and end stay."""
+    def with_model(self, model: str, *, alias: bool) -> Judge:
+        """Return the judge asking for another model; `alias`: only its name differs, so that price and end stay."""
         if model == self.config.model:
             return self
-        if same:
+        if alias:
             return replace(self, config=self.config.model_copy(update={"model": model}))
         slug = re.sub(r"[^\w.+-]+", "_", model).strip("_")
         update = {"model": model, "price": None, "ends": None}
         return replace(self, name=f"{self.name}-{slug}", config=self.config.model_copy(update=update))
 
-    def request(self, question: str, reference: str, response: str, *, swapped: bool = False) -> dict[str, Any]:
+    def request(self, question: str, reference: str, response: str, *, swapped: bool = False) -> JsonObject:
         """Return the request that has one response judged; `swapped`: the labels have changed places."""
         from della_bench.judging.gsm8k.verdict import verdict_schema
 
-        correct, wrong = reversed(self.labels) if swapped else self.labels
-        texts = {"question": question, "reference": reference, "response": response}
-        values = {**texts, "correct": correct, "wrong": wrong, "fence": _fence(list(texts.values()))}
-        messages = [] if self.system is None else [{"role": "system", "content": _filled(self.system, values)}]
-        messages.append({"role": "user", "content": _filled(self.user, values)})
-        request = {"model": self.config.model, "messages": messages, **self.config.parameters}
+        messages = self.messages(question, reference, response, swapped=swapped)
+        request: JsonObject = {"model": self.config.model, "messages": messages, **self.config.parameters}
         if self.config.verdict.read == "json_schema":
             request["response_format"] = verdict_schema(self.labels)
         return request
 
-
-def judge_names() -> list[str]:
-    """Return the names of the judges that ship with the package."""
-    return sorted(path.parent.name for path in folder("judges").glob(f"*/{FILE}"))
+    def messages(self, question: str, reference: str, response: str, *, swapped: bool = False) -> list[Message]:
+        """Return the messages of a request: the prompts, filled in."""
+        correct, wrong = reversed(self.labels) if swapped else self.labels
+        texts = {"question": question, "reference": reference, "response": response}
+        values = {**texts, "correct": correct, "wrong": wrong, "fence": _fence(list(texts.values()))}
+        user = Message(role="user", content=_filled(self.user, values))
+        return [user] if self.system is None else [Message(role="system", content=_filled(self.system, values)), user]
 
 
 def load_judge(wanted: str | Path) -> Judge:
     """Return the judge of that name, or of the folder at that path.
 
-    Raises JudgeError with all faults of its files together.
+    Raises JudgeError where there is none, or with all faults of its files together.
     """
-    place = _find(wanted)
+    found = find_judge(wanted)
+    place, name = found.path, found.name
     path = place / FILE
     faults: list[str] = []
-    if not _NAME.fullmatch(place.name):
-        faults.append(f"the folder's name {place.name!r} names files: letters, digits, '_', '-', '.' and '+' only")
+    if not _NAME.fullmatch(name):
+        faults.append(f"the judge's name {name!r} names files: letters, digits, '_', '-', '.' and '+' only")
     config = _read_config(path, faults)
     if config is None:
         raise _faulty(path, faults)
@@ -195,19 +198,7 @@ def load_judge(wanted: str | Path) -> Judge:
         faults += [f"the prompts never name {{{name}}}" for name in ("correct", "wrong") if f"{{{name}}}" not in both]
     if faults:
         raise _faulty(path, faults)
-    return Judge(place.name, config, user, system)
-
-
-def _find(wanted: str | Path) -> Path:
-    shipped = folder("judges")
-    if isinstance(wanted, str) and (shipped / wanted / FILE).is_file() and "/" not in wanted:
-        return shipped / wanted
-    place = Path(wanted).expanduser()
-    place = place.parent if place.name == FILE else place
-    if (place / FILE).is_file():
-        return place.resolve()
-    raise JudgeError(f"--judge {wanted}: no such judge, nor a folder with {FILE}{nearest(str(wanted), judge_names())}",
-                     exit_code=2)  # fmt: skip
+    return Judge(name, config, user, system)
 
 
 def _read_config(path: Path, faults: list[str]) -> JudgeConfig | None:
@@ -228,7 +219,7 @@ def _read_config(path: Path, faults: list[str]) -> JudgeConfig | None:
         return None
 
 
-def _in_words(error: Any) -> str:
+def _in_words(error: ErrorDetails) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         tables: dict[str, type[_Strict]] = {"prompt": PromptFiles, "verdict": VerdictConfig, "price": PriceConfig}

@@ -9,26 +9,27 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import JudgeError
-from della_bench.judging.asking import Asking
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
 from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
 from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
-from della_bench.judging.gsm8k.rows import judged_row
-from della_bench.judging.gsm8k.store import Store, judge_folder, made_from
-from della_bench.judging.gsm8k.votes import Question, judge_answer, questions, tries_left
+from della_bench.judging.gsm8k.rows import GSM8KItem, judged_row
+from della_bench.judging.gsm8k.store import JudgementFacts, Store, judge_folder, made_from
+from della_bench.judging.gsm8k.votes import Ask, Outcome, Question, Tries, count_attempts, judge_answer, questions
 from della_bench.judging.reply import Reply, Unanswered
+from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Score, Scorer, write_score
 
-__all__ = ["Progress", "judge_gsm8k", "load_asked", "open_tries"]
+__all__ = ["Progress", "attempts_left", "judge_gsm8k", "load_judge_as_set"]
 
 Progress = Callable[[int, int, Tally], None]  # (answers settled, of how many, what was done so far)
+
+_ERRORS_THAT_STOP = 20  # answers in a row that an exception of our own kept from being judged
 
 _log = logging.getLogger("della_bench.judging")
 
@@ -38,7 +39,7 @@ def judge_gsm8k(
     out: Path | None = None,
     judge: str | Path = EXACT,
     *,
-    asking: Asking | None = None,
+    settings: JudgeSettings | None = None,
     votes: int = 1,
     limit: int | None = None,
     wanted_filter: str | None = None,
@@ -46,60 +47,62 @@ def judge_gsm8k(
 ) -> Score:
     """Judge the answers in `samples`, write score, items, judgements and labelled.csv below `out`, return the score.
 
-    out: a folder, the samples' own by default. judge: a name or a folder; `exact` asks no model. asking: how one is
+    out: a folder, the samples' own by default. judge: a name or a folder; `exact` asks no model. settings: how one is
     asked, by default OpenAI with the key in the environment. votes: on each answer.
     Run again after any end, it goes on where it was. Raises DataError where the samples are no answers to GSM8K, and
     JudgeError where the judge cannot be asked; what is judged by then is kept.
     """
     out = samples.parent if out is None else out
-    asking = Asking() if asking is None else asking
+    settings = JudgeSettings() if settings is None else settings
     answers = read_answers(samples, wanted_filter=wanted_filter, limit=limit)
     if answers.remark and limit is None:
         _log.warning("%s", answers.remark)
     if judge == EXACT:
         return judge_by_number(answers, out)
-    asked = load_asked(judge, asking)
+    asked = load_judge_as_set(judge, settings)
     if warning := asked.ended(datetime.date.today()):
         _log.warning("%s", warning)
-    if not asking.cache_path.is_file():
-        asking.server.require_key()  # before any file is made; what is cached needs no key
-    work = _Work(answers, out, asked, asking, votes, progress)
-    with _only_one(work.folder), asking.open_cache() as cache:
-        return asyncio.run(work.run(asking.client(cache, asked.price)))
+    if not settings.cache_path.is_file():
+        settings.server.require_key()  # before any file is made; what is cached needs no key
+    work = _Judging(answers, out, asked, settings, votes, progress)
+    with _locked(work.folder), settings.open_cache() as cache:
+        return asyncio.run(work.run(settings.client(cache, asked.price)))
 
 
-def load_asked(judge: str | Path, asking: Asking) -> Judge:
-    """Return the judge, asking for another model where `asking` names one. Raises JudgeError."""
+def load_judge_as_set(judge: str | Path, settings: JudgeSettings) -> Judge:
+    """Return the judge, asking for another model where `settings` name one. Raises JudgeError."""
     loaded = load_judge(judge)
-    return loaded if asking.model is None else loaded.with_model(asking.model, same=asking.server.azure)
+    return loaded if settings.model is None else loaded.with_model(settings.model, alias=settings.server.azure)
 
 
-def open_tries(judge: Judge, client: Client, question: Question, asking: Asking) -> tuple[int, int]:
+def attempts_left(judge: Judge, client: Client, question: Question, settings: JudgeSettings) -> tuple[int, int]:
     """Return how many attempts at a vote the cache knows, and how many more may be made: 0 where it settles it."""
 
     def find(each: Question, attempt: int) -> Reply | None:
         return client.find(each.request, vote=each.vote, attempt=attempt)
 
-    return tries_left(judge, question, find, retry=asking.retry_unscored)
+    return count_attempts(judge, question, find, retry=settings.retry_unscored)
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold the judge's folder, so that no two processes write the same files. Raises JudgeError."""
     with folder_lock(folder, wait=False) as held:
         if not held:
-            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another --out")
+            raise JudgeError(f"{folder}: another process is judging into it; wait for it, or take another `out`")
         yield
 
 
-class _Work:
+class _Judging:
     """One judging by a model."""
 
     def __init__(
-        self, answers: Answers, out: Path, judge: Judge, asking: Asking, votes: int, progress: Progress | None
+        self, answers: Answers, out: Path, judge: Judge, settings: JudgeSettings, votes: int, progress: Progress | None
     ) -> None:
-        self._answers, self._out, self._judge, self._asking = answers, out, judge, asking
+        self._answers, self._out, self._judge, self._settings = answers, out, judge, settings
         self._votes, self._progress = votes, progress
+        self._failed_before: set[int] = set()
+        self._errors_in_a_row = 0
         self._statistics: asyncio.Future[None] | None = None
         self.folder = judge_folder(out, judge.name)
 
@@ -110,8 +113,10 @@ class _Work:
             open_answers = [answer for answer in self._answers.answers if answer.doc_id not in rows]
             async with client:
                 ask = self._asker(client, store)
-                if self._asking.batch and open_answers:
+                if self._settings.batch and open_answers:
                     ask = await self._by_batch(client, store, open_answers)
+                elif open_answers:
+                    await self._batches(client).collect()
                 self._show(rows, client)
                 left = iter(open_answers)
 
@@ -119,41 +124,50 @@ class _Work:
                     for answer in left:
                         await self._judge_one(client, store, ask, answer, rows)
 
-                workers = [worker() for _ in range(min(len(open_answers), self._asking.limits.concurrency))]
+                workers = [worker() for _ in range(min(len(open_answers), self._settings.limits.concurrency))]
                 ended = await asyncio.gather(*workers, return_exceptions=True)  # what is under way is paid for: it ends
                 if self._statistics is not None:
                     await self._statistics
-            if errors := [error for error in ended if error is not None]:
-                raise next((error for error in errors if not isinstance(error, JudgeError)), errors[0])
+            for error in ended:
+                if error is not None:
+                    raise error
             return self._finish(store, rows)
 
-    def _settled(self, store: Store) -> dict[int, dict[str, Any]]:
+    def _settled(self, store: Store) -> dict[int, GSM8KItem]:
         """Return the rows of earlier runs that still hold, by document."""
-        found = store.settled() if self._asking.resume else {}
+        found = store.settled() if self._settings.resume else {}
+        self._failed_before = {doc_id for doc_id, row in found.items() if row.get("reason") == "failed"}
         return {
             answer.doc_id: found[answer.doc_id]
             for answer in self._answers.answers
             if answer.doc_id in found and self._holds(found[answer.doc_id], answer)
         }
 
-    def _holds(self, row: dict[str, Any], answer: Answer) -> bool:
+    def _holds(self, row: GSM8KItem, answer: Answer) -> bool:
         if row.get("made_from") != self._made_from(answer):
             return False
-        return row["value"] is not None or not (self._asking.retry_unscored or row.get("reason") == "failed")
+        return row["value"] is not None or not (
+            self._settings.retry_unscored or row.get("reason") in ("failed", "error")
+        )
 
     def _made_from(self, answer: Answer) -> str:
-        return made_from(self._judge.name, self._judge.version, self._asking.server.url, self._votes, answer)
+        return made_from(self._judge.name, self._judge.version, self._settings.server.url, self._votes, answer)
 
-    def _asker(self, client: Client, store: Store) -> Callable[[Question, int], Any]:
+    def _asker(self, client: Client, store: Store) -> Ask:
         async def ask(question: Question, attempt: int) -> Reply:
-            reply = await client.ask(question.request, vote=question.vote, attempt=attempt)
+            reply = await client.ask(
+                question.request,
+                vote=question.vote,
+                attempt=attempt,
+                failed_before=question.answer.doc_id in self._failed_before,
+            )
             self._note(store, question, attempt, reply)
             return reply
 
         return ask
 
     def _note(self, store: Store, question: Question, attempt: int, reply: Reply) -> None:
-        facts = {
+        facts: JudgementFacts = {
             "judge": self._judge.name,
             "version": self._judge.version,
             "doc_id": question.answer.doc_id,
@@ -164,16 +178,14 @@ class _Work:
         }
         store.add_judgement(reply, facts)
 
-    async def _by_batch(
-        self, client: Client, store: Store, answers: Sequence[Answer]
-    ) -> Callable[[Question, int], Any]:
+    async def _by_batch(self, client: Client, store: Store, answers: Sequence[Answer]) -> Ask:
         """Have all open votes answered by batches, as many as tries are left, and return who knows the answers."""
         asked = [each for answer in answers for each in questions(self._judge, answer, self._votes)]
-        batches = Batches(client, self.folder / "batches.json", share=self._price_share)
+        batches = self._batches(client)
         for _ in range(self._judge.config.attempts):
             wanted = []
             for each in asked:
-                known, more = open_tries(self._judge, client, each, self._asking)
+                known, more = attempts_left(self._judge, client, each, self._settings)
                 if more:
                     wanted.append((client.key(each.request, vote=each.vote, attempt=known), each.request))
             if not await batches.answer(wanted):
@@ -189,38 +201,61 @@ class _Work:
 
         return ask
 
-    @property
-    def _price_share(self) -> float:
+    def _batches(self, client: Client) -> Batches:
         price = self._judge.price
-        return 1.0 if price is None else float(price.batch)
+        return Batches(client, self.folder / "batches.json", share=1.0 if price is None else float(price.batch))
 
     async def _judge_one(
-        self, client: Client, store: Store, ask: Any, answer: Answer, rows: dict[int, dict[str, Any]]
+        self, client: Client, store: Store, ask: Ask, answer: Answer, rows: dict[int, GSM8KItem]
     ) -> None:
         # A batch has made all the attempts that are to be made; what it still owes has failed.
-        asking = replace(self._asking, retry_unscored=False) if self._asking.batch else self._asking
+        settings = replace(self._settings, retry_unscored=False) if self._settings.batch else self._settings
 
         def tries(question: Question) -> tuple[int, int]:
-            return open_tries(self._judge, client, question, asking)
+            return attempts_left(self._judge, client, question, settings)
 
         try:
-            outcome = await judge_answer(self._judge, questions(self._judge, answer, self._votes), ask, tries)
+            outcome = await self._outcome(answer, ask, tries)
             row = judged_row(answer, outcome, self._judge.price, self._made_from(answer))
             store.add_item(row)
-        except Exception as error:  # whatever it is, no more money is spent on what cannot be used
-            client.stop(error if isinstance(error, JudgeError) else JudgeError(f"stopped by {type(error).__name__}"))
+        except JudgeError as error:  # the server, the budget, the disk: it stops all the others, too
+            client.stop(error)
             raise
         rows[answer.doc_id] = row
         self._show(rows, client)
-        if self._statistics is None and len(self._answers.answers) - len(rows) <= asking.limits.concurrency:
+        if self._statistics is None and len(self._answers.answers) - len(rows) <= settings.limits.concurrency:
             # The last requests are under way: nobody waits for the processor.
             self._statistics = asyncio.get_running_loop().run_in_executor(None, _load_statistics)
 
-    def _show(self, rows: dict[int, dict[str, Any]], client: Client) -> None:
+    async def _outcome(self, answer: Answer, ask: Ask, tries: Tries) -> Outcome:
+        """Judge one answer. An exception that is no JudgeError is this answer's alone: the others are judged.
+
+        Raises JudgeError, also where so many answers in a row fail in this way that it is not the answers' fault.
+        """
+        try:
+            outcome = await judge_answer(self._judge, questions(self._judge, answer, self._votes), ask, tries)
+        except JudgeError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            _log.warning("doc_id %d is unscored: %s", answer.doc_id, said)
+            _log.debug("doc_id %d", answer.doc_id, exc_info=error)
+            self._errors_in_a_row += 1
+            if self._errors_in_a_row >= _ERRORS_THAT_STOP:
+                message = (
+                    f"{_ERRORS_THAT_STOP} answers in a row could not be judged, the last one for {said}; what the "
+                    "server has answered is kept, and costs nothing when this is mended"
+                )
+                raise JudgeError(message) from error
+            return Outcome(None, "error", said, [], type(error).__name__)
+        self._errors_in_a_row = 0
+        return outcome
+
+    def _show(self, rows: dict[int, GSM8KItem], client: Client) -> None:
         if self._progress is not None:
             self._progress(len(rows), len(self._answers.answers), client.tally)
 
-    def _finish(self, store: Store, found: dict[int, dict[str, Any]]) -> Score:
+    def _finish(self, store: Store, found: dict[int, GSM8KItem]) -> Score:
         rows = [found[answer.doc_id] for answer in self._answers.answers]
         store.finish(self._answers.answers, rows)
         models = sorted({row["model"] for row in rows if row["model"]})
@@ -231,7 +266,7 @@ class _Work:
                 "model": judge.config.model,
                 "parameters": judge.config.parameters,
                 "ends": None if judge.config.ends is None else judge.config.ends.isoformat(),
-                "server": self._asking.server.shown,
+                "server": self._settings.server.display_url,
             },
             "votes": self._votes,
         }

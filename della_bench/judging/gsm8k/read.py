@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 from della_bench.judging.gsm8k.exact import flexible_extract, strict_match
+from della_bench.judging.json_types import JsonObject
 from della_bench.results.samples import Sample, choose_filter, is_sample_row, read_samples
 
 __all__ = ["DOCUMENTS", "METRICS", "Answer", "Answers", "read_answers"]
@@ -89,10 +89,11 @@ def read_answers(path: Path, *, wanted_filter: str | None = None, limit: int | N
     return Answers(path, answers[:limit], sources, missing, repeated)
 
 
-def _from_plain(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> list[Answer]:
+def _from_plain(path: Path, rows: Sequence[tuple[int, JsonObject]]) -> list[Answer]:
     found: dict[int, Answer] = {}
     for position, (line, row) in enumerate(rows):
-        faults = [key for key in _PLAIN if not isinstance(row.get(key), str)]
+        texts = {key: text for key in _PLAIN if isinstance(text := row.get(key), str)}
+        faults = [key for key in _PLAIN if key not in texts]
         if faults:
             message = f"{path}, line {line}: {', '.join(map(repr, faults))} must be there and be text"
             raise DataError(message, exit_code=USERS_FILE)
@@ -101,15 +102,15 @@ def _from_plain(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> list[
             raise DataError(f"{path}, line {line}: doc_id must be a number, got {doc_id!r}", exit_code=USERS_FILE)
         if doc_id in found:
             raise DataError(f"{path}, line {line}: doc_id {doc_id} stood there already", exit_code=USERS_FILE)
-        question, target, response = (row[key] for key in _PLAIN)
-        doc_hash = hashlib.sha256(f"{question}\0{target}".encode()).hexdigest()
+        question, target, response = (texts[key] for key in _PLAIN)
+        doc_hash = hashlib.sha256(f"{question}\0{target}".encode(errors="surrogatepass")).hexdigest()
         metrics = {name: _READERS[name](response, target) for name in METRICS}
         found[doc_id] = Answer(doc_id, doc_hash, "none", question, target, response, metrics)
     return list(found.values())
 
 
 def _from_samples(
-    path: Path, rows: Sequence[tuple[int, dict[str, Any]]], wanted: str | None
+    path: Path, rows: Sequence[tuple[int, JsonObject]], wanted: str | None
 ) -> tuple[list[Answer], dict[str, str]]:
     samples = _unnamed_filters(rows) or read_samples(path)
     chosen = choose_filter(path, samples, wanted)
@@ -143,7 +144,7 @@ def _answer(path: Path, sample: Sample, logged: dict[str, dict[int, bool]]) -> A
     return Answer(sample.doc_id, sample.doc_hash, sample.filter, question, target, response, metrics)
 
 
-def _unnamed_filters(rows: Sequence[tuple[int, dict[str, Any]]]) -> list[Sample]:
+def _unnamed_filters(rows: Sequence[tuple[int, JsonObject]]) -> list[Sample]:
     """Return the samples of an old log that has each document once for each filter and does not name them; else [].
 
     With two rows a document they are METRICS, in the order in which the task declares them.
@@ -153,14 +154,15 @@ def _unnamed_filters(rows: Sequence[tuple[int, dict[str, Any]]]) -> list[Sample]
     times = Counter(row.get("doc_id") for _, row in rows)
     if set(times.values()) != {len(METRICS)}:
         return []
-    seen: Counter[Any] = Counter()
+    seen: Counter[object] = Counter()
     samples = []
     for line, row in rows:
-        doc_id, resps = row.get("doc_id"), row.get("resps")
-        texts = [text for each in resps or [] for text in (each if isinstance(each, list) else [each])]
-        if not isinstance(doc_id, int) or not isinstance(row.get("doc"), dict) or len(texts) != 1:
+        doc_id, doc, resps = row.get("doc_id"), row.get("doc"), row.get("resps")
+        requests = resps if isinstance(resps, list) else []
+        texts = [text for request in requests for text in (request if isinstance(request, list) else [request])]
+        if not isinstance(doc_id, int) or not isinstance(doc, dict) or len(texts) != 1:
             return []  # the reader of samples says what is wrong
         name = METRICS[seen[doc_id]]
         seen[doc_id] += 1
-        samples.append(Sample(doc_id, name, row["doc"], row.get("target"), texts, [], "", line, row))
+        samples.append(Sample(doc_id, name, doc, row.get("target"), texts, [], "", line, row))
     return samples

@@ -11,22 +11,38 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypedDict, cast
 
 from della_bench.errors import DataError, JudgeError
 from della_bench.jsonfiles import RowLog, read_rows, write_whole
 from della_bench.judging.gsm8k.read import Answer
+from della_bench.judging.gsm8k.rows import GSM8KItem
 from della_bench.judging.reply import Reply
 from della_bench.results.schema import items_path, read_items
 
-__all__ = ["BENCHMARK", "Store", "judge_folder", "labelled_csv", "made_from", "write_tables"]
+__all__ = ["BENCHMARK", "JudgementFacts", "Store", "judge_folder", "labelled_csv", "made_from", "write_tables"]
 
 BENCHMARK = "gsm8k"
 _COLUMNS = ("instruction", "target", "output", "template_label", "last_num_label", "comments", "gpt4_annotation")
 _LABELS = {True: "positive", False: "negative", None: "CantAnnotate"}
+
+
+class JudgementFacts(TypedDict):
+    """What a row of judgements.jsonl says of a reply beside the reply itself: who was asked what, the how manieth time.
+
+    `version` is the judge's, `asked_model` the name that the server was asked for.
+    """
+
+    judge: str
+    version: str
+    doc_id: int
+    vote: int
+    swapped: bool
+    attempt: int
+    asked_model: str
 
 
 class Store:
@@ -43,30 +59,30 @@ class Store:
         except OSError as error:
             raise _disk(self.items, error) from error
 
-    def settled(self) -> dict[int, dict[str, Any]]:
+    def settled(self) -> dict[int, GSM8KItem]:
         """Return the rows that are there already, by document; a later row takes an earlier one's place."""
         try:
-            return {row["doc_id"]: dict(row) for row in read_items(self.items)}
+            return {row["doc_id"]: cast(GSM8KItem, row) for row in read_items(self.items)}
         except DataError:  # another release's: they are made again, out of the cache
             return {}
 
-    def add_judgement(self, reply: Reply, facts: dict[str, Any]) -> None:
+    def add_judgement(self, reply: Reply, facts: JudgementFacts) -> None:
         """Write one reply of the judge down, once. Raises JudgeError where the disk takes no more."""
         if reply.key in self._logged:
             return
         self._append(self._judgements, {**facts, **reply.as_row()})
         self._logged.add(reply.key)
 
-    def add_item(self, row: dict[str, Any]) -> None:
+    def add_item(self, row: GSM8KItem) -> None:
         """Write one settled answer down. Raises JudgeError where the disk takes no more."""
         self._append(self._items, row)
 
-    def finish(self, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> None:
+    def finish(self, answers: Sequence[Answer], rows: Sequence[GSM8KItem]) -> None:
         """Put the items in order, and write the authors' table. Raises JudgeError where the disk takes no more."""
         self._items.close()
         write_tables(self._out, self._judge, answers, rows)
 
-    def _append(self, log: RowLog, row: dict[str, Any]) -> None:
+    def _append(self, log: RowLog, row: Mapping[str, object]) -> None:
         try:
             log.append(row)
         except OSError as error:
@@ -90,7 +106,7 @@ def judge_folder(out: Path, judge: str) -> Path:
     return items_path(out, BENCHMARK, judge).with_name(f"{BENCHMARK}.{judge}")
 
 
-def write_tables(out: Path, judge: str, answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> None:
+def write_tables(out: Path, judge: str, answers: Sequence[Answer], rows: Sequence[GSM8KItem]) -> None:
     """Write the items, in their order, and labelled.csv. Raises JudgeError where the disk takes no more."""
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     items = items_path(out, BENCHMARK, judge)
@@ -114,7 +130,7 @@ def made_from(judge: str, version: str, server: str, votes: int, answer: Answer)
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
 
 
-def labelled_csv(answers: Sequence[Answer], rows: Sequence[dict[str, Any]]) -> str:
+def labelled_csv(answers: Sequence[Answer], rows: Sequence[GSM8KItem]) -> str:
     """Return the table of the DELLA authors' judge script: their columns, and their words for the labels."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -2,41 +2,84 @@
 
 from __future__ import annotations
 
-import json
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
-from typing import Any
 
+from della_bench.judging.json_types import JsonObject, as_text, parse_json
 from della_bench.judging.reply import Reply
 
 __all__ = ["majority", "read_json_verdict", "read_tag", "unreadable_because", "verdict_schema"]
 
-_TAG = re.compile(r"\[\[\s*([A-Za-z]+)\s*\]\]")
+# A verdict is short. The bounds keep reading linear on any text: no search goes further than a few characters.
+_TAG = re.compile(r"\[\s{0,5}\[([^\[\]]{0,80})\]\s{0,5}\]")
+_OPENING = re.compile(r"\[\s{0,5}\[")
+_DECORATION = re.compile(r"[*_`~'\"\s]+")
+_PREFIX = re.compile(
+    r"^(?:(?:my|the|final|overall)\s+)*(?:answer|verdict|label|choice|grade|judge?ment)(?:\s+is)?\s*[:=-]?\s*",
+    re.IGNORECASE,
+)
+# A label behind the last tag that is named in another form; "the answer is A good one" names none.
+_AFTERTHOUGHT = (
+    r"\[[\s*_`]{{0,5}}(?:{labels})[\s*_`]{{0,5}}\]"
+    r"|\b(?i:answer|verdict|judge?ment)(?i:\s+is)?\s{{0,5}}[:=]?[\s*_`\"'(]{{0,5}}(?:{labels})(?!\w)(?!\s+[a-z])"
+)
 
 
 def read_tag(text: str, labels: Collection[str]) -> str | None:
     """Return the last [[tag]] of a reply, None where there is none or it is none of `labels`.
 
     What the judge quotes or weighs stands before its verdict: earlier tags never count, and a last one that was not
-    offered makes the whole reply unreadable.
+    offered, or that is left open, makes the whole reply unreadable. So does a label that is named behind it in another
+    form ("[B]", "verdict: B"), since it may be the verdict.
+
+    A tag is read through its decoration: `[[**B**]]`, `[[Answer: B]]`, escaped and full-width brackets, characters of
+    no width.
     """
-    tags = _TAG.findall(text)
-    return tags[-1] if tags and tags[-1] in labels else None
+    plain = _without_decoration(text)
+    tags = list(_TAG.finditer(plain))
+    if not tags:
+        return None
+    behind = plain[tags[-1].end() :]
+    if _OPENING.search(behind):
+        return None
+    offered = "|".join(map(re.escape, labels))
+    if re.search(_AFTERTHOUGHT.format(labels=offered), behind):
+        return None
+    label = _PREFIX.sub("", _DECORATION.sub(" ", tags[-1][1]).strip()).strip(" .:()")
+    return label if label in labels else None
+
+
+def _without_decoration(text: str) -> str:
+    """Return `text` with compatible characters made plain ones, and without what has no width or only marks words up.
+
+    Markdown's stars between brackets ("[**[B]**]") and its escapes of brackets are such marks.
+    """
+    plain = unicodedata.normalize("NFKC", text).translate(_BRACKETS)
+    if not plain.isascii():
+        plain = "".join(each for each in plain if unicodedata.category(each) != "Cf")
+    plain = re.sub(r"\\{1,2}(?=[\[\]])", "", plain)
+    return re.sub(r"(?<=[\[\]])[*_`]{1,3}(?=[\[\]])", "", plain)
+
+
+_BRACKETS = str.maketrans({"\N{LEFT BLACK LENTICULAR BRACKET}": "[", "\N{RIGHT BLACK LENTICULAR BRACKET}": "]",
+                           "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}": "[[",
+                           "\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}": "]]"})  # fmt: skip
 
 
 def read_json_verdict(text: str, labels: Collection[str]) -> tuple[str | None, str]:
     """Return (verdict, explanation) of a reply that is one JSON object; (None, "") where it is not."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return None, ""
     if not isinstance(value, dict):
         return None, ""
     verdict, explanation = value.get("verdict"), value.get("explanation")
-    return (verdict if verdict in labels else None), (explanation if isinstance(explanation, str) else "")
+    return (verdict if isinstance(verdict, str) and verdict in labels else None), as_text(explanation)
 
 
-def verdict_schema(labels: Sequence[str]) -> dict[str, Any]:
+def verdict_schema(labels: Sequence[str]) -> JsonObject:
     """Return the `response_format` of a reply that explains first and then names one of `labels`."""
     properties = {"explanation": {"type": "string"}, "verdict": {"type": "string", "enum": list(labels)}}
     schema = {

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.config import Judge
 from della_bench.judging.gsm8k.read import Answer
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because
+from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.reply import Reply, Unanswered
 
-__all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "judge_answer", "questions", "read_reply", "tries_left"]
+__all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "count_attempts", "judge_answer", "questions", "read_reply"]
 
 # (question, attempt) -> the reply; raises Unanswered and StopRun
 Ask = Callable[["Question", int], Awaitable[Reply]]
@@ -27,29 +27,35 @@ class Question:
     """One vote that is asked for: the request, its number among like requests, and whether its labels are swapped."""
 
     answer: Answer
-    request: dict[str, Any]
+    request: ChatRequest
     vote: int
     swapped: bool
 
 
 @dataclass
 class Vote:
-    """What came of one vote: `correct` is None where there is no verdict, and `reason` then says why in a word."""
+    """What came of one vote.
+
+    `correct` is None where there is no verdict; `reason` then says why in a word, `kind` in a few, the same for all to
+    which the same thing happened.
+    """
 
     correct: bool | None = None
     reason: str = ""
     explanation: str = ""
+    kind: str = ""
     replies: list[Reply] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one answer; `value` is 1.0, 0.0 or None (unscored, for `reason`)."""
+    """What came of one answer; `value` is 1.0, 0.0 or None (unscored, for `reason` and `kind`, as a vote's)."""
 
     value: float | None
     reason: str
     explanation: str
     votes: list[Vote]
+    kind: str = ""
 
     @property
     def replies(self) -> Iterator[Reply]:
@@ -74,24 +80,31 @@ def questions(judge: Judge, answer: Answer, votes: int) -> list[Question]:
 def read_reply(judge: Judge, question: Question, reply: Reply) -> Vote:
     """Return the vote that a reply is; one without a verdict says why."""
     if reply.refused:
-        return Vote(reason="refused", explanation=unreadable_because(reply) or "", replies=[reply])
+        return Vote(None, "refused", unreadable_because(reply) or "", "refused by the model", [reply])
     if why := unreadable_because(reply):
-        return Vote(reason="unreadable", explanation=why, replies=[reply])
+        return Vote(None, "unreadable", why, why, [reply])
     if judge.config.verdict.read == "json_schema":
         label, explanation = read_json_verdict(reply.text, judge.labels)
     else:
         label, explanation = read_tag(reply.text, judge.labels), reply.text
     if label is None:
-        return Vote(reason="unreadable", explanation=f"no verdict in the judge's reply: {reply.text}", replies=[reply])
+        said = f"no verdict in the judge's reply: {reply.text}"
+        return Vote(None, "unreadable", said, "no verdict in the reply", [reply])
     return Vote(correct=(label == judge.labels[0]) is not question.swapped, explanation=explanation, replies=[reply])
 
 
 async def judge_answer(judge: Judge, asked: list[Question], ask: Ask, tries: Tries) -> Outcome:
     """Have all votes on one answer cast, and return what they come to. Raises StopRun."""
-    return outcome_of(list(await asyncio.gather(*(_cast(judge, each, ask, *tries(each)) for each in asked))))
+    cast = (_cast(judge, each, ask, *tries(each)) for each in asked)
+    votes: list[Vote] = []
+    for vote in await asyncio.gather(*cast, return_exceptions=True):  # all end: what is under way is paid for
+        if isinstance(vote, BaseException):
+            raise vote
+        votes.append(vote)
+    return outcome_of(votes)
 
 
-def tries_left(
+def count_attempts(
     judge: Judge, question: Question, find: Callable[[Question, int], Reply | None], *, retry: bool
 ) -> tuple[int, int]:
     """Return how many attempts at a vote have a reply already, and how many more may be made: 0 where it is settled.
@@ -117,8 +130,8 @@ def outcome_of(votes: list[Vote]) -> Outcome:
         return Outcome(float(verdict), "", said, votes)
     broken = [vote for vote in votes if vote.correct is None]
     if not broken:
-        return Outcome(None, "tie", f"{len(votes)} votes, and neither side has more than half", votes)
-    return Outcome(None, broken[0].reason, broken[0].explanation, votes)
+        return Outcome(None, "tie", f"{len(votes)} votes, and neither side has more than half", votes, "tie")
+    return Outcome(None, broken[0].reason, broken[0].explanation, votes, broken[0].kind)
 
 
 async def _cast(judge: Judge, question: Question, ask: Ask, known: int, new: int) -> Vote:
@@ -128,7 +141,7 @@ async def _cast(judge: Judge, question: Question, ask: Ask, known: int, new: int
         try:
             reply = await ask(question, attempt)
         except Unanswered as error:
-            vote = Vote(reason=error.reason, explanation=str(error))
+            vote = Vote(None, error.reason, str(error), error.kind)
             break
         replies.append(reply)
         vote = read_reply(judge, question, reply)

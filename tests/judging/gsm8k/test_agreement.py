@@ -23,6 +23,9 @@ def test_kappa_is_that_of_scikit_learn(seed: int) -> None:
 def test_the_interval_holds_the_value_and_narrows_with_more_items() -> None:
     first, second = [True, True, False, False] * 10, [True, False, False, False] * 10
     few, many = agreement(first, second), agreement(first * 20, second * 20)
+    assert few["kappa"] is not None
+    assert few["interval"] is not None
+    assert many["interval"] is not None
     low, high = few["interval"]
     assert low < few["kappa"] < high
     assert many["interval"][1] - many["interval"][0] < (high - low) / 3
@@ -45,7 +48,9 @@ def test_the_interval_agrees_with_scipys_bootstrap_over_items() -> None:
 
     theirs = bootstrap((first, second), of, paired=True, vectorized=True, n_resamples=4000, method="percentile",
                        rng=np.random.default_rng(2)).confidence_interval  # fmt: skip
-    low, high = agreement(first.tolist(), second.tolist())["interval"]
+    interval = agreement(first.tolist(), second.tolist())["interval"]
+    assert interval is not None
+    low, high = interval
     assert low == pytest.approx(theirs.low, abs=0.02)
     assert high == pytest.approx(theirs.high, abs=0.02)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from della_bench.errors import JudgeError
-from della_bench.judging.gsm8k.config import judge_names, load_judge
+from della_bench.judging.gsm8k.config import load_judge
+from della_bench.judging.gsm8k.find import judge_names
 from della_bench.resources import folder
 
 
@@ -62,7 +63,7 @@ def test_all_faults_are_named_together(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("judge.yaml", "  temperature: 0", "  n: 3", "n (use --votes)"),
+        ("judge.yaml", "  temperature: 0", "  n: 3", "n (ask for several `votes`)"),
         ("judge.yaml", "model: gpt-4.1-2025-04-14", "", "no key 'model'"),
         ("judge.yaml", "correct: A", "correct: B", "correct and wrong are both 'B'"),
         ("judge.yaml", "user: user.md", "user: there.md", "there.md"),
@@ -92,9 +93,9 @@ def test_the_announced_end_is_a_warning_from_its_day_on(copy: Path) -> None:
 
 def test_another_model_makes_another_name_without_a_price_but_a_deployment_is_the_same_judge() -> None:
     judge = load_judge("gsm8k_gpt4")
-    local = judge.with_model("meta/llama 3", same=False)
+    local = judge.with_model("meta/llama 3", alias=False)
     assert local.name == "gsm8k_gpt4-meta_llama_3"
     assert local.price is None
-    azure = judge.with_model("my-deployment", same=True)
+    azure = judge.with_model("my-deployment", alias=True)
     assert (azure.name, azure.price) == (judge.name, judge.price)
     assert azure.request("q", "r", "s")["model"] == "my-deployment"

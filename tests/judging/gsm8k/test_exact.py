@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from della_bench.judging.gsm8k.exact import (
+    FORMS,
     announced_number,
     flexible_extract,
     read_number,
@@ -63,12 +65,71 @@ def test_a_number_is_read_however_it_is_written(text: str, number: int | Fractio
         ("The answer is: x = 5", 5),
         ("The answer is: 18. That leaves 3 eggs.", 18),
         ("The answer is: 18. I hope the answer is clear.", 18),
+        ("**Answer:** 5", 5),
+        ("Final Answer: $1,800.", 1800),
+        ("Answer: 3 + 4 = 7 apples", 7),
+        ("Answer:\n18", 18),
+        ("A: 26", 26),
+        ("**A:** 26", 26),
+        ("\\boxed{5}", 5),
+        ("$$\\boxed{\\frac{3}{4}}$$ since 3 = 3", Fraction(3, 4)),
+        ("\\boxed{x = 5}", 5),
+        ("The correct answer is 7", 7),
+        ("The answer is: \\boxed{18} #### ", 18),
+        ("#### " + "9" * 5000, None),  # no number of anybody's
+        ("Answer: Let us compute: 3 apples and 4", None),
+        ("Answer: 18 dollars for 9 eggs", None),  # which of them cannot be known
+        ("Answer:\nShe has 3 + 4 = 7 apples in the first basket of all.\nThen she eats.", None),
+        ("Grade A: 26", None),
         ("She makes $18 a day.", None),
         ("The answer is unknown", None),
     ],
 )
 def test_only_what_is_announced_counts_and_the_last_that_is(text: str, number: int | None) -> None:
     assert announced_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Question: Tom has 3. #### 9", "Q: 3 more? A: 9", "### Problem 2:\n#### 9", "**Question 2:** The answer is 9",
+     "Human: #### 9", "### Instruction:\nThe answer is 9", "Next question: \\boxed{9}", "Exercise 3: #### 9"],
+)  # fmt: skip
+@pytest.mark.parametrize("end", ["The answer is: 5.\n", "#### 5\n\n", "A: 5\n"])
+def test_a_question_that_the_model_makes_up_after_its_answer_is_cut_off(question: str, end: str) -> None:
+    assert announced_number(f"2 + 3 = 5. {end}{question}" if end[0] != "A" else f"{end}{question}") == 5
+
+
+def test_a_made_up_question_behind_a_solution_that_announces_nothing_announces_nothing_for_it() -> None:
+    assert announced_number("2 + 3 = 5.\n\nQuestion: Tom has 9. #### 9") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Question: How many?\nThe answer is 5", "\n\nQ: How many?\n#### 5", "So.\nQ: How many?\n#### 5"]
+)
+def test_a_question_that_is_repeated_before_the_answer_is_no_new_one(text: str) -> None:
+    assert announced_number(text) == 5
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["#### a", "#### 1 a", "The answer is ", "the ", "\\boxed{", "Answer: a", "A: ", "\nQ: ", "\n\nQuestion: a\n", "1",
+     "1,111", "1 ", "1/", "-", "####", "{,}", "[[", " ", "\n", "$", "\\frac{1", "1 1/", "a=1=", "9.", "#### 1\n"],
+)  # fmt: skip
+def test_a_long_text_is_read_in_time_whatever_it_repeats(piece: str) -> None:
+    """Reading it once takes a tenth of a second of the processor; going over the rest anew each time takes minutes."""
+    text = piece * (40_000 // len(piece))
+    began = process_time()
+    announced_number(text)
+    reference_number(text)
+    flexible_extract(text, "#### 5")
+    strict_match(f"The answer is: {text}.", "#### 5")
+    assert process_time() - began < 5
+
+
+def test_every_form_reads_its_own_example() -> None:
+    for form in FORMS:
+        assert announced_number(f"2 + 3 makes it.\n{form.example}") == 5 or form.name == "letter", form
+    assert announced_number("A: 26") == 26
 
 
 def test_a_reference_without_a_mark_is_read_by_its_last_number() -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from della_bench.errors import JudgeError
-from della_bench.judging.asking import Asking
-from della_bench.judging.client import Patience
+from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
+from della_bench.judging.settings import JudgeSettings
 from della_bench.resources import folder
 from della_bench.results.schema import Score, items_path, read_items, read_score, score_path
 from della_bench.results.stats import wilson
@@ -26,15 +26,15 @@ from tests.judging.problems import plain_rows, sample_rows, verdict_of, write_pl
 N = 12
 
 
-def asking(url: str, **more: Any) -> Asking:
-    return Asking(server=Server(url), patience=Patience(tries=3, first=0.01), limits=Limits(4), **more)
+def settings(url: str, **more: Any) -> JudgeSettings:
+    return JudgeSettings(server=Server(url), retry_policy=RetryPolicy(tries=3, first=0.01), limits=Limits(4), **more)
 
 
 def judged(tmp_path: Path, url: str, judge: str = "gsm8k_gpt4", n: int = N, **more: Any) -> Score:
     keys = ("votes", "limit")
     options = {key: more.pop(key) for key in keys if key in more}
     samples = write_plain(tmp_path / "plain.jsonl", n)
-    return judge_gsm8k(samples, tmp_path / "out", judge, asking=asking(url, **more), **options)
+    return judge_gsm8k(samples, tmp_path / "out", judge, settings=settings(url, **more), **options)
 
 
 def items(tmp_path: Path, judge: str = "gsm8k_gpt4") -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_the_same_texts_are_paid_for_once_by_all_runs(tmp_path: Path) -> None:
     samples = write_rows(tmp_path / "samples.jsonl", sample_rows(N))
     with stub.serving(perfect) as server:
         first = judged(tmp_path, server.url)
-        second = judge_gsm8k(samples, tmp_path / "other", "gsm8k_gpt4", asking=asking(server.url))
+        second = judge_gsm8k(samples, tmp_path / "other", "gsm8k_gpt4", settings=settings(server.url))
     assert len(server.requests) == 12
     assert second["value"] == first["value"]
     assert second["detail"]["strict-match"]["source"] == "logged"
@@ -250,7 +250,7 @@ def test_the_limit_of_answers_can_be_raised_and_only_the_rest_is_asked(tmp_path:
 
 def test_out_of_money_keeps_what_is_judged_and_goes_on_with_more(tmp_path: Path) -> None:
     with stub.serving(perfect) as server:
-        whole = estimate_gsm8k(write_plain(tmp_path / "plain.jsonl", N), "gsm8k_gpt4", asking=asking(server.url))
+        whole = estimate_gsm8k(write_plain(tmp_path / "plain.jsonl", N), "gsm8k_gpt4", settings=settings(server.url))
         assert whole.worst_cost is not None
         with pytest.raises(OutOfBudget):
             judged(tmp_path, server.url, max_cost=whole.worst_cost / N * Decimal("1.1"))
@@ -277,12 +277,12 @@ def test_an_account_without_quota_stops_the_run_and_keeps_what_is_judged(tmp_pat
 def test_an_estimate_counts_what_is_to_be_asked_and_asks_nobody(tmp_path: Path) -> None:
     samples = write_plain(tmp_path / "plain.jsonl", N)
     with stub.serving(perfect) as server:
-        here = asking(server.url)
-        before = estimate_gsm8k(samples, "gsm8k_gpt4", asking=here, votes=3)
-        half = estimate_gsm8k(samples, "gsm8k_gpt4", asking=asking(server.url, batch=True), votes=3)
+        here = settings(server.url)
+        before = estimate_gsm8k(samples, "gsm8k_gpt4", settings=here, votes=3)
+        half = estimate_gsm8k(samples, "gsm8k_gpt4", settings=settings(server.url, batch=True), votes=3)
         assert server.requests == []
         score = judged(tmp_path, server.url, votes=3)
-        after = estimate_gsm8k(samples, "gsm8k_gpt4", asking=here, votes=3)
+        after = estimate_gsm8k(samples, "gsm8k_gpt4", settings=here, votes=3)
     assert (before.answers, before.requests, before.known) == (12, 36, 0)
     assert (after.requests, after.known) == (0, 36)
     assert after.cost == 0
@@ -304,7 +304,29 @@ def test_without_resuming_everything_is_settled_anew_and_nothing_is_asked(tmp_pa
     assert len(server.requests) == 12
 
 
-def test_a_fault_of_our_own_spends_no_more_money_and_shows_itself(tmp_path: Path) -> None:
+def test_an_exception_at_one_answer_is_that_answers_alone_and_the_next_run_mends_it(tmp_path: Path) -> None:
+    from della_bench.judging.gsm8k import votes
+    from della_bench.judging.gsm8k.verdict import read_tag as real
+
+    def broken(text: str, labels: Any) -> str | None:
+        if text.startswith("item 4"):
+            raise ZeroDivisionError("a bug")
+        return real(text, labels)
+
+    def chat(request: dict[str, Any], number: int) -> str:
+        return ("item 4 " if "What is 4 " in request["messages"][1]["content"] else "") + perfect(request)
+
+    with stub.serving(chat) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(votes, "read_tag", broken)
+            score = judged(tmp_path, server.url)
+        assert (score["n"], score["detail"]["unscored"]) == (11, {"error": 1})
+        assert items(tmp_path)[4]["explanation"] == "ZeroDivisionError: a bug"
+        assert judged(tmp_path, server.url)["n"] == 12
+    assert len(server.requests) == 12
+
+
+def test_an_exception_at_every_answer_stops_the_run_and_nothing_is_paid_for_again(tmp_path: Path) -> None:
     from della_bench.judging.gsm8k import votes
 
     def broken(*_: object) -> None:
@@ -313,11 +335,12 @@ def test_a_fault_of_our_own_spends_no_more_money_and_shows_itself(tmp_path: Path
     with stub.serving(perfect) as server:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(votes, "read_tag", broken)
-            with pytest.raises(ZeroDivisionError, match="a bug"):
-                judged(tmp_path, server.url)
-        assert len(server.requests) <= 5
-        assert judged(tmp_path, server.url)["n"] == 12
-    assert len(server.requests) == 12
+            with pytest.raises(JudgeError, match=r"20 answers in a row could not be judged.*ZeroDivisionError: a bug"):
+                judged(tmp_path, server.url, n=60)
+        paid = len(server.requests)
+        assert paid < 30
+        assert judged(tmp_path, server.url, n=60)["n"] == 60
+    assert len(server.requests) == 60
 
 
 def test_without_a_key_no_file_is_made(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from della_bench.judging.gsm8k.config import load_judge
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because, verdict_schema
+from della_bench.judging.json_types import as_object
 from della_bench.judging.reply import Reply
 from tests.judging import stub
 
@@ -29,6 +30,58 @@ def test_the_last_tag_counts_and_only_if_it_was_offered(text: str, label: str | 
 
 
 @pytest.mark.parametrize(
+    "tag",
+    [
+        "[[**B**]]",
+        "**[[B]]**",
+        "[[`B`]]",
+        "[**[B]**]",
+        "[[\N{ZERO WIDTH SPACE}B\N{ZERO WIDTH NO-BREAK SPACE}]]",
+        "[\N{ZERO WIDTH JOINER}[B]]",
+        "[[Answer: B]]",
+        "[[Verdict: **B**]]",
+        "[[Final answer is B.]]",
+        "\\[\\[B\\]\\]",
+        "\\[[B\\]]",
+        "[ [B] ]",
+        "[[\nB\n]]",
+        "\N{FULLWIDTH LEFT SQUARE BRACKET}[\N{FULLWIDTH LATIN CAPITAL LETTER B}]\N{FULLWIDTH RIGHT SQUARE BRACKET}",
+        "\N{LEFT BLACK LENTICULAR BRACKET}[B]\N{RIGHT BLACK LENTICULAR BRACKET}",
+        "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}B\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}",
+        "[[\N{MATHEMATICAL BOLD CAPITAL B}]]",
+    ],
+)
+def test_a_decorated_verdict_is_read_and_never_an_earlier_one_instead(tag: str) -> None:
+    assert read_tag(f"At first [[A]] seems right. {tag}", ("A", "B")) == "B"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "[[B",
+        "[[B]",
+        "[B]",
+        "[**B**]]",
+        "[[ ]]",
+        "[[A or B]]",
+        "[[b]]",
+        "[[not A]]",
+        "[[B]] [[",
+        "Final verdict: **B**",
+        "The answer is B.",
+        "[[A]",
+        "[[" * 50_000,
+    ],
+)
+def test_a_last_verdict_that_cannot_be_read_makes_the_reply_unreadable(end: str) -> None:
+    assert read_tag(f"At first [[A]] seems right. {end}", ("A", "B")) is None
+
+
+def test_a_word_behind_the_verdict_is_none() -> None:
+    assert read_tag("[[A]] is my verdict. A good answer, as the reference [1] shows.", ("A", "B")) == "A"
+
+
+@pytest.mark.parametrize(
     ("text", "read"),
     [
         ('{"explanation": "fine", "verdict": "A"}', ("A", "fine")),
@@ -44,10 +97,11 @@ def test_a_json_verdict_is_read_by_its_field_alone(text: str, read: tuple[str | 
 
 
 def test_the_schema_binds_the_verdict_to_the_labels_and_asks_for_the_reasons_first() -> None:
-    schema = verdict_schema(("A", "B"))["json_schema"]
-    assert schema["strict"] is True
-    assert list(schema["schema"]["properties"]) == ["explanation", "verdict"]
-    assert schema["schema"]["properties"]["verdict"]["enum"] == ["A", "B"]
+    wrapped = as_object(verdict_schema(("A", "B"))["json_schema"])
+    assert wrapped["strict"] is True
+    properties = as_object(as_object(wrapped["schema"])["properties"])
+    assert list(properties) == ["explanation", "verdict"]
+    assert as_object(properties["verdict"])["enum"] == ["A", "B"]
 
 
 @pytest.mark.parametrize(
@@ -90,8 +144,7 @@ def test_a_majority_is_more_than_half_of_all_votes(votes: list[bool | None], sid
     ],
 )
 def test_what_a_response_says_cannot_leave_its_fence(name: str, attack: str) -> None:
-    request = load_judge(name).request("How many?", "#### 3", attack)
-    text = request["messages"][-1]["content"]
+    text = load_judge(name).messages("How many?", "#### 3", attack)[-1]["content"]
     fence = text.partition("BEGIN RESPONSE ")[2].partition("\n")[0]
     assert fence not in attack
     # Verbatim, no placeholder of it filled in, between the only two lines that carry the code word for it.
@@ -102,13 +155,13 @@ def test_what_a_response_says_cannot_leave_its_fence(name: str, attack: str) -> 
 def test_the_fence_is_the_same_for_the_same_texts_and_another_for_others() -> None:
     judge = load_judge("gsm8k_gpt4")
     assert judge.request("q", "r", "s") == judge.request("q", "r", "s")
-    first, second = (judge.request("q", "r", each)["messages"][-1]["content"].split("\n")[0] for each in "st")
+    first, second = (judge.messages("q", "r", each)[-1]["content"].split("\n")[0] for each in "st")
     assert first != second
 
 
 def test_swapped_labels_change_places_in_every_prompt() -> None:
     judge = load_judge("gsm8k_gpt4")
-    plain, swapped = judge.request("q", "r", "s"), judge.request("q", "r", "s", swapped=True)
-    for one, other in zip(plain["messages"], swapped["messages"], strict=True):
+    plain, swapped = judge.messages("q", "r", "s"), judge.messages("q", "r", "s", swapped=True)
+    for one, other in zip(plain, swapped, strict=True):
         exchanged = one["content"].replace("[[A]]", "[[?]]").replace("[[B]]", "[[A]]").replace("[[?]]", "[[B]]")
         assert other["content"] == exchanged

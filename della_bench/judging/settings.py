@@ -7,16 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 
 from della_bench.judging.cache import Cache, default_cache_path
-from della_bench.judging.client import Client, Patience
+from della_bench.judging.client import Client, RetryPolicy
 from della_bench.judging.cost import Budget, Price
 from della_bench.judging.limiter import Limits
 from della_bench.judging.server import Server
 
-__all__ = ["Asking"]
+__all__ = ["JudgeSettings"]
 
 
 @dataclass(frozen=True)
-class Asking:
+class JudgeSettings:
     """How a judge's model is asked.
 
     model: another name to ask for than the judge's own; on Azure the deployment's. max_cost: dollars that this run may
@@ -33,7 +33,7 @@ class Asking:
     retry_unscored: bool = False
     resume: bool = True
     batch: bool = False
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def cache_path(self) -> Path:
@@ -46,4 +46,4 @@ class Asking:
 
     def client(self, cache: Cache, price: Price | None) -> Client:
         """Return the client; an async context manager."""
-        return Client(self.server, cache, Budget(self.max_cost, price), self.limits, self.patience)
+        return Client(self.server, cache, Budget(self.max_cost, price), self.limits, self.retry_policy)
