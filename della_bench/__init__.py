@@ -18,10 +18,12 @@ if TYPE_CHECKING:
         MergeError,
         SandboxError,
         SpecError,
+        UsageError,
     )
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
     from della_bench.judging.gsm8k.estimate import estimate_gsm8k
     from della_bench.judging.gsm8k.judge import judge_gsm8k
+    from della_bench.judging.settings import JudgeSettings
     from della_bench.merge.folder import write_folder
     from della_bench.merge.stream import Merge
     from della_bench.models.evaluating import evaluate
@@ -42,11 +44,13 @@ __all__ = [
     "DellaBenchError",
     "DellaMergedLM",
     "JudgeError",
+    "JudgeSettings",
     "Merge",
     "MergeError",
     "MergeSpec",
     "SandboxError",
     "SpecError",
+    "UsageError",
     "build_table",
     "estimate_gsm8k",
     "evaluate",
@@ -61,11 +65,21 @@ __all__ = [
 # The module that each public name is defined in. A test holds this table to `__all__` and to the imports above.
 _HOMES = {
     **dict.fromkeys(
-        ("CheckpointError", "DataError", "DellaBenchError", "JudgeError", "MergeError", "SandboxError", "SpecError"),
+        (
+            "CheckpointError",
+            "DataError",
+            "DellaBenchError",
+            "JudgeError",
+            "MergeError",
+            "SandboxError",
+            "SpecError",
+            "UsageError",
+        ),
         "della_bench.errors",
     ),
     "METHODS": "della_bench.spec.methods",
     "DellaMergedLM": "della_bench.models.hf",
+    "JudgeSettings": "della_bench.judging.settings",
     "Merge": "della_bench.merge.stream",
     "MergeSpec": "della_bench.spec",
     "build_table": "della_bench.results.leaderboard",
