@@ -62,7 +62,7 @@ def read_json(text: str) -> dict[str, Any]:
     return _mapping(data, "a spec in JSON")
 
 
-def _strict_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _strict_pairs(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in pairs:
         if key in out:
@@ -71,7 +71,7 @@ def _strict_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _mapping(data: Any, what: str) -> dict[str, Any]:
+def _mapping(data: object, what: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise SpecError(f"{what}: holds {type(data).__name__}, not a mapping of keys to values")
     return data

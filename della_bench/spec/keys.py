@@ -26,7 +26,7 @@ _RESCALES = ("inverse_keep", "l1", "none")
 _ELECTS = ("sum", "count", "none")
 
 
-def read_decimal(value: Any) -> Decimal:
+def read_decimal(value: object) -> Decimal:
     """Read a finite number as the Decimal of its shortest representation, so that 1 - 0.9 is 0.1."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         raise ValueError("not a number")
@@ -49,12 +49,12 @@ def _number(value: Decimal) -> float:
     return float(value) + 0.0  # turns -0.0 into 0.0
 
 
-def read_number(value: Any) -> float:
+def read_number(value: object) -> float:
     """Read any finite number."""
     return _number(read_decimal(value))
 
 
-def read_numbers(value: Any) -> tuple[Decimal, ...]:
+def read_numbers(value: object) -> tuple[Decimal, ...]:
     """Read one number, `a+b+c`, or a list of numbers."""
     if isinstance(value, str):
         value = re.split(r"(?<![eE])\+", value.strip())  # the plus of 1e+16 is part of a number
@@ -65,25 +65,25 @@ def read_numbers(value: Any) -> tuple[Decimal, ...]:
     return (read_decimal(value),)
 
 
-def _read_weights(value: Any) -> tuple[float, ...]:
+def _read_weights(value: object) -> tuple[float, ...]:
     return tuple(_number(w) for w in read_numbers(value))
 
 
-def _read_density(value: Any) -> tuple[float, ...]:
+def _read_density(value: object) -> tuple[float, ...]:
     numbers = tuple(_number(d) for d in read_numbers(value))
     if not all(0 < d <= 1 for d in numbers):
         raise ValueError("a density is in (0, 1] (a drop rate in [0, 1))")
     return numbers
 
 
-def _read_epsilon(value: Any) -> float:
+def _read_epsilon(value: object) -> float:
     number = read_number(value)
     if not 0 <= number < 0.5:
         raise ValueError("an epsilon is in [0, 0.5) (a window size in [0, 1))")
     return number
 
 
-def read_bool(value: Any) -> bool:
+def read_bool(value: object) -> bool:
     """Read true, false, 1 or 0."""
     if isinstance(value, str):
         value = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
@@ -92,14 +92,14 @@ def read_bool(value: Any) -> bool:
     raise ValueError("true or false")
 
 
-def _read_choice(value: Any, choices: Sequence[str]) -> str:
+def _read_choice(value: object, choices: Sequence[str]) -> str:
     text = "none" if value is None else str(value).strip().lower()
     if text not in choices:
         raise ValueError(f"not a choice{nearest(text, choices)}")
     return text
 
 
-def _read_rescale(value: Any) -> str:
+def _read_rescale(value: object) -> str:
     """1 and 0 are the authors' `rescale` flag."""
     if isinstance(value, (bool, int, float)) and value in (0, 1):
         value = "inverse_keep" if value else "none"
@@ -108,22 +108,22 @@ def _read_rescale(value: Any) -> str:
     return _read_choice(value, _RESCALES)
 
 
-def _read_elect(value: Any) -> str:
+def _read_elect(value: object) -> str:
     return _read_choice(value, _ELECTS)
 
 
-def _read_method(value: Any) -> str:
+def _read_method(value: object) -> str:
     return find_method(str(value).strip()).name
 
 
-def _read_seed(value: Any) -> int:
+def _read_seed(value: object) -> int:
     number = read_decimal(value)
     if number != number.to_integral_value() or not 0 <= number < 2**64:
         raise ValueError("a seed is a whole number in [0, 2^64)")
     return int(number)
 
 
-def _read_dtype(value: Any) -> str | None:
+def _read_dtype(value: object) -> str | None:
     text = str(value).strip().lower().removeprefix("torch.")
     if text == "auto":
         return None
@@ -132,7 +132,7 @@ def _read_dtype(value: Any) -> str | None:
     return _DTYPES[text]
 
 
-def _read_source(value: Any) -> Source:
+def _read_source(value: object) -> Source:
     if isinstance(value, Source):
         return value
     if isinstance(value, os.PathLike):
@@ -142,7 +142,7 @@ def _read_source(value: Any) -> Source:
     return Source.parse(str(value))
 
 
-def _read_expert(value: Any) -> tuple[Source, float | None]:
+def _read_expert(value: object) -> tuple[Source, float | None]:
     """Read `source[:weight]`, or a mapping with `source` (or `model`) and `weight`."""
     if isinstance(value, Mapping):
         unknown = set(value) - {"source", "model", "weight"}
@@ -166,7 +166,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_experts(value: Any) -> tuple[tuple[Source, float | None], ...]:
+def _read_experts(value: object) -> tuple[tuple[Source, float | None], ...]:
     """Read `a[:w]+b[:w]`, a list of such items, or a mapping from source to weight."""
     if isinstance(value, Mapping):
         value = [{"source": source, "weight": weight} for source, weight in value.items()]
@@ -179,7 +179,7 @@ def _read_experts(value: Any) -> tuple[tuple[Source, float | None], ...]:
     return tuple(_read_expert(item) for item in value)
 
 
-def _read_name(value: Any) -> str:
+def _read_name(value: object) -> str:
     text = decode(str(value).strip())
     if not text:
         raise ValueError("a name cannot be empty")
@@ -220,16 +220,16 @@ class OtherName:
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def _complement(value: Any) -> list[Decimal]:
+def _complement(value: object) -> list[Decimal]:
     return [1 - number for number in _numbers_in(value, 0, 1, "a drop rate is in [0, 1)")]
 
 
-def _half(value: Any) -> Decimal:
+def _half(value: object) -> Decimal:
     (number,) = _numbers_in(value, 0, 1, "a window size is in [0, 1)", most=1)
     return number / 2
 
 
-def _numbers_in(value: Any, low: int, high: int, allowed: str, most: int | None = None) -> tuple[Decimal, ...]:
+def _numbers_in(value: object, low: int, high: int, allowed: str, most: int | None = None) -> tuple[Decimal, ...]:
     numbers = read_numbers(value)
     if not all(low <= n < high for n in numbers) or (most and len(numbers) > most):
         raise ValueError(allowed)

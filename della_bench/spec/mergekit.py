@@ -47,14 +47,14 @@ _METHODS = {
 }
 
 
-def is_mergekit(data: Mapping[str, Any]) -> bool:
+def is_mergekit(data: Mapping[str, object]) -> bool:
     """Whether a YAML mapping is written in mergekit's form: models as mappings, parameters, or slices."""
     models = data.get("models")
     listed = isinstance(models, list) and any(isinstance(m, Mapping) and "source" not in m for m in models)
     return listed or any(key in data for key in ("parameters", "slices", "modules", "tokenizer_source", "out_dtype"))
 
 
-def translate(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
     """Return our keys for a mergekit configuration; `where` names the file in errors.
 
     Raises SpecError with every fault found.
@@ -86,7 +86,7 @@ def translate(data: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _models(
-    data: Mapping[str, Any], method: _Method, faults: list[str]
+    data: Mapping[str, object], method: _Method, faults: list[str]
 ) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     """Return the base and the other models with their parameters.
 
@@ -153,7 +153,7 @@ def _numbers(
     out: dict[str, Any],
     method: _Method,
     models: list[tuple[str, dict[str, Any]]],
-    shared: Mapping[str, Any],
+    shared: Mapping[str, object],
     faults: list[str],
 ) -> None:
     def each(key: str, default: Any) -> list[Any]:

@@ -52,7 +52,7 @@ class MergeSpec:
 
     @classmethod
     def parse(
-        cls, spec: str | os.PathLike[str] | Mapping[str, Any] | MergeSpec | None = None, /, **keys: Any
+        cls, spec: str | os.PathLike[str] | Mapping[str, object] | MergeSpec | None = None, /, **keys: Any
     ) -> MergeSpec:
         """Read a spec from any of its forms.
 

@@ -20,7 +20,7 @@ from della_bench.suggest import nearest
 __all__ = ["key_name", "read_fields"]
 
 
-def read_fields(spec: str | os.PathLike[str] | Mapping[str, Any] | None, keys: Mapping[str, Any]) -> dict[str, Any]:
+def read_fields(spec: str | os.PathLike[str] | Mapping[str, object] | None, keys: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of a MergeSpec for a spec in any form and further keys beside it.
 
     Raises SpecError that lists every fault.
@@ -40,7 +40,7 @@ def read_fields(spec: str | os.PathLike[str] | Mapping[str, Any] | None, keys: M
     return fields
 
 
-def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list[str]) -> list[tuple[str, Any]]:
+def _pairs(spec: str | os.PathLike[str] | Mapping[str, object] | None, faults: list[str]) -> list[tuple[str, object]]:
     """Return the (key, value) pairs of any form of a spec, doubled ones included."""
     if spec is None:
         return []
@@ -53,7 +53,7 @@ def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list
         return list(read_json(text).items())
     if "=" not in text and Path(text).suffix in (".yaml", ".yml"):
         return [("config", text)]
-    pairs = []
+    pairs: list[tuple[str, object]] = []
     for item in text.split(","):
         key, equals, value = item.partition("=")
         if equals:
@@ -63,7 +63,7 @@ def _pairs(spec: str | os.PathLike[str] | Mapping[str, Any] | None, faults: list
     return pairs
 
 
-def _from_file(path: Any) -> dict[str, Any]:
+def _from_file(path: object) -> dict[str, Any]:
     data = read_yaml(str(path))
     if "config" in data:
         raise SpecError(f"config={path}: names another config; put all keys into one file")
@@ -75,9 +75,9 @@ def key_name(name: str) -> str:
     return OTHER_NAMES[name].key if name in OTHER_NAMES else name
 
 
-def _by_key(pairs: Sequence[tuple[str, Any]], faults: list[str]) -> dict[str, tuple[str, Any]]:
+def _by_key(pairs: Sequence[tuple[str, object]], faults: list[str]) -> dict[str, tuple[str, object]]:
     """Return {key: (name it was given by, value)}; unknown, doubled and twice-named keys become faults."""
-    by_key: dict[str, tuple[str, Any]] = {}
+    by_key: dict[str, tuple[str, object]] = {}
     for name, value in pairs:
         key = key_name(name)
         if value is None and key in KEYS and KEYS[key].none_is_absent:
@@ -93,7 +93,7 @@ def _by_key(pairs: Sequence[tuple[str, Any]], faults: list[str]) -> dict[str, tu
     return by_key
 
 
-def _read(given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, Any]:
+def _read(given: Mapping[str, tuple[str, object]], faults: list[str]) -> dict[str, Any]:
     """Read every given value by its key's reader."""
     values: dict[str, Any] = {}
     for key, (name, value) in given.items():
@@ -105,7 +105,7 @@ def _read(given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, 
     return values
 
 
-def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, Any]], faults: list[str]) -> dict[str, Any]:
+def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], faults: list[str]) -> dict[str, Any]:
     """Check the values against each other and the method, and fill in what was not given."""
     missing = [key for key in ("base", "experts") if key not in given]
     faults += [f"{key}: missing; it is {KEYS[key].meaning}" for key in missing]
@@ -164,7 +164,7 @@ def _weights(
 def _density(
     row: Method,
     values: Mapping[str, Any],
-    given: Mapping[str, tuple[str, Any]],
+    given: Mapping[str, tuple[str, object]],
     count: int,
     faults: list[str],
 ) -> tuple[tuple[float, ...], float | None]:
