@@ -20,7 +20,9 @@ from della_bench.suggest import nearest
 __all__ = ["key_name", "read_fields"]
 
 
-def read_fields(spec: str | os.PathLike[str] | Mapping[str, object] | None, keys: Mapping[str, object]) -> dict[str, Any]:
+def read_fields(
+    spec: str | os.PathLike[str] | Mapping[str, object] | None, keys: Mapping[str, object]
+) -> dict[str, Any]:
     """Return the fields of a MergeSpec for a spec in any form and further keys beside it.
 
     Raises SpecError that lists every fault.
