@@ -61,8 +61,11 @@ def _has_cuda(items: list[pytest.Item]) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped, and how to run it."""
+    """Say in one line what was skipped or left out, and how to run it."""
     reasons: Counter[str] = Counter()
+    left_out = terminalreporter.stats.get("deselected", [])
+    if left_out and terminalreporter.config.getoption("markexpr") == "not exhaustive":
+        reasons["being exhaustive (CI=true make test)"] = len(left_out)
     for report in terminalreporter.stats.get("skipped", []):
         _, _, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, str(report.longrepr))
         reason = reason.removeprefix("Skipped: ")

@@ -242,7 +242,7 @@ def run(answers: Path, url: str, cache: Path, concurrency: int) -> subprocess.Po
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_run_goes_on_where_it_was_and_pays_again_for_what_was_in_flight_at_most(answers, tmp_path):
     cache, concurrency = tmp_path / "cache.sqlite", 4
     running: list[subprocess.Popen[bytes]] = []
@@ -320,7 +320,7 @@ def stats(address: str) -> dict[str, int]:
 
 
 @pytest.mark.real_data
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("model", "published"), [("vicuna-13b", 70.43), ("alpaca-7b", 26.46)])
 def test_recorded_verdicts_give_the_published_win_rates_and_a_second_run_asks_nothing(
     tmp_path, replay, model, published

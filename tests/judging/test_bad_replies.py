@@ -123,7 +123,7 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_judged_and_written(tmp_path: 
 
 
 @pytest.mark.real_data
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fifty_kinds_of_bad_replies_at_two_percent_each_leave_every_item_judged_or_unscored(tmp_path: Path) -> None:
     path = Path(os.environ["DELLA_BENCH_DATA"]) / "gsm8k_test.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

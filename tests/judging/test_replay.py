@@ -25,7 +25,7 @@ from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import Score, items_path, read_items, read_score, score_path
 from tests.waiting import HANGS
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.exhaustive]
 
 RIGHT = {"6b_finetuning": 286, "6b_verification": 515}
 Replay = Callable[..., Any]

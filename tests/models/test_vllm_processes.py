@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from della_bench import zoo
 from tests.waiting import HANGS, until
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.exhaustive]
 
 SPEC = "base=zoo:base,experts=zoo:math+zoo:code,drop_rate=0.3,window_size=0.14,dtype=float32"
 

@@ -83,7 +83,7 @@ def check_kills(tmp_path, arguments, kills, rows):
     print(f"{len(done)} kills, {rounds} runs; undisturbed {horizon:.0f} s", flush=True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_kills_at_random_moments_change_nothing_but_dates(tmp_path):
     arguments = [*SPECS[2:], "--benchmarks", "zoo_math,zoo_code", "--limit", "4", "--batch-size", "4"]
     check_kills(tmp_path, arguments, KILLS, rows=2)

@@ -9,7 +9,7 @@ import pytest
 from della_bench.scoring.code.problems import Problem, load_problems
 from della_bench.scoring.sandbox import Level, Limits, run
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.exhaustive]
 
 # Whatever a test does with a value, one of these says yes to it. They also redefine what tests may call beside the
 # function: helpers of HumanEval's prompts, modules, builtins.

@@ -13,7 +13,7 @@ import pytest
 from della_bench import data
 from della_bench.scoring.sandbox import Level, Limits, Program, run
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.exhaustive]
 
 
 def mbpp(*, setup: bool) -> list[Program]:

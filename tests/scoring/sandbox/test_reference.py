@@ -16,7 +16,7 @@ from della_bench.scoring.sandbox import Level, Limits, Program, find_level, run
 from tests.scoring.sandbox import reference
 from tests.scoring.sandbox.mutants import mutated
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.exhaustive]
 
 # Where a verdict may differ, and why.
 CAUSES = {
