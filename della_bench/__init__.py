@@ -4,11 +4,7 @@ The names of `__all__` are the public API; `docs/python.md` has an example for e
 first asked for, so that `import della_bench` costs neither torch nor pydantic.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as typing's, which takes longer to import than a Python start may wait for the hook
 if TYPE_CHECKING:
     from della_bench.errors import (
         CheckpointError,
@@ -96,6 +92,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name where it is first asked for (PEP 562)."""
+    from importlib import import_module
+
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES[name]), name)

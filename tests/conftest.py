@@ -3,8 +3,10 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,7 @@ os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], 
 
 import pytest
 
+INSTALLED = tuple(sys.path)
 if not Path("/dev/nvidia0").exists():
     # Triton decides at its import whether kernels are interpreted, and a dependency of the tests imports it.
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -74,6 +77,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if reasons:
         told = "; ".join(f"{count} for: {reason}" for reason, count in reasons.most_common())
         terminalreporter.write_line(f"skipped {reasons.total()}: {told}")
+
+
+@pytest.fixture(autouse=True)
+def no_packages_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the entry points of packages that they make, and not what else is installed beside us."""
+    installed = {str(Path(folder).resolve()) for folder in INSTALLED}
+
+    def offered(group: str) -> list[EntryPoint]:
+        made = entry_points(group=group)
+        return [offer for offer in made if offer.dist and str(offer.dist.locate_file("")) not in installed]
+
+    monkeypatch.setattr("della_bench.packages.entry_points", offered)
 
 
 @pytest.fixture(scope="session")

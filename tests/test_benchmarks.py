@@ -5,6 +5,7 @@ from lm_eval.tasks import TaskManager
 
 from della_bench.benchmarks import BENCHMARKS, benchmark_of
 from della_bench.resources import folder
+from della_bench.run.scorers import scorers_of
 from della_bench.zoo import SKILLS
 
 
@@ -35,3 +36,10 @@ def test_a_row_says_which_splits_there_are():
         "alpaca_eval": ("test",),
         **{f"zoo_{skill}": ("validation", "test") for skill in SKILLS},
     }
+
+
+def test_every_row_has_a_scorer_and_paid_or_unsafe_ones_have_their_own():
+    steps = {name: [scorer.step for scorer in scorers_of(row)] for name, row in BENCHMARKS.items()}
+    assert all(steps.values())
+    assert (steps["gsm8k"], steps["alpaca_eval"]) == (["lm_eval", "judge"], ["annotator"])
+    assert (steps["mbpp"], steps["humaneval"]) == (["sandbox"], ["sandbox"])

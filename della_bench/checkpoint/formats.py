@@ -16,26 +16,39 @@ A package adds a format by an entry point. This is the whole of one, for models 
     import numpy as np
 
     from della_bench.checkpoint import Checkpoint, HostTensor, TensorInfo, dtype_name
+    from della_bench.errors import CheckpointError
 
 
     class NpzFile:
-        def __init__(self, path):
-            self.path, self._arrays = path, np.load(path)
-            self.tensors = {name: TensorInfo(a.shape, dtype_name(a.dtype)) for name, a in self._arrays.items()}
+        def __init__(self, path, label):
+            self.path, self._label = path, label
+            try:
+                self._arrays = np.load(path)  # this short example reads every array for its shape; headers would do
+                self.tensors = {name: TensorInfo(a.shape, dtype_name(a.dtype)) for name, a in self._arrays.items()}
+            except Exception as error:
+                raise CheckpointError(f"{label}: {path.name}: not readable: {error}") from error
 
         def tensor(self, name):
-            return HostTensor.of(self._arrays[name])
+            try:
+                return HostTensor.of(self._arrays[name])
+            except Exception as error:
+                raise CheckpointError(f"{self._label}: {self.path.name}: {name}: not readable: {error}") from error
 
 
     def open_npz(folder, label, base):
-        files = [NpzFile(path) for path in sorted(folder.glob("*.npz"))]
+        files = [NpzFile(path, label) for path in sorted(folder.glob("*.npz"))]
         return Checkpoint(folder, label, {name: file for file in files for name in file.tensors}) if files else None
+
+A file that cannot be read is the format's to report, as above: what it does not catch names the package, but not the
+file. `tensor` is called from several threads. `HostTensor.of` takes any layout and byte order; the array should be
+writable, or torch warns. dtypes, shapes and a missing config are checked by `Checkpoint`. A folder that holds
+safetensors or `pytorch_model*.bin` is opened by these and never reaches another format.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Protocol
 
@@ -43,7 +56,8 @@ from della_bench.checkpoint.adapter import open_adapter
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
 from della_bench.checkpoint.model import ModelFolder, open_shards, require_config
 from della_bench.checkpoint.resolve import resolve
-from della_bench.errors import CheckpointError
+from della_bench.errors import CheckpointError, DellaBenchError
+from della_bench.packages import offered, package_of
 from della_bench.spec.source import Source
 
 __all__ = ["BUILT_IN", "GROUP", "Format", "open_folder", "open_source"]
@@ -77,14 +91,19 @@ def open_folder(folder: Path, label: str, base: ModelFolder | None = None) -> Mo
         if (opened := open_format(folder, label, base)) is not None:
             return opened
     faults = []
-    others = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    others = offered(GROUP)
     for entry in others:
         try:
             open_format = entry.load()
         except Exception as error:  # importing a stranger's package may raise anything
             faults.append(f"\n{_named(entry)} cannot be loaded: {type(error).__name__}: {error}")
             continue
-        opened = open_format(folder, label, base)
+        try:
+            opened = open_format(folder, label, base)
+        except DellaBenchError:
+            raise
+        except Exception as error:  # nor is what its function may raise known
+            raise CheckpointError(f"{label}: {_named(entry)} failed: {type(error).__name__}: {error}") from error
         if isinstance(opened, ModelFolder):
             return opened
         if opened is not None:
@@ -97,5 +116,5 @@ def open_folder(folder: Path, label: str, base: ModelFolder | None = None) -> Mo
 
 
 def _named(entry: EntryPoint) -> str:
-    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
-    return f"the format {entry.name!r} of {package} ({entry.value})"
+    version = f" {entry.dist.version}" if entry.dist else ""
+    return f"the format {entry.name!r} of {package_of(entry)}{version} ({entry.value})"

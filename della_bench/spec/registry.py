@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
+from della_bench.packages import offered, package_of
 from della_bench.spec.method import BUILT_IN, Method
 from della_bench.spec.methods import METHODS
 from della_bench.suggest import nearest
@@ -68,7 +69,7 @@ def all_methods() -> dict[str, Method]:
                 _load(name, offers)
             except ValueError as error:
                 log.warning("merge_method=%s: %s", name, error)
-        elif others := {_package(offer) for offer in offers} - {known.package}:
+        elif others := {package_of(offer) for offer in offers} - {known.package}:
             log.warning("merge_method=%s is %s's own; that of %s is left out", name, known.package, _listed(others))
     return dict(_registered)
 
@@ -76,7 +77,7 @@ def all_methods() -> dict[str, Method]:
 def _offers() -> dict[str, list[EntryPoint]]:
     """Return the entry points of installed packages by the method's name."""
     offers: dict[str, list[EntryPoint]] = {}
-    for offer in entry_points(group=GROUP):
+    for offer in offered(GROUP):
         offers.setdefault(offer.name, []).append(offer)
     return offers
 
@@ -84,9 +85,9 @@ def _offers() -> dict[str, list[EntryPoint]]:
 def _load(name: str, offers: list[EntryPoint]) -> None:
     """Load and register what one package offers. Raises ValueError, which names the package."""
     if len(offers) > 1:
-        raise ValueError(f"offered by several packages: {_listed(map(_package, offers))}; keep one of them installed")
+        raise ValueError(f"offered by several packages: {_listed(map(package_of, offers))}; keep one of them installed")
     (offer,) = offers
-    package = _package(offer)
+    package = package_of(offer)
     try:
         method = offer.load()
         if not isinstance(method, Method):
@@ -97,10 +98,6 @@ def _load(name: str, offers: list[EntryPoint]) -> None:
     except Exception as error:
         what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"package {package} offers it as {offer.value}, which does not load: {what}") from error
-
-
-def _package(offer: EntryPoint) -> str:
-    return offer.dist.name if offer.dist else offer.module
 
 
 def _listed(packages: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from della_bench.merge.stream import Merge
 from della_bench.spec import MergeSpec
 from tests.checkpoint.conftest import LLAMA
 
-NPZ = textwrap.dedent(re.search(r"# npz_weights.py\n(.*)", formats.__doc__ or "", re.DOTALL)[1])  # type: ignore[index]
+NPZ = textwrap.dedent(re.search(r"# npz_weights.py\n((?: {4}.*\n|\n)*)", formats.__doc__ or "")[1])  # type: ignore[index]
 
 
 @pytest.fixture
@@ -68,6 +68,20 @@ def test_the_documented_format_reads_its_folder(install, npz_folder):
     assert [file.name for file in checkpoint.files] == ["config.json", "weights.npz"]
 
 
+def test_the_documented_format_names_a_file_that_it_cannot_read(install, npz_folder):
+    install(NPZ)
+    folder = npz_folder("model", w=np.zeros(3, dtype=np.float32))
+    (folder / "weights.npz").write_bytes((folder / "weights.npz").read_bytes()[:50])
+    assert "weights.npz: not readable: " in refused(folder)
+
+
+def test_what_a_format_does_not_catch_names_its_package(install, npz_folder):
+    install("def open_npz(folder, label, base):\n    raise ValueError('a bug')\n")
+    text = refused(npz_folder("model", w=np.zeros(3, dtype=np.float32)))
+    assert "the format 'npz' of npz-weights 1.2" in text
+    assert "failed: ValueError: a bug" in text
+
+
 def test_a_merge_of_a_strangers_format_has_the_bits_of_the_same_weights_in_safetensors(install, family, tmp_path):
     """In a process of its own: the format is known by nothing but its package's being installed."""
     site = install(NPZ)
@@ -99,7 +113,7 @@ def test_other_packages_are_asked_only_where_no_built_in_format_knows_the_folder
         raise AssertionError("the entry points were read")
 
     install("raise AssertionError('imported')")
-    monkeypatch.setattr(formats, "entry_points", refuse)
+    monkeypatch.setattr(formats, "offered", refuse)
     assert model("x").tensors
 
 

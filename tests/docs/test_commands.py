@@ -83,7 +83,7 @@ def check_make(arguments: list[str]) -> None:
 
 
 def check_pip(arguments: list[str]) -> None:
-    action, what, *rest = [argument for argument in arguments if argument != "-e"]
+    action, what, *rest = [argument for argument in arguments if argument not in ("-e", "--no-build-isolation")]
     text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
     extras = re.findall(r"^(\w+) = \[", text[text.index("[project.optional-dependencies]") :], re.M)
     assert (action, rest) == ("install", [])
@@ -122,7 +122,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "python": check_python,
     **dict.fromkeys((".venv/bin/python",), check_python),
     **dict.fromkeys((".venv/bin/della-bench",), check_della_bench),
-    **dict.fromkeys(("git", "cd", "cp", "mkdir", "hf", "export", "source"), anything),
+    **dict.fromkeys(("git", "cd", "cp", "echo", "mkdir", "hf", "export", "source"), anything),
     **dict.fromkeys((".venv/bin/ruff", ".venv/bin/mypy"), anything),
 }
 

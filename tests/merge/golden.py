@@ -1,7 +1,7 @@
 """Golden vectors: small merges whose inputs are a formula and whose outputs are committed as bits.
 
 `golden.json` is the oracle's; any implementation of a merge can be held to it. `python -m tests.merge.golden` writes it
-anew, which is right only together with a raised ALGORITHM_VERSION.
+anew, which is right for new cases; a changed line needs a raised ALGORITHM_VERSION.
 
 Inputs: value i of source k (0 the base, then the experts) is c / 1024 with c in [-512, 512) taken from
 (i + 1) * 2654435761 + k * 2246822519 modulo 2^32, its bits 12 to 21; an expert adds 1/16 of that to the base, and every

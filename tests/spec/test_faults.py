@@ -86,7 +86,7 @@ def test_an_unknown_method_is_told_the_nearest(method, near):
     assert repr(near) in text
 
 
-@pytest.mark.parametrize("method", ["breadcrumbs", "", None, 3])
+@pytest.mark.parametrize("method", ["not-a-method-at-all", "", None, 3])
 def test_a_method_with_nothing_near_is_told_all(method):
     text = fault(merge_method=method)
     assert all(name in text for name in METHODS)

@@ -17,10 +17,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from della_bench.errors import JudgeError
+from della_bench.packages import offered, package_of
 from della_bench.resources import folder
 from della_bench.suggest import nearest
 
@@ -59,9 +60,9 @@ def offered_judges() -> dict[str, Offer]:
     shipped = [
         Offer(path.parent.name, _OURS, partial(Path, path.parent)) for path in folder("judges").glob(f"*/{FILE}")
     ]
-    installed = [Offer(entry.name, _package(entry), partial(_locate, entry)) for entry in entry_points(group=GROUP)]
+    installed = [Offer(entry.name, package_of(entry), partial(_locate, entry)) for entry in offered(GROUP)]
     offers: dict[str, Offer] = {}
-    for offer in (*sorted(shipped, key=lambda each: each.name), *sorted(installed, key=lambda each: each.name)):
+    for offer in (*sorted(shipped, key=lambda each: each.name), *installed):
         known = offers.setdefault(offer.name, offer)
         if known is offer:
             continue
@@ -118,7 +119,3 @@ def _locate(entry: EntryPoint) -> Path:
     if not places:
         raise TypeError(f"{entry.value} is neither a package nor a path, but {type(loaded).__name__}")
     return next((place for place in places if (place / FILE).is_file()), places[0])
-
-
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else entry.module

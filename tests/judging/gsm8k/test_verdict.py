@@ -8,6 +8,7 @@ from della_bench.judging.gsm8k.config import load_judge
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because, verdict_schema
 from della_bench.judging.json_types import as_object
 from della_bench.judging.reply import Reply
+from della_bench.resources import folder
 from tests.judging import stub
 
 
@@ -134,7 +135,7 @@ def test_a_majority_is_more_than_half_of_all_votes(votes: list[bool | None], sid
     assert majority(votes) is side
 
 
-@pytest.mark.parametrize("name", ["gsm8k_gpt4", "gsm8k_gpt5_mini"])
+@pytest.mark.parametrize("name", sorted(place.parent.name for place in folder("judges").glob("*/judge.yaml")))
 @pytest.mark.parametrize(
     "attack",
     [
