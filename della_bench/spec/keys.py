@@ -15,7 +15,7 @@ from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, decode
 from della_bench.suggest import nearest
 
-__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "is_used", "number_text", "read_bool"]
+__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "is_used", "number_text", "read_bool", "read_rescale_flag"]
 
 _DTYPES = {
     "float32": "float32", "fp32": "float32", "float": "float32",
@@ -99,12 +99,17 @@ def _read_choice(value: object, choices: Sequence[str]) -> str:
     return text
 
 
+def read_rescale_flag(value: object) -> bool | None:
+    """Return the DELLA authors' `rescale` flag, 1 or 0, or None where a value is something else."""
+    if isinstance(value, (bool, int, float, str)):
+        return {"1": True, "true": True, "0": False, "false": False, "1.0": True, "0.0": False}.get(str(value).lower())
+    return None
+
+
 def _read_rescale(value: object) -> str:
-    """1 and 0 are the authors' `rescale` flag."""
-    if isinstance(value, (bool, int, float)) and value in (0, 1):
-        value = "inverse_keep" if value else "none"
-    elif isinstance(value, str):
-        value = {"1": "inverse_keep", "true": "inverse_keep", "0": "none", "false": "none"}.get(value.lower(), value)
+    flag = read_rescale_flag(value)
+    if flag is not None:
+        return "inverse_keep" if flag else "none"
     return _read_choice(value, _RESCALES)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from della_bench.errors import SpecError
 from della_bench.spec.files import read_json, read_yaml
-from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, number_text
+from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, number_text, read_rescale_flag
 from della_bench.spec.mergekit import is_mergekit, translate
 from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.registry import find_method
@@ -131,6 +131,12 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
             f"weights={'+'.join(map(number_text, weights))}: a weight of {merge_method} is in [{low}, {high}]"
         )
     density, epsilon = _density(row, values, given, len(experts), faults)
+    if row.drop in ("magnitude", "magnitude_row") and "rescale" in given:
+        # In the authors' code the flag has no effect there, and is on by default; inverse_keep by name still does.
+        name, value = given["rescale"]
+        if read_rescale_flag(value) is not None:
+            values = {**values, "rescale": row.rescale}
+            unused += (f"{name}={value}",)
 
     def used(key: str, default: Any) -> Any:
         return values.get(key, default) if is_used(key, row) else default

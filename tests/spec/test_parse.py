@@ -178,6 +178,19 @@ def test_rescale_takes_the_old_flag_and_none(given, meant):
     assert parse(rescale=given).rescale == meant
 
 
+@pytest.mark.parametrize("flag", [1, 0, True, False, "1", "0"])
+@pytest.mark.parametrize("method", ["ties", "ties_row", "ties_noelect", "ties_ada_row"])
+def test_the_old_flag_says_nothing_about_a_drop_by_magnitude(method, flag, caplog):
+    """In the authors' code, whose default it is, it has no effect there: 1 would scale every ties by 1 / density."""
+    keys = {"base": "org/base", "experts": "org/a+org/b", "merge_method": method, "density": 0.5}
+    spec = MergeSpec.parse({**keys, "rescale": flag})
+    assert spec == MergeSpec.parse(keys)
+    assert spec.rescale == "none"
+    assert f"does not use rescale={flag}: ignored" in caplog.text
+    assert MergeSpec.parse({**keys, "rescale": "inverse_keep"}).rescale == "inverse_keep"
+    assert MergeSpec.parse({**keys, "rescale": "l1"}).rescale == "l1"
+
+
 @pytest.mark.parametrize("given", [None, "none", "None", "NONE"])
 def test_elect_given_as_none_is_no_election(given):
     assert parse(elect=given).elect == "none"
