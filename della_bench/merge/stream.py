@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from della_bench.checkpoint import Fit, HostTensor, ModelFolder, TensorInfo, check_fit, dtype_name, open_source
-from della_bench.checkpoint.tensor import torch_dtype
+from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.errors import MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
@@ -106,6 +106,7 @@ class Merge:
                 if len(sources) > 1:
                     dtype = torch_dtype(self.info(name).dtype)
                     merged = merge_tensor_fast(self.spec, name, merged, sources[1:], dtype)
+                    self._check_result(name, merged)
                 del sources
                 yield name, merged
                 del merged
@@ -125,11 +126,19 @@ class Merge:
                         merged = merge_host_tensors(self.spec, name, sources, self.info(name).dtype, workers)
                     except BrokenSourceError as error:
                         raise _not_finite(self.sources[error.position], name) from None
+                    self._check_result(name, merged)
                 if owned and any(merged.address == source.address for source in sources):
                     merged = replace(merged, data=merged.data.copy())
                 del sources
                 yield name, merged
                 del merged
+
+    def _check_result(self, name: str, merged: torch.Tensor | HostTensor) -> None:
+        """Raise MergeError where finite sources gave a result that its dtype does not hold."""
+        if not is_finite(merged):
+            info = self.info(name)
+            wider = "dtype=bfloat16 or float32 holds it" if info.dtype == "F16" else "smaller weights or lambda do not"
+            raise MergeError(f"tensor {name} overflows {DTYPES[info.dtype]} when it is merged; {wider}", exit_code=2)
 
     def _sources_of(
         self, names: Iterable[str] | None, read: Callable[[Fit, str], _Tensor], pool: ThreadPoolExecutor | None = None

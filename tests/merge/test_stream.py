@@ -201,3 +201,15 @@ def test_integers_need_not_be_in_an_expert(handmade):
     file = handmade["b"] / "model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if name in SHAPES}, file)
     assert Merge(spec_of(handmade)).tensor("steps").tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "linear"], ids=["by compiled loops", "by the reference"])
+def test_a_result_that_its_dtype_does_not_hold_names_the_tensor_and_a_dtype_that_does(tmp_path, method):
+    """bfloat16 holds 1e5 and float16 ends at 65504; infinities would first show as NaN in the answers."""
+    base, expert = (torch.full((4, 8), 1e5, dtype=torch.bfloat16) * (1 + k / 64) for k in (0, 1))
+    folders = [write(tmp_path / str(k), {"fits": base / 1e5, "w": each}) for k, each in enumerate((base, expert))]
+    spec = {"base": str(folders[0]), "experts": str(folders[1]), "merge_method": method}
+    assert dict(Merge(MergeSpec.parse(spec)).stream())["w"].isfinite().all()
+    with pytest.raises(MergeError, match=r"tensor w overflows float16.*dtype=bfloat16 or float32 holds it") as caught:
+        dict(Merge(MergeSpec.parse(spec, dtype="float16")).stream())
+    assert caught.value.exit_code == 2

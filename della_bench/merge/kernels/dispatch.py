@@ -81,12 +81,16 @@ def working() -> Iterator[Workers]:
         yield workers
 
 
-def is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: torch.Tensor | HostTensor) -> bool:
     """Whether no element of a tensor is infinite or NaN."""
+    if not isinstance(tensor, HostTensor) and tensor.device.type == "cpu":
+        tensor = HostTensor.of(tensor)
+    if isinstance(tensor, HostTensor):
+        if tensor.dtype in ("BF16", "F16", "F32"):
+            from della_bench.merge.kernels import cpu
+
+            return cpu.is_finite(tensor)
+        tensor = tensor.to_torch()
     import torch
 
-    if tensor.device.type == "cpu" and tensor.dtype in (torch.bfloat16, torch.float16, torch.float32):
-        from della_bench.merge.kernels import cpu
-
-        return cpu.is_finite(HostTensor.of(tensor))
     return bool(torch.isfinite(tensor).all())
