@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,9 @@ class MergeSpec:
         parsed = cls(**fields)
         if parsed.unused:
             log.warning("merge_method=%s does not use %s: ignored", parsed.merge_method, ", ".join(parsed.unused))
+        for source, count in Counter(parsed.experts).items():
+            if count > 1:
+                log.warning("experts: %s is given %d times, and merged as %d experts", source, count, count)
         return parsed
 
     @property

@@ -191,6 +191,13 @@ def test_the_old_flag_says_nothing_about_a_drop_by_magnitude(method, flag, caplo
     assert MergeSpec.parse({**keys, "rescale": "l1"}).rescale == "l1"
 
 
+@pytest.mark.parametrize(("experts", "told"), [("org/a+org/a", 1), ("org/a+org/b:0.5+org/a", 1), ("org/a+org/b", 0)])
+def test_an_expert_given_twice_is_two_experts_with_a_warning(experts, told, caplog):
+    spec = parse(experts=experts)
+    assert len(spec.experts) == experts.count("+") + 1
+    assert [("org/a is given 2 times" in message) for message in caplog.messages] == [True] * told
+
+
 @pytest.mark.parametrize("given", [None, "none", "None", "NONE"])
 def test_elect_given_as_none_is_no_election(given):
     assert parse(elect=given).elect == "none"
