@@ -67,8 +67,9 @@ def build_model(
 ) -> transformers.PreTrainedModel:
     """Merge onto `device` and return the model, in evaluation mode.
 
-    config: the base's. options: further arguments of `from_pretrained` (device_map, attn_implementation, ...). Peak
-    memory is the merged model plus the sources of one tensor.
+    config: the base's. The model gets the base's generation config (penalties, end tokens, sampling defaults), too, as
+    it would be read from a written folder. options: further arguments of `from_pretrained` (device_map,
+    attn_implementation, ...). Peak memory is the merged model plus the sources of one tensor.
 
     Raises CheckpointError when the model has a parameter that no merged tensor fills.
     """
@@ -88,5 +89,9 @@ def build_model(
         )
     if unexpected := sorted(info["unexpected_keys"]):
         log.warning("%s: %s has no place for %s: left out", merge.base.label, cls.__name__, ", ".join(unexpected))
+    if (merge.base.folder / "generation_config.json").is_file():
+        from transformers import GenerationConfig
+
+        model.generation_config = GenerationConfig.from_pretrained(merge.base.folder)
     model.eval()
     return model

@@ -38,7 +38,7 @@ def load_merged(
     Raises SpecError, CheckpointError or MergeError: with all faults of the spec and all mismatches of the sources
     before any weight is read.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     spec = MergeSpec.parse(spec)
     merge = Merge(spec, trust_remote_code=trust_remote_code)
@@ -50,6 +50,4 @@ def load_merged(
         tokenizer.chat_template = load_chat_template(spec.chat_template, trust_remote_code=trust_remote_code)
     check_vocabulary(spec, tokenizer, getattr(config.get_text_config(), "vocab_size", None))
     model = build_model(merge, config, AutoModelForCausalLM, device, progress=progress, **options)
-    if (folder / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(folder)
     return model, tokenizer

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,25 @@ def test_it_answers_as_lm_evals_own_model_type_does_on_the_written_merge(family,
     assert ask(ours, *prompts) == ask(theirs, *prompts)
     pairs = [Instance("loglikelihood", {}, (p, " yes"), i) for i, p in enumerate(prompts)]
     assert ours.loglikelihood(pairs) == theirs.loglikelihood(pairs)
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [{"repetition_penalty": 1.3}, {"eos_token_id": list(range(1, 200, 2))}, {"no_repeat_ngram_size": 2, "top_k": 3}],
+    ids=lambda defaults: next(iter(defaults)),
+)
+def test_it_answers_by_the_bases_generation_config_as_the_written_merge_does(family, tmp_path, defaults):
+    folders = {**family, "base": tmp_path / "base"}
+    shutil.copytree(family["base"], folders["base"])
+    config = json.loads((folders["base"] / "generation_config.json").read_text())
+    (folders["base"] / "generation_config.json").write_text(json.dumps({**config, **defaults}))
+    spec = keys(folders, "a", "b", dtype="float32")
+    folder = write_folder(Merge(MergeSpec.parse(spec)), tmp_path / "merged", progress=False)
+    prompts = [f"{number} and" for number in range(40)]
+    answers = ask(DellaMergedLM(**spec, batch_size=20), *prompts)
+    assert answers == ask(HFLM(pretrained=str(folder), device="cpu", batch_size=20), *prompts)
+    plain = ask(DellaMergedLM(**keys(family, "a", "b", dtype="float32"), batch_size=20), *prompts)
+    assert answers != plain, "these defaults change no answer here"
 
 
 def test_tied_weights_stay_tied(tmp_path):
