@@ -14,8 +14,8 @@ from della_bench.checkpoint.tensor import DTYPES, FLOAT_DTYPES, HostTensor, Tens
 from della_bench.errors import CheckpointError
 
 __all__ = [
-    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "model_files", "open_shards",
-    "read_json", "require_config",
+    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "file_state", "model_files",
+    "open_shards", "read_json", "require_config",
 ]  # fmt: skip
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -143,6 +143,16 @@ def require_config(folder: Path, label: str) -> Path:
     if not (config := folder / "config.json").is_file():
         raise CheckpointError(f"{label}: no model folder: {folder} holds no config.json")
     return config
+
+
+def file_state(path: Path) -> tuple[int, int, int, int]:
+    """Return what tells a file from an earlier one of its name without reading it: (bytes, mtime, ctime, inode).
+
+    Times are in nanoseconds. mtime alone is not enough: archives and copies set it, so that other contents may come
+    with the same. The system sets ctime, at every change.
+    """
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
 def read_json(path: Path, label: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which model a number belongs to: the digest of a merge's spec together with its input files' contents.
 
 A file of the Hugging Face hub's cache that lies in large-file storage is named by its SHA-256 and is not read. The
-digest of any other file is remembered by path, size and time of change; that memory saves time and is no part of
+digest of any other file is remembered by path and state (size, times, inode); that memory saves time and is no part of
 anything else.
 """
 
@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from della_bench.checkpoint.model import file_state
 from della_bench.errors import DataError
 from della_bench.jsonfiles import write_json
 
@@ -34,8 +35,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
 # A file changed this shortly before may change again within the same tick of the clock: its digest is not remembered.
 _SETTLED_NS = 2_000_000_000
-# What decides, beside the weights, how a model answers.
-_CONFIG_NAMES = ("config.json", "generation_config.json")
 _TOKENIZER_NAMES = (
     "added_tokens.json", "chat_template.jinja", "chat_template.json", "merges.txt", "special_tokens_map.json",
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
@@ -80,7 +79,7 @@ def input_files(merge: Merge) -> list[InputFile]:
 
     spec, base = merge.spec, merge.base
     files: list[InputFile] = [("base", path) for path in sorted(base.files)]
-    files += [("config", base.folder / name) for name in _CONFIG_NAMES]
+    files += [("config", path) for path in (base.folder / "config.json", *merge.settings_files)]
     for index, fit in enumerate(merge.fits):
         files += [(f"expert {index}", path) for path in sorted(fit.expert.files)]
     for role, source in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
@@ -111,17 +110,18 @@ def file_digest(path: Path) -> str:
     if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
         return real.name
     try:
-        before = real.stat()
+        before = file_state(real)
         remembered = _recall(real, before)
         if remembered:
             return remembered
         digest = _hash(real)
-        after = real.stat()
+        after = file_state(real)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if _state(before) != _state(after):
+    if before != after:
         raise DataError(f"{path}: changed while it was read; wait until it is written, then start again")
-    if time.time_ns() - after.st_mtime_ns > _SETTLED_NS:
+    _, _, changed, _ = after
+    if time.time_ns() - changed > _SETTLED_NS:
         _remember(real, after, digest)
     return digest
 
@@ -134,10 +134,6 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _state(stat: os.stat_result) -> dict[str, int]:
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
 def _memory(path: Path) -> Path:
     """Return the file that remembers the digest of `path`: one each, so that processes need no lock."""
     named = os.environ.get(CACHE_VARIABLE)
@@ -146,18 +142,18 @@ def _memory(path: Path) -> Path:
     return (Path(named).expanduser() if named else cache) / "digests" / f"{key[:32]}.json"
 
 
-def _recall(path: Path, stat: os.stat_result) -> str | None:
+def _recall(path: Path, state: tuple[int, ...]) -> str | None:
     try:
         known = json.loads(_memory(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    right = isinstance(known, dict) and {**_state(stat), "path": str(path)}.items() <= known.items()
+    right = isinstance(known, dict) and (known.get("path"), known.get("state")) == (str(path), list(state))
     digest = str(known.get("sha256")) if right else ""
     return digest if _SHA256.fullmatch(digest) else None
 
 
-def _remember(path: Path, stat: os.stat_result, digest: str) -> None:
+def _remember(path: Path, state: tuple[int, ...], digest: str) -> None:
     try:
-        write_json(_memory(path), {"path": str(path), **_state(stat), "sha256": digest})
+        write_json(_memory(path), {"path": str(path), "state": list(state), "sha256": digest})
     except OSError as error:
         log.warning("the digest of %s is not remembered: %s: %s", path, _memory(path), error.strerror or error)

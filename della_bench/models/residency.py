@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint import Fit, ModelFolder
+from della_bench.checkpoint.model import file_state
 from della_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -123,10 +124,9 @@ def _free_host_memory() -> int:
     return min(free, max(allowed, 0))
 
 
-def _states(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Tell files by name, size and time of change: one that was written again is another."""
-    states = ((file, file.stat()) for file in sorted(files))
-    return tuple((str(file), state.st_size, state.st_mtime_ns) for file, state in states)
+def _states(files: Iterable[Path]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Tell files by name and state: one that was written again is another."""
+    return tuple((str(file), file_state(file)) for file in sorted(files))
 
 
 def _bytes(source: ModelFolder) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 
 import pytest
@@ -33,14 +34,20 @@ def hashed(monkeypatch):
     return read
 
 
-def old(path, content, age=60):
-    path.write_bytes(content)
-    then = time.time_ns() - age * 10**9
-    os.utime(path, ns=(then, then))
-    return path
+@pytest.fixture
+def old(monkeypatch):
+    """Write a file a minute ago, as the clock of the module then tells it."""
+    now = time.time_ns() + 60 * 10**9
+    monkeypatch.setattr(module.time, "time_ns", lambda: now)
+
+    def write(path, content):
+        path.write_bytes(content)
+        return path
+
+    return write
 
 
-def test_a_digest_is_the_sha_256_of_the_contents_and_read_once(tmp_path, hashed):
+def test_a_digest_is_the_sha_256_of_the_contents_and_read_once(tmp_path, hashed, old):
     path = old(tmp_path / "x", b"abc")
     digest = hashlib.sha256(b"abc").hexdigest()
     assert file_digest(path) == file_digest(path) == digest
@@ -48,10 +55,10 @@ def test_a_digest_is_the_sha_256_of_the_contents_and_read_once(tmp_path, hashed)
 
 
 @pytest.mark.parametrize("content", [b"abd", b"abcd"])
-def test_a_changed_file_is_read_again(tmp_path, hashed, content):
+def test_a_changed_file_is_read_again(tmp_path, hashed, content, old):
     path = old(tmp_path / "x", b"abc")
     file_digest(path)
-    old(path, content, age=30)
+    old(path, content)
     assert file_digest(path) == hashlib.sha256(content).hexdigest()
     assert len(hashed) == 2
 
@@ -65,7 +72,7 @@ def test_a_file_that_was_written_just_now_is_not_remembered(tmp_path, hashed):
     assert file_digest(path) == hashlib.sha256(b"abd").hexdigest()
 
 
-def test_a_blob_of_the_hubs_cache_is_named_by_its_digest_and_not_read(tmp_path, hashed):
+def test_a_blob_of_the_hubs_cache_is_named_by_its_digest_and_not_read(tmp_path, hashed, old):
     digest = hashlib.sha256(b"large").hexdigest()
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / digest).write_bytes(b"large")
@@ -79,7 +86,7 @@ def test_a_blob_of_the_hubs_cache_is_named_by_its_digest_and_not_read(tmp_path, 
     assert file_digest(snapshot / "config.json") == hashlib.sha256(small.read_bytes()).hexdigest()
 
 
-def test_what_is_remembered_wrongly_is_no_digest(tmp_path, cache, hashed):
+def test_what_is_remembered_wrongly_is_no_digest(tmp_path, cache, hashed, old):
     path = old(tmp_path / "x", b"abc")
     digest = file_digest(path)
     (memory,) = (cache / "digests").iterdir()
@@ -89,7 +96,7 @@ def test_what_is_remembered_wrongly_is_no_digest(tmp_path, cache, hashed):
     assert len(hashed) == 4
 
 
-def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path, monkeypatch, caplog):
+def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path, monkeypatch, caplog, old):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     path = old(tmp_path / "x", b"abc")
@@ -97,7 +104,7 @@ def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path, monkeyp
     assert "is not remembered" in caplog.text
 
 
-def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch, old):
     path = old(tmp_path / "x", b"abc")
     monkeypatch.setattr(module, "_hash", lambda path: (path.write_bytes(b"other"), "0" * 64)[1])
     with pytest.raises(DataError, match="changed while it was read"):
@@ -132,3 +139,27 @@ def test_the_inputs_are_weights_configuration_and_tokenizer():
     files = {(role, path.name) for role, path in input_files(Merge(MergeSpec.parse(ZOO)))}
     wanted = {("base", "model.safetensors"), ("expert 1", "model.safetensors"), ("config", "config.json")}
     assert wanted | {("tokenizer", "tokenizer.json")} <= files
+
+
+def test_other_contents_of_the_same_size_and_time_of_modification_are_read_again(tmp_path, hashed, old):
+    """As archives leave them that set all times alike."""
+    path = old(tmp_path / "x", b"abc")
+    os.utime(path, ns=(0, 0))
+    file_digest(path)
+    os.utime(old(path, b"abd"), ns=(0, 0))
+    assert file_digest(path) == hashlib.sha256(b"abd").hexdigest()
+    assert hashed == ["x", "x"]
+
+
+def test_a_merge_is_another_for_caches_when_a_file_changes_whose_size_and_time_do_not(family, tmp_path):
+    folders = {name: shutil.copytree(family[name], tmp_path / name) for name in ("base", "a")}
+    text = f"base={folders['base']},experts={folders['a']},merge_method=task_arithmetic"
+    seen = {Merge(MergeSpec.parse(text)).identity}
+    for path in (folders["a"] / "model.safetensors", folders["base"] / "generation_config.json"):
+        before = path.stat()
+        content = path.read_bytes()
+        path.write_bytes(content[:-2] + b" }" if path.suffix == ".json" else content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size
+        seen.add(Merge(MergeSpec.parse(text)).identity)
+    assert len(seen) == 3
