@@ -38,7 +38,7 @@ def hashed(monkeypatch):
 def old(monkeypatch):
     """Write a file a minute ago, as the clock of the module then tells it."""
     now = time.time_ns() + 60 * 10**9
-    monkeypatch.setattr(module.time, "time_ns", lambda: now)
+    monkeypatch.setattr(time, "time_ns", lambda: now)
 
     def write(path, content):
         path.write_bytes(content)
