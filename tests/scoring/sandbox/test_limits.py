@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -97,3 +98,21 @@ def test_a_folder_of_a_killed_run_is_removed_by_the_next_start_and_one_in_use_is
     in_use.close()
     other.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.exhaustive
+def test_a_loop_that_the_clock_of_a_busy_machine_catches_at_each_tick_meets_its_own_limit_first(level: Level):
+    # Each of these sleeps at most ticks, so that the loop pays for what they ran.
+    code = "import time\nwhile True:\n    end = time.monotonic() + 0.002\n    while time.monotonic() < end: pass\n"
+    code += "    time.sleep(0.001)\n"
+    others = [
+        subprocess.Popen([sys.executable, "-c", code], start_new_session=True) for _ in range(4 * (os.cpu_count() or 1))
+    ]
+    try:
+        endless = Program("endless", "def f(x):\n    while True: pass", ("assert f(1) == 2",))
+        [outcome] = run([endless], Limits(cpu_seconds=8), level=level)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert outcome.verdict == "timeout", outcome
