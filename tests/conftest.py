@@ -39,6 +39,7 @@ HOW_TO_RUN = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "real_data": None if os.environ.get("DELLA_BENCH_DATA") else "DELLA_BENCH_DATA is not set",
