@@ -13,6 +13,8 @@ from pathlib import Path
 # No test may wait for a network; those marked `network` unset it themselves.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Two processes of tests, each with a thread for every core, spend most of their time on waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor may one read or write what the user has there.
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
 os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "datasets")

@@ -15,10 +15,12 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
+from lm_eval.tasks import TaskManager
 from safetensors.torch import load_file, save_file
 
 from della_bench.errors import MergeError, SpecError
 from della_bench.models.hf import DellaMergedLM
+from della_bench.resources import folder
 from della_bench.spec import MergeSpec
 from tests.models.lm import ask
 from tests.models.parity import digests, expected
@@ -35,9 +37,6 @@ PROMPTS = ["Tom has 3 apples and buys 4 more.", "def f(x):", "Hello, how are you
 LAMBDAS = (0, 1, 3, -2, 1.1)
 
 
-COMPILED = (".gch", ".i", ".o", ".so")  # what torch's compiler leaves
-
-
 class Watch(threading.Thread):
     """Notes every file below a folder that is large enough to hold the zoo's weights, were it there but briefly."""
 
@@ -47,11 +46,10 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.ended.wait(0.05):
-            for folder, _, files in os.walk(self.folder):
-                for path in (Path(folder) / name for name in files):
+            for place, _, files in os.walk(self.folder):
+                for path in (Path(place) / name for name in files):
                     with contextlib.suppress(OSError):  # gone again
-                        large = path.is_file() and path.stat().st_size > 500_000
-                        if large and path.suffix not in COMPILED:
+                        if path.is_file() and path.stat().st_size > 500_000:
                             self.seen.add(path)
 
 
@@ -65,6 +63,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
             patch.setenv(name, str(made.folder))
         patch.setattr(tempfile, "tempdir", str(made.folder))
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        patch.setenv("TORCH_COMPILE_DISABLE", "1")  # else the first log-likelihood starts a C++ compiler
         patch.setenv("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")  # the tests send functions to the workers
         patch.chdir(made.folder)
         yield made
@@ -201,10 +200,13 @@ def test_where_the_sources_stay_changes_no_bit(lm, place):
     assert (kept > 5_000_000) == (place == "cpu")
 
 
-def test_an_evaluation_gives_the_score_that_transformers_gives(lm, hf):
+def test_an_evaluation_gives_the_score_that_transformers_gives(lm, hf, monkeypatch):
+    # Else lm-eval lists all its tasks and asks pip and the like about the machine, which takes longer than the answers.
+    manager = TaskManager(include_path=str(folder("tasks")), include_defaults=False)
+    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: "")
     scores = []
     for model in (lm, hf):
-        found = lm_eval.simple_evaluate(model, tasks=["zoo_math"], limit=40, bootstrap_iters=0)
+        found = lm_eval.simple_evaluate(model, tasks=["zoo_math"], limit=40, bootstrap_iters=0, task_manager=manager)
         assert found["config"]["della_bench"]["spec"] == str(MergeSpec.parse(SPEC))
         scores.append(found["results"]["zoo_math"]["exact_match,answer-is"])
     assert scores[0] == scores[1] > 0
