@@ -1,11 +1,13 @@
 """A warm interpreter inside the sandbox: each program is run in a fork of it, behind a keeper that outlives it.
 
-    worker -> (a process that enters a new process namespace) -> keeper, its process 1 -> candidate or tests
+    worker -> messenger, which enters a new process namespace -> keeper, its process 1 -> candidate or tests
 
-The worker only waits, so it stays pristine. The keeper counts CPU and wall time, reads and drops output, and says how
-the program ended; when it ends, the kernel kills whatever is left in its process namespace, and the worker has waited
-for all of it. The candidate has the keeper's user but cannot harm it: process 1 of a namespace takes no signal from
-inside, and its memory is hidden. Without namespaces (Landlock) the filter of system calls stands in for that.
+The worker only waits, so it stays pristine: not even a program's source passes through its memory, of which every later
+program has a copy, with all that was freed in it. The messenger, one a program, receives the job and sends the report.
+The keeper counts CPU and wall time, reads and drops output, and says how the program ended; when it ends, the kernel
+kills whatever is left in its process namespace, and the worker has waited for all of it. The candidate has the keeper's
+user but cannot harm it: process 1 of a namespace takes no signal from inside, and its memory is hidden. Without
+namespaces (Landlock) the filter of system calls stands in for that.
 """
 
 from __future__ import annotations
@@ -28,46 +30,52 @@ __all__ = ["serve"]
 WORK = "/work"
 LONGEST_NAP = 0.25  # seconds between two looks at the clock of a process
 SHORT_NAP = 0.02  # where threads and files are looked at too
+NO_JOB = 72  # exit code of a messenger that found the host gone
 ENOUGH_FILES = 1024
 MOST_FILES = 8192  # where they are only looked at: a program that makes more is ended
 
 
 def serve(control: socket.socket, level: LevelRow) -> None:
-    """Run one job after the other until `control` ends; each is answered by one report."""
+    """Run one job after the other until `control` ends; each is answered by one report, or {"fault": ...}."""
     for name in level["preload"]:
         importlib.import_module(name)
     system.die_with_parent()
     system.hide_memory()
     frames.send(control, {"ready": True})
     while True:
-        try:
-            job, descriptors = frames.receive_with_descriptors(control)
-        except EOFError:
+        select.select([control], [], [])
+        messenger = os.fork()
+        if not messenger:
+            _in_child(lambda: _carry(control, level))
+        code = os.waitstatus_to_exitcode(os.waitpid(messenger, 0)[1])
+        if code == NO_JOB:
             return
-        frames.send(control, _run(job, descriptors, level, control.fileno()))
+        if code:
+            frames.send(control, {"fault": "the keeper left no report"})
 
 
-def _run(
-    job: CandidateJob | TestsJob, descriptors: list[int], level: LevelRow, control: int
-) -> Report | dict[str, str]:
-    """Fork, wait, and return the keeper's report; {"fault": ...} where it left none."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        os.close(control)
-        _in_child(lambda: _enter(job, descriptors, level, writing))
-    os.close(writing)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    with os.fdopen(reading, "rb") as pipe:
-        data = pipe.read()
-    os.waitpid(child, 0)
+def _carry(control: socket.socket, level: LevelRow) -> None:
+    """Receive a job, have it done in a process namespace of its own where there are such, and send the report."""
+    system.die_with_parent()
     try:
-        report: Report = frames.decode(data.decode("ascii"))
-    except ValueError:
-        return {"fault": "the keeper left no report"}
-    return report
+        job, descriptors = frames.receive_with_descriptors(control)
+    except EOFError:
+        os._exit(NO_JOB)
+    reading, writing = os.pipe()
+    if level["namespaces"]:
+        system.unshare(system.CLONE_NEWPID)
+    keeper = os.fork()
+    if not keeper:
+        os.close(reading)
+        os.close(control.fileno())
+        _in_child(lambda: _keep(job, descriptors, level, writing))
+    for descriptor in (*descriptors, writing):  # else no other end would see these close
+        os.close(descriptor)
+    with os.fdopen(reading, encoding="ascii") as pipe:
+        report = pipe.read()
+    os.waitpid(keeper, 0)
+    frames.decode(report)  # raises where the keeper did not come to its end
+    frames.send_encoded(control, report)
 
 
 def _in_child(work: Callable[[], None]) -> None:
@@ -79,21 +87,6 @@ def _in_child(work: Callable[[], None]) -> None:
         sys.stderr.flush()
         os._exit(70)
     os._exit(0)
-
-
-def _enter(job: CandidateJob | TestsJob, descriptors: list[int], level: LevelRow, report: int) -> None:
-    """Enter a process namespace where there are such, and be or start the keeper."""
-    system.die_with_parent()
-    if not level["namespaces"]:
-        return _keep(job, descriptors, level, report)
-    system.unshare(system.CLONE_NEWPID)
-    keeper = os.fork()
-    if not keeper:
-        _in_child(lambda: _keep(job, descriptors, level, report))
-    for descriptor in (*descriptors, report):  # else no other end would see these close
-        os.close(descriptor)
-    os.waitpid(keeper, 0)
-    return None
 
 
 def _keep(job: CandidateJob | TestsJob, descriptors: list[int], level: LevelRow, report: int) -> None:
