@@ -86,7 +86,7 @@ def state(host: Host) -> dict[str, object]:
         "children": children(os.getpid()),
         "descriptors": sorted(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
-        "files": {path.name: _lasting(path.lstat()) for path in sorted(host.folder.iterdir())},
+        "files": {path.name: _lasting(path.lstat()) for path in (host.folder, *sorted(host.folder.iterdir()))},
         "text": host.file.read_text(),
         "temporary files": sorted(os.listdir(tempfile.gettempdir())),
         "top": sorted(os.listdir("/")),

@@ -210,8 +210,6 @@ def files_below(folder: str) -> tuple[int, int]:
             with contextlib.suppress(OSError):  # it went meanwhile
                 size += os.lstat(path).st_blocks * 512
                 count += 1
-                if name in names:
-                    os.chmod(path, 0o700)  # else it could hide what is in it
     return count, size
 
 
