@@ -82,6 +82,17 @@ def test_no_program_finds_a_note_of_the_one_before_it(level: LevelName, host: Ho
 
 
 @pytest.mark.parametrize("level", LEVELS)
+def test_no_program_reaches_one_that_runs_at_the_same_time(level: LevelName, host: Host):
+    reason = why_not(level)
+    if reason:
+        pytest.skip(f"{level}: {reason}")
+    paths = [path for path in PROGRAMS if path.stem.startswith("signal_by_")]
+    programs = [Program(path.stem, host.aim(path.read_text()), TESTS) for path in paths for _ in range(2)]
+    outcomes = run_at(level, programs, LIMITS, workers=2)
+    assert [outcome.explanation for outcome in outcomes if outcome.verdict != "passed" or outcome.isolated] == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_programs_that_try_to_be_unscored_count_as_wrong(level: LevelName, host: Host):
     names = [name for name in NAMES if name.startswith(("frame_", "hash_", "thousands_", "class_that", "line_"))]
     right = [Program("right", "def f(x):\n    return x + 1", TESTS)] * 10
@@ -94,8 +105,8 @@ def test_programs_that_try_to_be_unscored_count_as_wrong(level: LevelName, host:
     assert "sandbox" not in {outcome.verdict for outcome in outcomes}
 
 
-def test_there_are_at_least_a_hundred_and_fifty_attacks_that_say_what_they_try():
-    assert len(PROGRAMS) >= 150
+def test_there_are_at_least_two_hundred_attacks_that_say_what_they_try():
+    assert len(PROGRAMS) >= 200
     assert set().union(*map(expected, PROGRAMS)) <= set(VERDICTS) - {"sandbox"}
 
 
