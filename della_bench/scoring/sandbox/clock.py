@@ -21,31 +21,44 @@ class IdleClock:
     def __init__(self, processes: list[int]) -> None:
         """Start at zero. processes: their numbers here, whatever they are called inside a sandbox."""
         self._folders = [Path(f"/proc/{process}") for process in processes]
+        self._computed = [0.0] * len(processes)
         self._waited: dict[str, int] = {}
         self._started = time.monotonic()
         self._busy = 0.0
-        self._busy_before = self._busy_now()
+        self._busy_since_last_look()
 
     def idle(self) -> float:
         """Return the seconds that nothing was done; 0 where the kernel does not tell who waits for a core."""
         if not _KERNEL_TELLS:
             return 0.0
-        self._busy = max(self._busy, self._busy_now() - self._busy_before)
+        self._busy += self._busy_since_last_look()
         return time.monotonic() - self._started - self._busy
 
-    def _busy_now(self) -> float:
-        """Return the seconds that the processes have computed or waited for a core, as far as they are to be seen."""
-        computed = 0.0
-        for folder in self._folders:
+    def _busy_since_last_look(self) -> float:
+        """Return the seconds that the processes have computed or waited for a core, as far as they are to be seen.
+
+        Of a process's threads the one that waited longest counts, not their sum: many threads that wake at once wait
+        for each other, and would seem to wait all the time while they sleep nearly all of it.
+        """
+        busy = 0.0
+        for place, folder in enumerate(self._folders):
             try:
                 fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
                 # In ticks, utime and stime, of the threads that have ended too.
-                computed += (int(fields[11]) + int(fields[12])) / _TICK
-                for task in (folder / "task").iterdir():
-                    self._waited[str(task)] = int((task / "schedstat").read_bytes().split()[1])
+                computed = (int(fields[11]) + int(fields[12])) / _TICK
+                busy += computed - self._computed[place]
+                self._computed[place] = computed
+                busy += max(map(self._waited_since_last_look, (folder / "task").iterdir()), default=0) / 1e9
             except (OSError, IndexError):  # it ended meanwhile
                 continue
-        return computed + sum(self._waited.values()) / 1e9
+        return busy
+
+    def _waited_since_last_look(self, thread: Path) -> int:
+        """Return the nanoseconds that a thread has waited for a core; of one that is new, all of them."""
+        waited = int((thread / "schedstat").read_bytes().split()[1])
+        before = self._waited.get(str(thread), 0)
+        self._waited[str(thread)] = waited
+        return waited - before
 
 
 def ask_for_sender(connection: socket.socket) -> None:
