@@ -19,7 +19,7 @@ from typing import Any, Literal
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.porter import CONTROL
-from della_bench.scoring.sandbox.inside.rows import CandidateJob, LevelRow, Report, Setup, TestsJob, Tree
+from della_bench.scoring.sandbox.inside.rows import HOST_NAME, CandidateJob, LevelRow, Report, Setup, TestsJob, Tree
 from della_bench.scoring.sandbox.interpreter import DEVICES, Interpreter, find_interpreter
 from della_bench.scoring.sandbox.scratch import Scratch
 from della_bench.scoring.sandbox.types import LevelName
@@ -315,7 +315,7 @@ BUBBLEWRAP = (
     ("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
     # The worker enters a process and a mount namespace for each program; what the program becomes has no capability.
     ("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--uid", "1000", "--gid", "1000"),
-    ("--clearenv", "--dir", WORK),
+    ("--clearenv", "--dir", WORK, "--hostname", HOST_NAME),
 )
 
 

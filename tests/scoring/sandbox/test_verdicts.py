@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from della_bench.scoring.sandbox import LevelName, Limits, Program
+from della_bench.scoring.sandbox.levels import why_not
+from della_bench.scoring.sandbox.pool import run_at
+
 INCREMENT = "def f(x):\n    return x + 1\n"
 
 
@@ -223,3 +227,21 @@ def test_the_order_of_a_set_of_texts_is_the_same_in_every_process(judge):
     code = "def f():\n    return list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'})"
     order = {judge(code, "raise ValueError(f())").explanation for _ in range(3)}
     assert len(order) == 1
+
+
+@pytest.mark.parametrize(
+    "end", ["import os\n    os._exit(0)", "import socket\n    socket.socket(fileno=3).send(b'\\0' * 8)"]
+)
+def test_tests_that_catch_everything_do_not_hide_that_the_candidate_left_or_lied(judge, end: str):
+    outcome = judge(f"def f(x):\n    {end}", "try:\n    f(1)\nexcept:\n    pass")
+    assert outcome.verdict == "error", outcome
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "namespaces"])
+def test_the_machine_s_name_is_not_told(name: LevelName):
+    reason = why_not(name)
+    if reason:
+        pytest.skip(f"{name}: {reason}")
+    code = "import socket, os\ndef names():\n    return [socket.gethostname(), os.uname().nodename]"
+    [outcome] = run_at(name, [Program("names", code, ("assert names() == ['sandbox'] * 2",))], Limits())
+    assert outcome.verdict == "passed", outcome

@@ -6,7 +6,7 @@ import os
 import socket
 
 from della_bench.scoring.sandbox.inside import system
-from della_bench.scoring.sandbox.inside.rows import Tree
+from della_bench.scoring.sandbox.inside.rows import HOST_NAME, Tree
 
 __all__ = ["enter"]
 
@@ -28,6 +28,7 @@ def enter(control: socket.socket, tree: Tree, argv: list[str], environment: dict
     _write("/proc/self/uid_map", f"{USER} {user} 1")
     _write("/proc/self/gid_map", f"{USER} {group} 1")
     _write("/proc/sys/user/max_user_namespaces", "0")
+    socket.sethostname(HOST_NAME)
     child = os.fork()
     if child:
         control.close()

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-__all__ = ["MODULES", "CandidateJob", "Job", "LevelRow", "LimitsRow", "Report", "Said", "Setup", "TestsJob", "Tree"]
+__all__ = [
+    "HOST_NAME",
+    "MODULES",
+    "CandidateJob",
+    "Job",
+    "LevelRow",
+    "LimitsRow",
+    "Report",
+    "Said",
+    "Setup",
+    "TestsJob",
+    "Tree",
+]
 
 # A module that the candidate imported and its tests use is imported anew here, if it is one of these.
 _OF_LANGUAGE = ("sys", "os", "time", "typing", "numbers", "operator", "functools", "itertools", "copy", "random")
 _OF_DATA = ("collections", "collections.abc", "array", "bisect", "heapq", "string", "re", "json", "datetime")
 _OF_NUMBERS = ("math", "cmath", "decimal", "fractions", "statistics")
 MODULES = frozenset({*_OF_LANGUAGE, *_OF_DATA, *_OF_NUMBERS})
+
+HOST_NAME = "sandbox"  # what the machine is called inside of namespaces
 
 
 class LimitsRow(TypedDict):
