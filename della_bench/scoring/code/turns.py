@@ -55,14 +55,16 @@ def _behind_thought(text: str) -> str:
 
 
 def _first_turn(text: str) -> str:
-    begin = 0
+    begin, may_answer = 0, True
     for end in _END.finditer(text):
         if end.start() < begin or _is_quoted(text, end):
             continue
         if text[begin : end.start()].strip():
             return text[begin : end.start()]
         # Nothing was said yet. Behind an instruction that is repeated the answer begins with the next response.
-        answer = _ANSWER_BEGINS.search(text, end.start()) if "Instruction" in end[0] or "INST" in end[0] else None
+        instructs = may_answer and ("Instruction" in end[0] or "INST" in end[0])
+        answer = _ANSWER_BEGINS.search(text, end.start()) if instructs else None
+        may_answer = may_answer and not (instructs and answer is None)  # none is left: it is not looked for again
         begin = (answer or end).end()
     return text[begin:]
 

@@ -117,13 +117,15 @@ def test_a_short_reply_in_which_nothing_can_be_read_costs_no_more_than_its_budge
         "#" * 400_000,
         "from" + " " * 400_000 + "x",
         "<|" * 200_000,
+        "[INST]" * 70_000,
+        "### Instruction:\n" * 25_000,
     ],
     ids=lambda reply: reply[:14],
 )
 def test_a_reply_that_is_huge_or_nested_is_read_within_the_budget(reply):
     """CPU time is the budget here, with a wide margin: without one some of these take hours."""
     started = time.process_time()
-    assert extract(reply).rule in ("raw", "fence")
+    assert extract(reply).rule in ("raw", "fence", "empty")
     assert time.process_time() - started < 60
 
 
