@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from della_bench.scoring.sandbox import Level, Limits, Program, run
+from della_bench.scoring.sandbox.inside import system
 from della_bench.scoring.sandbox.levels import LEVELS, why_not
 from della_bench.scoring.sandbox.pool import run_at
 from della_bench.scoring.sandbox.scratch import PREFIX, Scratch
@@ -70,12 +71,35 @@ def test_what_does_nothing_is_ended_after_its_wall_time_and_not_after_ten_times_
     assert outcome.cpu_seconds < 5
 
 
+@pytest.mark.parametrize("name", LEVELS)
+def test_threads_that_wake_at_once_and_wait_for_each_other_do_not_make_a_sleeper_busy(name):
+    reason = why_not(name)
+    if reason:
+        pytest.skip(f"{name}: {reason}")
+    path = Path(__file__).parents[2] / "attacks" / "programs" / "sleeping_in_many_threads.py"
+    code = path.read_text().replace("range(20)", "range(50)")
+    limits = Limits(cpu_seconds=2, wall_seconds=0.5)
+    [outcome] = run_at(name, [Program("asleep", code, ("assert f(1) == 2",))], limits)
+    assert (outcome.verdict, outcome.explanation) == ("timeout", "no end after 0.5 s")
+
+
 def test_a_program_that_computes_is_not_idle(level: Level):
     code = "def f(x):\n    for _ in range(20_000_000):\n        x += 0\n    return x + 1"
     [outcome] = run(
         [Program("busy", code, ("assert f(1) == 2",))], Limits(cpu_seconds=60, wall_seconds=0.5), level=level
     )
     assert outcome.verdict == "passed"
+
+
+def test_counting_the_files_of_a_program_changes_nothing_that_its_links_lead_to(tmp_path: Path):
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    for folder in (outside, inside):
+        folder.mkdir(mode=0o755)
+    (outside / "file").write_text("x" * 10_000)
+    (inside / "link").symlink_to(outside)
+    count, size = system.files_below(str(inside))
+    assert (count, outside.stat().st_mode & 0o777) == (1, 0o755)
+    assert size < 10_000
 
 
 def test_a_folder_of_a_killed_run_is_removed_by_the_next_start_and_one_in_use_is_not(
