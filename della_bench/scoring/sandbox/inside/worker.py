@@ -67,7 +67,7 @@ def _carry(control: socket.socket, level: LevelRow) -> None:
     keeper = os.fork()
     if not keeper:
         os.close(reading)
-        os.close(control.fileno())
+        control.close()
         _in_child(lambda: _keep(job, descriptors, level, writing))
     for descriptor in (*descriptors, writing):  # else no other end would see these close
         os.close(descriptor)
