@@ -66,10 +66,10 @@ def _parse(path: Path, text: str, first_line: int) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {first_line + error.lineno - 1}, column {error.colno}"
         raise DataError(f"{path}, {place}: not JSON ({error.msg})", exit_code=USERS_FILE) from error
+    except ValueError as error:  # Python's own bound on an integer's digits
+        raise DataError(f"{path}, line {first_line}: a number with too many digits", exit_code=USERS_FILE) from error
     except RecursionError as error:
         raise DataError(f"{path}, line {first_line}: nested too deeply", exit_code=USERS_FILE) from error
-    except ValueError as error:  # a number of more digits than Python reads
-        raise DataError(f"{path}, line {first_line}: a number that is too long", exit_code=USERS_FILE) from error
 
 
 def _an_object(path: Path, place: str, value: Any) -> dict[str, Any]:

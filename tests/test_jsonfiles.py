@@ -30,7 +30,7 @@ def test_gzip_is_read_by_its_name(tmp_path):
         (b'{"a": 1}\n{"a": "\xff"}\n', "line 2, byte 8: not UTF-8 (byte 0xff)"),
         (b'{"a": 1}\n3\n', "line 2: expected a JSON object, got int"),
         (b"[" * 100_000, "line 1: nested too deeply"),
-        (b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}", "line 2: a number that is too long"),
+        (b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}", "line 2: a number with too many digits"),
     ],
 )
 def test_a_fault_is_named_by_file_and_place(tmp_path, data, fault):

@@ -29,7 +29,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"della-bench {della_bench.__version__}")
+        from della_bench.cli.console import say
+
+        say(f"della-bench {della_bench.__version__}")
         raise typer.Exit
 
 
@@ -69,19 +71,21 @@ def main(arguments: list[str] | None = None) -> None:
     except DellaBenchError as error:
         if debug:
             raise
+        from della_bench.cli.console import say
         from della_bench.plugin import render_error
 
         if isinstance(error, UsageError) and (option := _option_of(error.argument, arguments)):
             error = UsageError(f"{option}: {error.message}", exit_code=error.exit_code)
-        typer.echo(render_error(error), err=True)
+        say(render_error(error), err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written, a path that is not there
         if debug or error.errno is None:
             raise
+        from della_bench.cli.console import say
         from della_bench.plugin import render_error
 
         where = f"{error.filename}: " if error.filename is not None else ""
-        typer.echo(render_error(DellaBenchError(f"{where}{error.strerror}")), err=True)
+        say(render_error(DellaBenchError(f"{where}{error.strerror}")), err=True)
         sys.exit(1)
 
 

@@ -56,7 +56,7 @@ def compare(
         compared.append(("average", (averages[0], averages[1]), ours.versus))
     for name, (a, b), versus in compared:
         numbers = _numbers(versus)
-        shown.add_row(*map(Text, (visible_line(name), a, b, *numbers, verdict(versus) or "")))
+        shown.add_row(visible_line(name), a, b, *numbers, verdict(versus) or "")
     console.print(shown)
     if items is not None:
         _items(console, ours, theirs, items, limit)
@@ -65,15 +65,15 @@ def compare(
 
 
 def _only(run: Path) -> str:
-    """Return the fingerprint of the one model in a folder. Raises DataError where there is none, or several."""
-    from della_bench.errors import DataError
+    """Return the fingerprint of the one model in a folder. Raises UsageError where there is none, or several."""
+    from della_bench.errors import UsageError
     from della_bench.results.store import find_evaluations
 
     faults: list[str] = []
     names = {evaluation.who.fingerprint: evaluation.who.name for evaluation in find_evaluations([run], faults)}
     if len(names) != 1:
         what = f"holds {len(names)} models ({', '.join(sorted(names.values()))})" if names else "holds no evaluation"
-        raise DataError("\n".join([f"{run}: {what}; name the folder of one run", *faults]), exit_code=2)
+        raise UsageError("\n".join([f"{run}: {what}; name the folder of one run", *faults]))
     return next(iter(names))
 
 
@@ -90,7 +90,7 @@ def _numbers(versus: Comparison | None) -> tuple[str, str, str, str]:
 def _items(console: Console, ours: Row, theirs: Row, benchmark: str, limit: int) -> None:
     from rich.text import Text
 
-    from della_bench.cli.console import one_of
+    from della_bench.cli.console import one_of, say
     from della_bench.results.items import joined_items
     from della_bench.visible import visible, visible_line
 
@@ -105,4 +105,4 @@ def _items(console: Console, ours: Row, theirs: Row, benchmark: str, limit: int)
         parts = {"prompt": a.prompt, "target": a.target, f"A, {a.verdict}": a.response, f"B, {b.verdict}": b.response}
         for label, text in parts.items():
             console.print(Text.assemble((f"{visible_line(label)}: ", "bold"), visible(text)))
-    console.print(f"{len(differing)} of {len(pairs)} items differ", highlight=False)
+    say(f"{len(differing)} of {len(pairs)} items differ")

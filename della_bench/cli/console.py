@@ -8,31 +8,42 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from della_bench.visible import visible
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 __all__ = ["one_of", "paused_gc", "plain_table", "say", "say_data", "show_warnings", "start_numba"]
 
 
 def show_warnings() -> None:
-    """Let this package's warnings reach stderr, a line each."""
+    """Let this package's warnings reach stderr, a line each; what one command says twice is shown once."""
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("della_bench: %(levelname)s: %(message)s"))
     logger = logging.getLogger("della_bench")
-    if not logger.handlers:
-        logger.addHandler(handler)
+    if all(isinstance(each, _StderrHandler) for each in logger.handlers):  # none, or that of an earlier command
+        logger.handlers[:] = [handler]
         logger.propagate = False
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to the stderr of the moment, which a caller in the same process may have exchanged since."""
+    """Writes to the stderr of the moment, which a caller in the same process may have exchanged since.
+
+    A warning that comes again with every model (a judge whose end was announced, say) is one warning.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(visible(self.format(record)), file=sys.stderr)
+        line = visible(self.format(record))
+        if line not in self._said:
+            self._said.add(line)
+            print(line, file=sys.stderr)
 
 
 @contextmanager
@@ -80,13 +91,18 @@ def say_data(text: str) -> None:
 
 
 def plain_table(*columns: str) -> Table:
-    """Return a rich table without a frame, its first column bold."""
+    """Return a rich table without a frame, its first column bold; text in it is text, and no markup."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    class PlainTable(Table):
+        def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+            super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    table = PlainTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, style="bold" if index == 0 else "", overflow="fold")
+        table.add_column(Text(column), style="bold" if index == 0 else "", overflow="fold")
     return table
 
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.table import Table as Shown
+    from rich.text import Text
 
     from della_bench.demo import Demo
 
@@ -32,10 +33,10 @@ def demo(
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts of each task.")] = None,
 ) -> None:
     """Evaluate the embedded base, its three experts and their merges on three skills. Minutes on two cores."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from della_bench.cli.console import show_warnings
+    from della_bench.cli.console import say, show_warnings
+    from della_bench.cli.terminal import Terminal
     from della_bench.demo import run
 
     show_warnings()
@@ -47,9 +48,8 @@ def demo(
             limit,
             lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
         )
-    console = Console()
-    console.print(_table(shown))
-    console.print(_NEXT.format(page=shown.page), highlight=False, soft_wrap=True)
+    Terminal().print(_table(shown))
+    say(_NEXT.format(page=shown.page))
 
 
 def _table(shown: Demo) -> Shown:
@@ -91,10 +91,13 @@ def _table(shown: Demo) -> Shown:
 
 def _number(
     value: float | None, interval: tuple[float, float] | None, *, signed: bool = False, bold: bool = False
-) -> str:
+) -> Text | str:
     """Return a number above its interval; `signed` for a difference."""
+    from rich.text import Text
+
     if value is None:
         return ""
     sign, between = ("+", ", ") if signed else ("", "–")
-    text = f"[bold]{value:{sign}.1f}[/]" if bold else f"{value:{sign}.1f}"
-    return text if interval is None else f"{text}\n[dim]{interval[0]:{sign}.0f}{between}{interval[1]:{sign}.0f}[/]"
+    text = Text(f"{value:{sign}.1f}", "bold" if bold else "")
+    ends = "" if interval is None else f"\n{interval[0]:{sign}.0f}{between}{interval[1]:{sign}.0f}"
+    return text.append(ends, "dim")

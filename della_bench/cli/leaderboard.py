@@ -47,8 +47,8 @@ def leaderboard(
 
     Runs that cannot be read are named on standard error and left out. CSV, JSON and Parquet hold unrounded numbers.
     """
-    from della_bench.cli.console import say_data, show_warnings
-    from della_bench.errors import DataError
+    from della_bench.cli.console import say, say_data, show_warnings
+    from della_bench.errors import DataError, UsageError
     from della_bench.jsonfiles import write_whole
     from della_bench.results.formats import alpaca_eval_csv, format_of, render, write
     from della_bench.results.leaderboard import build_table
@@ -56,9 +56,9 @@ def leaderboard(
     show_warnings()
     chosen = format_of(out, format_name)
     if alpaca_eval and chosen != "csv":
-        raise DataError("--alpaca-eval writes a CSV: leave --format out", exit_code=2)
+        raise UsageError("--alpaca-eval writes a CSV: leave --format out")
     if chosen == "parquet" and out is None:
-        raise DataError("--format parquet is no text: name a file with -o", exit_code=2)
+        raise UsageError("--format parquet is no text: name a file with -o")
     table = build_table(
         runs,
         baseline=baseline,
@@ -71,12 +71,12 @@ def leaderboard(
     if strict and table.faults:
         raise DataError("\n".join(table.faults), exit_code=2)
     if not table.rows:
-        raise DataError(f"no evaluation to show in {', '.join(map(str, runs))}", exit_code=2)
+        raise UsageError(f"no evaluation to show in {', '.join(map(str, runs))}")
     if html is not None:
         from della_bench.results.page import write_page
 
         write_page(table, html, progress=_watched())
-        typer.echo(f"{html}: {len(table.rows)} rows", err=True)
+        say(f"{html}: {len(table.rows)} rows", err=True)
     if out is None:
         say_data(alpaca_eval_csv(table) if alpaca_eval else render(table, chosen))
         return
@@ -84,7 +84,7 @@ def leaderboard(
         write_whole(out, alpaca_eval_csv(table))
     else:
         write(table, out, chosen)
-    typer.echo(f"{out}: {len(table.rows)} rows", err=True)
+    say(f"{out}: {len(table.rows)} rows", err=True)
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ def merge(
     Evaluating a merge needs no such folder: lm_eval --model della_merged merges in memory.
     """
     shard_bytes = _bytes(max_shard_size)
-    from della_bench.cli.console import paused_gc, show_warnings, start_numba
+    from della_bench.cli.console import paused_gc, say, show_warnings, start_numba
 
     with paused_gc():
         if device == "cpu":
@@ -52,4 +52,4 @@ def merge(
     logging.getLogger("della_bench.merge").setLevel(logging.INFO)
     merged = Merge(MergeSpec.parse(text), trust_remote_code=trust_remote_code)
     write_folder(merged, out, device=device, max_shard_bytes=shard_bytes, overwrite=overwrite)
-    typer.echo(f"{out}: {merged.spec}")
+    say(f"{out}: {merged.spec}")

@@ -13,15 +13,15 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for
     """List the merge methods: what each does, in one line, and where it comes from. Other packages' come last."""
     import json
 
-    from della_bench.cli.console import show_warnings
+    from della_bench.cli.console import say, say_data, show_warnings
     from della_bench.spec.registry import all_methods
 
     show_warnings()
     rows = list(all_methods().values())
     if as_json:
-        typer.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+        say_data(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
         return
     widths = [max(len(getattr(row, column)) for row in rows) for column in ("name", "summary")]
     for row in rows:
         pinned = "" if row.pinned else "; its bits may differ between devices"
-        typer.echo(f"{row.name:{widths[0]}}  {row.summary:{widths[1]}}  {row.origin}{pinned}")
+        say(f"{row.name:{widths[0]}}  {row.summary:{widths[1]}}  {row.origin}{pinned}")

@@ -141,9 +141,7 @@ def _dollars(text: str | None) -> Decimal | None:
 def _show_plan(plan: Iterable[Planned]) -> None:
     from decimal import Decimal
 
-    from rich.text import Text
-
-    from della_bench.cli.console import plain_table
+    from della_bench.cli.console import plain_table, say
     from della_bench.cli.terminal import Terminal
     from della_bench.visible import visible_line
 
@@ -153,11 +151,10 @@ def _show_plan(plan: Iterable[Planned]) -> None:
         state = "done" if step.done else "to do"
         cost = "unknown" if step.cost is None else f"{step.cost:.2f}" if step.cost else ""
         texts = (step.spec.display_name, step.benchmark.name, step.what, state, cost)
-        shown.add_row(*(Text(visible_line(text)) for text in texts))
-    console = Terminal()
-    console.print(shown)
+        shown.add_row(*map(visible_line, texts))
+    Terminal().print(shown)
     open_steps = sum(not step.done for step in steps)
     total = sum((step.cost for step in steps if step.cost is not None), Decimal(0))
     unknown = sum(step.cost is None for step in steps)
     more = f", and {unknown} of unknown price" if unknown else ""
-    console.print(f"{open_steps} of {len(steps)} steps to do, about ${total:.2f} for judges{more}", highlight=False)
+    say(f"{open_steps} of {len(steps)} steps to do, about ${total:.2f} for judges{more}")

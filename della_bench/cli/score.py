@@ -94,7 +94,7 @@ def score(
     """
     import json
 
-    from della_bench.cli.console import one_of, say, show_warnings
+    from della_bench.cli.console import one_of, say, say_data, show_warnings
     from della_bench.results.schema import score_path
     from della_bench.scoring.code.answers import PartialFileError
     from della_bench.scoring.code.score import export_programs, score_code
@@ -125,7 +125,7 @@ def score(
     path = score_path(folder, benchmark, result["scorer"]["name"])
     say(_summary(result, path), err=compat is not None)
     if compat is not None:
-        typer.echo(json.dumps(result["detail"]["bigcode"], indent=2))
+        say_data(json.dumps(result["detail"]["bigcode"], indent=2) + "\n")
 
 
 def _summary(score: Score, path: Path) -> str:

@@ -38,9 +38,9 @@ def show(
     for note in table.notes:
         say(f"note: {note}", err=True)
     if not table.rows:
-        from della_bench.errors import DataError
+        from della_bench.errors import UsageError
 
-        raise DataError(f"no evaluation to show in {run}", exit_code=2)
+        raise UsageError(f"no evaluation to show in {run}")
 
 
 def _row(console: Console, table: Table, row: Row) -> None:
@@ -60,7 +60,7 @@ def _row(console: Console, table: Table, row: Row) -> None:
             cell = row.cells[name]
             values = (number_text(cell.value, cell.interval), str(cell.n), str(cell.unscored), cell.metric)
             texts = (name, *values, scorer_label(cell.scorer))
-            shown.add_row(*(Text(visible_line(text)) for text in texts))
+            shown.add_row(*map(visible_line, texts))
     if row.average is not None and len(table.averaged) > 1:
         shown.add_row("average", number_text(row.average, row.average_interval), "", "", "", "")
     console.print(shown)
@@ -69,7 +69,7 @@ def _row(console: Console, table: Table, row: Row) -> None:
 def _items(console: Console, row: Row, benchmark: str, wrong: bool, limit: int) -> None:
     from rich.text import Text
 
-    from della_bench.cli.console import one_of
+    from della_bench.cli.console import one_of, say
     from della_bench.results.items import joined_items
     from della_bench.visible import visible, visible_line
 
@@ -83,4 +83,4 @@ def _items(console: Console, row: Row, benchmark: str, wrong: bool, limit: int) 
             if text:
                 console.print(Text.assemble((f"{label}: ", "bold"), visible(text)))
     if len(shown) > limit:
-        console.print(f"... and {len(shown) - limit} more (--limit)", highlight=False)
+        say(f"... and {len(shown) - limit} more (--limit)")

@@ -42,24 +42,23 @@ def spec(
 def _print_json(parsed: MergeSpec) -> None:
     import json
 
+    from della_bench.cli.console import say_data
+
     facts = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name}
-    typer.echo(json.dumps({**facts, "keys": parsed.as_keys(effective=True)}, indent=2, ensure_ascii=False))
+    say_data(json.dumps({**facts, "keys": parsed.as_keys(effective=True)}, indent=2, ensure_ascii=False) + "\n")
 
 
 def _print_table(parsed: MergeSpec) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from della_bench.cli.console import plain_table
+    from della_bench.cli.console import plain_table, say
+    from della_bench.cli.terminal import Terminal
     from della_bench.spec import KEYS, OTHER_NAMES
 
     row = parsed.method
-    console = Console()
-    console.print(Text(str(parsed)), soft_wrap=True)  # one line, to be pasted
-    console.print(f"\nname    {parsed.display_name}\ndigest  {parsed.digest}", highlight=False, soft_wrap=True)
-    console.print(f"method  {row.name}: {row.summary} ({row.origin})", highlight=False, soft_wrap=True)
+    say(parsed)  # one line, to be pasted
+    say(f"\nname    {parsed.display_name}\ndigest  {parsed.digest}")
+    say(f"method  {row.name}: {row.summary} ({row.origin})")
     columns = ", ".join(f"{name} {row.as_dict()[name]}" for name in ("drop", "elect", "normalize", "scaling"))
-    console.print(f"        {columns}", highlight=False)
+    say(f"        {columns}")
     table = plain_table("key", "value", "meaning")
     values = parsed.as_keys(effective=True)
     for key, what in KEYS.items():
@@ -71,5 +70,5 @@ def _print_table(parsed: MergeSpec) -> None:
                 for name, other in OTHER_NAMES.items()
                 if other.key == key and name != "lambda_"
             ]
-            table.add_row(key, Text(shown), Text(what.meaning + f" (or: {', '.join(others)})" * bool(others)))
-    console.print(table)
+            table.add_row(key, shown, what.meaning + f" (or: {', '.join(others)})" * bool(others))
+    Terminal().print(table)

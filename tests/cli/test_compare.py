@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app
-from della_bench.errors import DataError
+from della_bench.errors import UsageError
 from della_bench.visible import visible
 from tests.results.making import plain_folder
 
@@ -69,5 +69,5 @@ def test_other_documents_are_not_compared_and_the_reason_is_told(folders, tmp_pa
 
 
 def test_a_folder_of_several_models_is_an_error_that_names_them(folders, tmp_path):
-    with pytest.raises(DataError, match=r"holds 2 models \(one, two\); name the folder of one run"):
+    with pytest.raises(UsageError, match=r"holds 2 models \(one, two\); name the folder of one run"):
         call(tmp_path, folders[0])

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app
-from della_bench.errors import DataError, UsageError
+from della_bench.errors import UsageError
 from della_bench.visible import visible
 from tests.results.making import plain_folder
 
@@ -40,7 +40,7 @@ def test_what_is_not_there_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'zoo_math'"):
         call(tmp_path / "a", "--items", "zoo_maths")
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match="no evaluation to show"):
+    with pytest.raises(UsageError, match="no evaluation to show"):
         call(tmp_path / "b")
 
 

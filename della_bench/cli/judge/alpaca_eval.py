@@ -137,26 +137,29 @@ def _price(text: str | None) -> Price | None:
 
 
 def _show_estimate(estimate: Estimate) -> None:
-    typer.echo(f"annotator {estimate.judge} ({estimate.model})")
-    typer.echo(f"answers   {estimate.answers}")
-    typer.echo(f"requests  {estimate.requests} ({estimate.known} more are known already)")
-    typer.echo(f"tokens    about {estimate.prompt_tokens} in, {estimate.completion_tokens} out")
+    from della_bench.cli.console import say
+
+    say(f"annotator {estimate.judge} ({estimate.model})")
+    say(f"answers   {estimate.answers}")
+    say(f"requests  {estimate.requests} ({estimate.known} more are known already)")
+    say(f"tokens    about {estimate.prompt_tokens} in, {estimate.completion_tokens} out")
     cost, worst = options.dollars(estimate.cost), options.dollars(estimate.worst_cost)
-    typer.echo(f"cost      about {cost}; at most {worst} if every reply can be read")
+    say(f"cost      about {cost}; at most {worst} if every reply can be read")
 
 
 def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
+    from della_bench.cli.console import say
     from della_bench.results.schema import score_path
 
     detail, scorer, interval = score["detail"], score["scorer"], score["interval"]
     value = "unknown" if score["value"] is None else f"{score['value']:.2f} %"
     if interval is not None:
         value += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
-    typer.echo(f"{detail['generator']}: {score['metric'].replace('_', ' ')} {value} against {detail['baseline']}")
-    typer.echo(f"by {scorer['name']} ({scorer['model'] or 'nobody was asked'}), alpaca_eval {scorer['version']}")
+    say(f"{detail['generator']}: {score['metric'].replace('_', ' ')} {value} against {detail['baseline']}")
+    say(f"by {scorer['name']} ({scorer['model'] or 'nobody was asked'}), alpaca_eval {scorer['version']}")
     row = detail["alpaca_eval"]
     if score["value"] is not None and score["metric"] != "win_rate":
-        typer.echo(f"plain win rate {row['win_rate']:.2f} %, standard error {row['standard_error']:.2f}")
+        say(f"plain win rate {row['win_rate']:.2f} %, standard error {row['standard_error']:.2f}")
     counts = f"n {detail['n_total']} of {detail['n_expected']}"
     if detail["n_expected"] != detail["instructions"]:
         counts += f" (AlpacaEval has {detail['instructions']})"
@@ -166,14 +169,14 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
         low, high = detail["win_rate_bounds"]
         counts += f"; {score['unscored']} unscored ({detail['missing']} without an answer): "
         counts += f"win rate {low:.2f} to {high:.2f} % with them counted lost or won"
-    typer.echo(counts)
+    say(counts)
     if detail["failures"]:
-        typer.echo("requests without an answer: " + ", ".join(f"{n} {kind}" for kind, n in detail["failures"].items()))
+        say("requests without an answer: " + ", ".join(f"{n} {kind}" for kind, n in detail["failures"].items()))
     tokens = f"{detail['prompt_tokens']} tokens in and {detail['completion_tokens']} out"
-    typer.echo(f"{detail['replies']} replies, {tokens}, {options.dollars(detail['cost'])} in all")
+    say(f"{detail['replies']} replies, {tokens}, {options.dollars(detail['cost'])} in all")
     if tally is not None:
         line = f"this run: {tally.requests} requests, {options.dollars(tally.cost)}"
         if tally.lost:
             line += f", and up to {options.dollars(tally.lost)} for answers that got lost"
-        typer.echo(line)
-    typer.echo(score_path(out, score["benchmark"], scorer["name"]))
+        say(line)
+    say(score_path(out, score["benchmark"], scorer["name"]))

@@ -95,6 +95,8 @@ def gsm8k(
 
 
 def _show_estimate(estimate: Estimate) -> None:
+    from della_bench.cli.console import say
+
     lines = {
         "judge": f"{estimate.judge} ({estimate.model or 'asks no model'})",
         "answers": estimate.answers,
@@ -104,13 +106,12 @@ def _show_estimate(estimate: Estimate) -> None:
         "if every reply can be read",
     }
     for label, value in lines.items():
-        typer.echo(f"{label:9} {value}")
+        say(f"{label:9} {value}")
 
 
 def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
-    from rich.console import Console
-
-    from della_bench.cli.console import plain_table
+    from della_bench.cli.console import plain_table, say
+    from della_bench.cli.terminal import Terminal
     from della_bench.results.formats import number_text
     from della_bench.results.schema import score_path
 
@@ -126,28 +127,27 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
         table.add_row(
             f"{name} ({metric['source']})", number_text(metric["value"], _ends(metric["interval"])), raw, kappa
         )
-    console = Console()
-    console.print(table)
+    Terminal().print(table)
     counts = f"{detail['correct']} correct, {detail['incorrect']} incorrect, {score['unscored']} unscored of {total}"
     if score["unscored"]:
         why = ", ".join(f"{number} {kind}" for kind, number in detail["unscored_kinds"].items())
         low, high = detail["bounds"]
         counts += f" ({why}); {low:.1f} to {high:.1f} with the unscored counted wrong or right"
-    console.print(counts, highlight=False)
+    say(counts)
     if "announced" in detail:
-        console.print(f"{detail['announced']} of {total} answers announce a number", highlight=False)
+        say(f"{detail['announced']} of {total} answers announce a number")
     if "tokens" in detail:
         tokens, cost = detail["tokens"], options.dollars(detail["cost"])
         spent = (
             f"{detail['replies']} replies, {tokens['prompt']} tokens in and {tokens['completion']} out, {cost} in all"
         )
-        console.print(spent, highlight=False)
+        say(spent)
     if tally is not None:
         line = f"this run: {tally.requests} requests, {options.dollars(tally.cost)}"
         if tally.lost:
             line += f", and up to {options.dollars(tally.lost)} for answers that got lost"
-        console.print(line, highlight=False)
-    typer.echo(score_path(out, score["benchmark"], scorer["name"]))
+        say(line)
+    say(score_path(out, score["benchmark"], scorer["name"]))
 
 
 def _ends(interval: list[float] | None) -> tuple[float, float] | None:

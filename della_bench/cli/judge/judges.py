@@ -12,9 +12,8 @@ def list_judges() -> None:
 
     A judge that does not load says so in the place of its model; the command then ends with 2.
     """
-    from rich.console import Console
-
     from della_bench.cli.console import plain_table, show_warnings
+    from della_bench.cli.terminal import Terminal
     from della_bench.errors import JudgeError
     from della_bench.judging.gsm8k.by_number import EXACT
     from della_bench.judging.gsm8k.config import load_judge
@@ -32,6 +31,6 @@ def list_judges() -> None:
             table.add_row(offer.name, str(error), "", offer.package)
         else:
             table.add_row(offer.name, config.model, str(config.ends or ""), offer.package)
-    Console().print(table, highlight=False)
+    Terminal().print(table)
     if faulty:
         raise typer.Exit(2)

@@ -182,8 +182,9 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, Tally], None] | None
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from della_bench.cli.terminal import Terminal
 
     columns = (
         TextColumn("{task.description}"),
@@ -193,7 +194,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, Tally], None] | None
         TextColumn("{task.fields[cost]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Terminal(stderr=True)) as bar:
         task = bar.add_task(what, total=None, rate="", cost="")
 
         def show(done: int, total: int, tally: Tally) -> None:
