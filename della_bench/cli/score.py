@@ -81,6 +81,9 @@ def score(
     partial: Annotated[
         bool, typer.Option("--partial", help="Take a file that has no answer to some of the problems.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put the score in the place of another input's of the same name.")
+    ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -90,12 +93,13 @@ def score(
 ) -> None:
     """Run the programs in SAMPLES against the benchmark's tests and write pass@1 and what became of each.
 
-    scores/<benchmark>.sandbox.json has the number, scores/<benchmark>.sandbox.items.jsonl a row for each problem.
+    scores/<benchmark>.sandbox.json has the number, scores/<benchmark>.sandbox.items.jsonl a row for each problem; where
+    another file's score has that name, the model's name and a digest are added.
     """
     import json
 
     from della_bench.cli.console import one_of, say, say_data, show_warnings
-    from della_bench.results.schema import score_path
+    from della_bench.results.places import score_file
     from della_bench.scoring.code.answers import PartialFileError
     from della_bench.scoring.code.score import export_programs, score_code
     from della_bench.scoring.code.verdicts import Settings
@@ -119,10 +123,12 @@ def score(
             )
             say(f"{export}: {count} programs")
             return
-        result = score_code(benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial)
+        result = score_code(
+            benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial, replace=replace
+        )
     except PartialFileError as error:
         raise PartialFileError(f"{error} --partial scores the answers that are there") from None
-    path = score_path(folder, benchmark, result["scorer"]["name"])
+    path = score_file(folder, result)
     say(_summary(result, path), err=compat is not None)
     if compat is not None:
         say_data(json.dumps(result["detail"]["bigcode"], indent=2) + "\n")

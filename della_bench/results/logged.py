@@ -15,6 +15,7 @@ from pathlib import Path
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
+from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 
 __all__ = ["logged_items", "logged_metric", "logged_scorer", "score_logged", "score_of_items"]
@@ -88,22 +89,26 @@ def score_logged(
     result: Mapping[str, object],
     version: str,
     better: Mapping[str, object] | None = None,
+    *,
+    model: str | None = None,
 ) -> list[Score]:
     """Write the scores of one task, and the items behind them, below `out`; return the scores, one a filter.
 
-    `result` is the task's part of lm-eval's results, `version` the task's, `better` as for `logged_metric`.
+    `result` is the task's part of lm-eval's results, `version` the task's, `better` as for `logged_metric`, `model` as
+    for `place_score`.
     """
     scores = []
     for filter_name, metric in logged_metric(result, better).items():
         items = logged_items(samples, metric, filter_name)
         score = score_of_items(benchmark_of(task), metric, logged_scorer(filter_name, version), items)
-        score["detail"] = {"task": task, "filter": filter_name, "samples": samples.name}
+        name = place_score(out, score["benchmark"], score["scorer"]["name"], samples, model=model)
+        score["detail"] = {"task": task, "filter": filter_name, "samples": samples.name, "place": name}
         # An older score goes first: killed in between, there is no score, and none that belongs to other items.
-        score_path(out, score["benchmark"], score["scorer"]["name"]).unlink(missing_ok=True)
-        with RowLog(items_path(out, score["benchmark"], score["scorer"]["name"]), fresh=True) as log:
+        score_path(out, score["benchmark"], name).unlink(missing_ok=True)
+        with RowLog(items_path(out, score["benchmark"], name), fresh=True) as log:
             for item in items:
                 log.append(item)
-        write_score(out, score)
+        write_score(out, score, name)
         scores.append(score)
     if not scores:
         raise DataError(f"{samples}: lm-eval logged no metric for {task}: it needs a scorer", exit_code=USERS_FILE)

@@ -5,6 +5,7 @@
     <run>/results_*.json, samples_<task>_*.jsonl    lm-eval's own, as `lm_eval --log_samples` writes them
     <run>/scores/<benchmark>.<scorer>.json          Score: one number
     <run>/scores/<benchmark>.<scorer>.items.jsonl   Item, one a row: what the number was made from
+    <run>/scores/<benchmark>.<scorer>.input         whose the score is; another input's has its own name (`places`)
 
 Provenance, Score and Item carry the schema's version. A version that this release does not know is an error that says
 who reads it.
@@ -124,7 +125,7 @@ class Provenance(TypedDict):
 
 
 def score_path(out: Path, benchmark: str, scorer: str) -> Path:
-    """Return where a score lies below `out`."""
+    """Return where a score lies below `out`; `scorer` is its name, or what `places.place_score` gave for it."""
     return out / "scores" / f"{benchmark}.{scorer}.json"
 
 
@@ -133,9 +134,12 @@ def items_path(out: Path, benchmark: str, scorer: str) -> Path:
     return out / "scores" / f"{benchmark}.{scorer}.items.jsonl"
 
 
-def write_score(out: Path, score: Score) -> Path:
-    """Write `score` whole below `out` and return its path: with it, the scoring is complete."""
-    path = score_path(out, score["benchmark"], score["scorer"]["name"])
+def write_score(out: Path, score: Score, name: str | None = None) -> Path:
+    """Write `score` whole below `out` and return its path: with it, the scoring is complete.
+
+    name: what stands for the scorer in the path, where that is not its name alone (`places.place_score`).
+    """
+    path = score_path(out, score["benchmark"], name or score["scorer"]["name"])
     write_json(path, score)
     return path
 

@@ -31,6 +31,7 @@ class Evaluated:
         self.result: Mapping[str, Any] = value["results"][task]
         self.task_version = str(value.get("versions", {}).get(task, ""))
         self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
+        self.fingerprint: str | None = (value.get("config", {}).get("della_bench") or {}).get("model_fingerprint")
 
 
 def find_evaluated(folder: Path, task: str, settings: Mapping[str, Any]) -> Evaluated | None:

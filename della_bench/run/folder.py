@@ -68,7 +68,8 @@ class RunFolder:
         if not isinstance(noted, dict) or noted.get("made_from") != self._made_from(scorer, evaluated):
             return None
         try:
-            return [read_score(score_path(self.folder, benchmark.name, name)) for name in noted["scorers"]]
+            places = noted.get("places", noted["scorers"])  # of earlier releases: a score had its scorer's name alone
+            return [read_score(score_path(self.folder, benchmark.name, name)) for name in places]
         except DataError:  # gone or broken: it is made again
             return None
 
@@ -106,7 +107,8 @@ class RunFolder:
         """Write down that a step has scored these samples."""
         known = self._steps().get(benchmark.name, {})
         names = [score["scorer"]["name"] for score in scores]
-        done = {"made_from": self._made_from(scorer, evaluated), "scorers": names, "at": time.time()}
+        places = [score["detail"].get("place", score["scorer"]["name"]) for score in scores]
+        done = {"made_from": self._made_from(scorer, evaluated), "scorers": names, "places": places, "at": time.time()}
         self._record(benchmark, {**known, "scores": {**known.get("scores", {}), scorer.step: done}})
 
     def _made_from(self, scorer: Scorer, evaluated: Evaluated) -> dict[str, Any]:

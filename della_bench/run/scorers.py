@@ -93,7 +93,13 @@ def expected_cost(
 def score_by_task(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Score by the metric that the task itself logged, once for each of its filters."""
     return score_logged(
-        evaluated.samples, out, evaluated.task, evaluated.result, evaluated.task_version, evaluated.better
+        evaluated.samples,
+        out,
+        evaluated.task,
+        evaluated.result,
+        evaluated.task_version,
+        evaluated.better,
+        model=evaluated.fingerprint,
     )
 
 
@@ -102,7 +108,8 @@ def run_programs(evaluated: Evaluated, out: Path, options: Options) -> list[Scor
     """Run the programs in the sandbox; with a limit some problems may be missing."""
     from della_bench.scoring.code.score import score_code
 
-    return [score_code(evaluated.benchmark, evaluated.samples, out, partial=options.limit is not None)]
+    partial, model = options.limit is not None, evaluated.fingerprint
+    return [score_code(evaluated.benchmark, evaluated.samples, out, partial=partial, model=model)]
 
 
 def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | None:
@@ -128,7 +135,8 @@ def judge_math(evaluated: Evaluated, out: Path, options: Options) -> list[Score]
     from della_bench.judging.settings import JudgeSettings
 
     settings = JudgeSettings(max_cost=options.max_cost)
-    return [judge_gsm8k(evaluated.samples, out, options.judge, settings=settings, limit=options.limit)]
+    owner, limit = evaluated.fingerprint, options.limit
+    return [judge_gsm8k(evaluated.samples, out, options.judge, settings=settings, owner=owner, limit=limit)]
 
 
 def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decimal | None:
@@ -153,7 +161,8 @@ def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> lis
     from della_bench.judging.settings import JudgeSettings
 
     settings = JudgeSettings(max_cost=options.max_cost)
-    return [judge_alpaca_eval(evaluated.samples, out, options.annotator, settings=settings, limit=options.limit)]
+    owner, limit = evaluated.fingerprint, options.limit
+    return [judge_alpaca_eval(evaluated.samples, out, options.annotator, settings=settings, owner=owner, limit=limit)]
 
 
 def _rows(benchmark: str, limit: int | None) -> list[Mapping[str, str]]:

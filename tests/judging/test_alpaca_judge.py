@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -75,6 +76,28 @@ def test_a_score_its_items_and_alpaca_evals_own_files_are_written_and_a_second_r
     assert json.loads((folder / "model_outputs.json").read_text()) == json.loads(answers.read_text())
     assert (folder / "leaderboard.csv").read_text().splitlines()[0].startswith(",win_rate,standard_error")
     assert len((folder / "judgements.jsonl").read_text().splitlines()) == 20
+
+
+def test_a_second_models_answers_leave_the_firsts_score_alone_and_are_appended_to_the_leaderboard(answers):
+    rows = json.loads(answers.read_text())
+    for index, name in enumerate(("second.json", "third.json")):  # the third has the first one's name
+        worse = [{**row, "output": f"bad {i}", "generator": ["other", rows[0]["generator"]][index]}
+                 for i, row in enumerate(rows)]  # fmt: skip
+        (answers.parent / name).write_text(json.dumps(worse), encoding="utf-8")
+    folder = answers.parent / "scores"
+    with alpaca.Server(alpaca.ranking) as server:
+        first = judge_alpaca_eval(answers, settings=terms(server, answers))
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".csv"}
+        for name in ("second.json", "third.json"):
+            assert judge_alpaca_eval(answers.parent / name, settings=terms(server, answers))["value"] == 0
+        judge_alpaca_eval(answers.parent / "third.json", settings=terms(server, answers))
+    assert {path: path.read_bytes() for path in before} == before
+    assert read_score(folder / "alpaca_eval.alpaca_eval_gpt4.json") == first
+    with (folder / "alpaca_eval.alpaca_eval_gpt4" / "leaderboard.csv").open(newline="") as file:
+        board = {row[""]: float(row["win_rate"]) for row in csv.DictReader(file)}
+    assert sorted(board.values()) == [0.0, 0.0, 50.0]
+    assert board[first["detail"]["generator"]] == 50.0
+    assert board["other"] == 0.0
 
 
 def test_length_controlled_scores_carry_both_rates_and_keep_the_log_probabilities(answers):

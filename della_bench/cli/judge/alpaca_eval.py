@@ -50,6 +50,7 @@ def alpaca_eval(
     ] = None,
     limit: options.LimitOption = None,
     retry_unscored: options.RetryUnscoredOption = False,
+    replace: options.ReplaceOption = False,
     base_url: options.BaseUrlOption = None,
     azure: options.AzureOption = False,
     model: options.ModelOption = None,
@@ -114,7 +115,14 @@ def alpaca_eval(
                 show(done, total, tally)
 
         score = judge_alpaca_eval(
-            samples, out, annotator, settings=settings, price=_price(price), progress=progress, **choices
+            samples,
+            out,
+            annotator,
+            settings=settings,
+            price=_price(price),
+            progress=progress,
+            replace=replace,
+            **choices,
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
     options.end_with_failure_if_nothing_is_scored(score)
@@ -149,7 +157,7 @@ def _show_estimate(estimate: Estimate) -> None:
 
 def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
     from della_bench.cli.console import say
-    from della_bench.results.schema import score_path
+    from della_bench.results.places import score_file
 
     detail, scorer, interval = score["detail"], score["scorer"], score["interval"]
     value = "unknown" if score["value"] is None else f"{score['value']:.2f} %"
@@ -179,4 +187,4 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
         if tally.lost:
             line += f", and up to {options.dollars(tally.lost)} for answers that got lost"
         say(line)
-    say(score_path(out, score["benchmark"], scorer["name"]))
+    say(score_file(out, score))

@@ -30,6 +30,7 @@ def gsm8k(
     limit: options.LimitOption = None,
     resume: options.ResumeOption = True,
     retry_unscored: options.RetryUnscoredOption = False,
+    replace: options.ReplaceOption = False,
     base_url: options.BaseUrlOption = None,
     azure: options.AzureOption = False,
     model: options.ModelOption = None,
@@ -89,6 +90,7 @@ def gsm8k(
             limit=limit,
             wanted_filter=wanted_filter,
             progress=progress,
+            replace=replace,
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
     options.end_with_failure_if_nothing_is_scored(score)
@@ -113,7 +115,7 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
     from della_bench.cli.console import plain_table, say
     from della_bench.cli.terminal import Terminal
     from della_bench.results.formats import number_text
-    from della_bench.results.schema import score_path
+    from della_bench.results.places import score_file
 
     detail, scorer = score["detail"], score["scorer"]
     table = plain_table("GSM8K by", "percent [95 %]", "agreement", "kappa [95 %]")
@@ -147,7 +149,7 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
         if tally.lost:
             line += f", and up to {options.dollars(tally.lost)} for answers that got lost"
         say(line)
-    say(score_path(out, score["benchmark"], scorer["name"]))
+    say(score_file(out, score))
 
 
 def _ends(interval: list[float] | None) -> tuple[float, float] | None:

@@ -33,6 +33,7 @@ __all__ = [
     "MaxCostOption",
     "ModelOption",
     "OutOption",
+    "ReplaceOption",
     "RequestsOption",
     "ResumeOption",
     "RetryUnscoredOption",
@@ -55,6 +56,9 @@ OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write below
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only so many answers, the first ones.")]
 RetryUnscoredOption = Annotated[
     bool, typer.Option("--retry-unscored", help="Ask again where an earlier run found no verdict.")
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Put the score in the place of another input's of the same name.")
 ]
 ResumeOption = Annotated[
     bool,

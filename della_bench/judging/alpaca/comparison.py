@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -38,7 +39,8 @@ class Choices(TypedDict, total=False):
 class Comparison:
     """What is to be judged: the answers in `path`, held against the first `n` rows of `reference`, by `annotator`.
 
-    `gamed` is the file that a length-controlled win rate is fitted with, None for a plain one.
+    `gamed` is the file that a length-controlled win rate is fitted with, None for a plain one. `place` stands for the
+    annotator in the paths of what is written, where another model's files have its name.
     """
 
     path: Path
@@ -49,11 +51,27 @@ class Comparison:
     answers: Answers
     n: int
     gamed: Path | None
+    place: str = ""
 
     @property
     def folder(self) -> Path:
         """Where alpaca_eval's own files go: its leaderboard, annotations and inputs."""
-        return self.out / "scores" / f"{BENCHMARK}.{self.annotator.name}"
+        return self.out / "scores" / f"{BENCHMARK}.{self.place or self.annotator.name}"
+
+    @property
+    def leaderboard(self) -> Path:
+        """alpaca_eval's leaderboard of all models that this annotator has judged below `out`."""
+        return self.out / "scores" / f"{BENCHMARK}.{self.annotator.name}" / "leaderboard.csv"
+
+    def placed(self, place: str) -> Comparison:
+        """Return the comparison with the name that stands for the annotator in the paths of what is written.
+
+        Where the leaderboard has another model's row of the same name, this one's gets what tells the two apart.
+        """
+        generator = self.answers.generator
+        if place != self.annotator.name and generator in _rows_of(self.leaderboard):
+            generator += f" ({place.rpartition('-')[2]})"
+        return replace(self, place=place, answers=replace(self.answers, generator=generator))
 
     @property
     def missing(self) -> list[int]:
@@ -130,7 +148,16 @@ def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, atte
         reference=list(rows),
         out=str(folder),
         metric=metric,
+        leaderboard=str(comparison.leaderboard.resolve()) if comparison.leaderboard.is_file() else None,
         gamed=None if comparison.gamed is None else str(comparison.gamed.resolve()),
         attempts=attempts,
     )
     return run_alpaca_eval(job, ask, folder / "alpaca_eval.log")
+
+
+def _rows_of(leaderboard: Path) -> list[str]:
+    """Return the models of one of alpaca_eval's leaderboards, whose first column has no name."""
+    if not leaderboard.is_file():
+        return []
+    with leaderboard.open(encoding="utf-8", newline="") as file:
+        return [row[0] for row in csv.reader(file) if row]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from della_bench.judging.alpaca.score import BENCHMARK, make_items, make_score
 from della_bench.judging.cost import Price
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
+from della_bench.results.places import place_score
 from della_bench.results.schema import Item, Score, Scorer, items_path, score_path, write_score
 
 if TYPE_CHECKING:
@@ -42,14 +44,17 @@ def judge_alpaca_eval(
     settings: JudgeSettings | None = None,
     price: Price | None = None,
     progress: Progress | None = None,
+    owner: str | None = None,
+    replace: bool = False,
     **choices: Unpack[Choices],
 ) -> Score:
     """Judge the answers in `samples`, write the score and what it was made from below `out`, and return the score.
 
     samples: lm-eval's log of the task alpaca_eval, or a file in alpaca_eval's own format. out: a folder, by default
     the samples'. annotator: a name that alpaca_eval ships, or a path. settings: how its model is asked, by default at
-    OpenAI with the key in the environment. price: of the model, by default what is known of it. `choices` are those of
-    `prepare`: `reference`, `metric`, `name`, `wanted_filter`, `limit`.
+    OpenAI with the key in the environment. price: of the model, by default what is known of it. owner: fingerprint of
+    the one model that `out` is for; else another input's score keeps its name and this one gets its own, unless
+    `replace`. `choices` are those of `prepare`: `reference`, `metric`, `name`, `wanted_filter`, `limit`.
 
     A comparison without an answer, a refused one, and one whose reply cannot be read in ATTEMPTS tries are unscored.
     Run again after any end, it goes on where it was, and what was paid for comes from the cache.
@@ -72,6 +77,9 @@ def judge_alpaca_eval(
     if price is None and settings.max_cost is not None:
         message = f"`max_cost`: the price of {comparison.annotator.model} is not known here: give it as `price`"
         raise JudgeError(message, exit_code=2)
+    name = comparison.annotator.name
+    place = place_score(comparison.out, BENCHMARK, name, samples, model=owner, replace=replace)
+    comparison = comparison.placed(place)
     with (
         _locked(comparison.folder),
         Completer(settings, price, comparison.folder, ATTEMPTS, progress) as completer,
@@ -104,11 +112,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _write(comparison: Comparison, items: Sequence[Item], score: Score) -> None:
     """Write items and score; the old score goes first, so that no score ever stands beside another's items."""
-    name = comparison.annotator.name
+    name = comparison.place
     score_path(comparison.out, BENCHMARK, name).unlink(missing_ok=True)
     rows = (json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n" for item in items)
     write_whole(items_path(comparison.out, BENCHMARK, name), "".join(rows))
-    write_score(comparison.out, score)
+    write_score(comparison.out, score, name)
+    if comparison.leaderboard.parent != comparison.folder:
+        write_whole(comparison.leaderboard, (comparison.folder / "leaderboard.csv").read_text(encoding="utf-8"))
 
 
 def _score(
@@ -125,6 +135,8 @@ def _score(
     )
     detail = {
         "samples": comparison.path.name,
+        "samples_sha256": hashlib.sha256(comparison.path.read_bytes()).hexdigest(),
+        "place": comparison.place,
         "filter": comparison.answers.filter or None,
         "generator": comparison.answers.generator,
         "baseline": comparison.reference.generator,

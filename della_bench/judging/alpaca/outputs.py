@@ -9,6 +9,7 @@ from pathlib import Path
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 from della_bench.judging.alpaca.reference import Reference
+from della_bench.results.places import whose
 from della_bench.results.samples import choose_filter, is_sample_row, read_samples
 
 __all__ = ["STOPS", "Answer", "Answers", "cut_answer", "read_answers"]
@@ -47,7 +48,8 @@ def read_answers(
     """Return the answers in `path`, by the instruction they answer and whatever their order.
 
     Answers in lm-eval's samples end at the first of STOPS; those of a file in alpaca_eval's format are taken as they
-    are. `name` is what the model is called; by default what the file calls it, or the folder that it lies in.
+    are. `name` is what the model is called; by default what the file, or lm-eval's results beside it, call it,
+    or the folder that it lies in.
 
     Raises DataError where a row is of another task or answers an instruction that the baseline does not have, where an
     instruction stands twice, and where a file holds several models' answers.
@@ -70,7 +72,13 @@ def _of_samples(path: Path, reference: Reference, name: str | None, filter_name:
         position = _position(place, sample.doc, reference, found)
         answer = cut_answer(sample.responses[0])
         found[position] = Answer(position, answer, sample.doc_id, sample.doc_hash or reference.doc_hashes[position])
-    return Answers(name or path.resolve().parent.name, samples[0].filter, tuple(found[each] for each in sorted(found)))
+    return Answers(name or _model_of(path), samples[0].filter, tuple(found[each] for each in sorted(found)))
+
+
+def _model_of(samples: Path) -> str:
+    """Return what lm-eval's results call the model, else the samples' folder."""
+    known = whose(samples.resolve())
+    return samples.resolve().parent.name if known is None else known.name
 
 
 def _of_list(path: Path, reference: Reference, name: str | None) -> Answers:

@@ -32,7 +32,8 @@ class Job:
 
     `annotator` is the folder of its configuration; `metric` is win_rate or length_controlled_winrate, which needs
     `gamed`, the published annotations. `model_outputs` and `reference` are rows of alpaca_eval's format, one for one.
-    A reply in which no preference can be read is asked for again until there were `attempts`.
+    A reply in which no preference can be read is asked for again until there were `attempts`. `leaderboard` is one of
+    alpaca_eval's that the model is appended to; its own row there is made anew.
     """
 
     annotator: str
@@ -43,6 +44,7 @@ class Job:
     metric: str
     gamed: str | None
     attempts: int
+    leaderboard: str | None = None
 
 
 class LeaderboardRow(TypedDict, total=False):

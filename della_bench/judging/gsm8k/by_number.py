@@ -10,7 +10,8 @@ from della_bench.judging.gsm8k.exact import announced_number, reference_number
 from della_bench.judging.gsm8k.read import Answer, Answers
 from della_bench.judging.gsm8k.report import make_score, share
 from della_bench.judging.gsm8k.rows import GSM8KItem, item_row
-from della_bench.judging.gsm8k.store import write_tables
+from della_bench.judging.gsm8k.store import BENCHMARK, write_tables
+from della_bench.results.places import place_score
 from della_bench.results.schema import Score, Scorer, write_score
 
 __all__ = ["EXACT", "judge_by_number"]
@@ -22,21 +23,28 @@ _FAR_APART = 10.0  # percentage points between this judge and flexible-extract
 _ENOUGH = 20  # answers from which on shares are compared
 
 
-def judge_by_number(answers: Answers, out: Path) -> Score:
+def judge_by_number(answers: Answers, out: Path, *, model: str | None = None, replace: bool = False) -> Score:
     """Judge every answer by the number that it announces; write score, items and table below `out`.
+
+    model, replace: as `place_score` takes them.
 
     An answer that announces none is wrong, and the score's detail says how many announce one; one whose reference has
     none is unscored, as is one at which reading fails. A warning says so where this judge and the task's
     flexible-extract are far apart: then the answers are of a form that one of the two cannot read.
     """
     rows = [_row(answer) for answer in answers.answers]
-    write_tables(out, EXACT, answers.answers, rows)
+    name = place_score(out, BENCHMARK, EXACT, answers.path, model=model, replace=replace)
+    write_tables(out, name, answers.answers, rows)
     announced = sum(bool(row["answer"]) for row in rows)
     score = make_score(
-        answers, rows, Scorer(name=EXACT, version=__version__, model=None), None, {"announced": announced}
+        answers,
+        rows,
+        Scorer(name=EXACT, version=__version__, model=None),
+        None,
+        {"announced": announced, "place": name},
     )
     _compare(answers, score, announced)
-    write_score(out, score)
+    write_score(out, score, name)
     return score
 
 

@@ -18,11 +18,12 @@ from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import GSM8KItem, judged_row
-from della_bench.judging.gsm8k.store import JudgementFacts, Store, judge_folder, made_from
+from della_bench.judging.gsm8k.store import BENCHMARK, JudgementFacts, Store, judge_folder, made_from
 from della_bench.judging.gsm8k.votes import Ask, Outcome, Question, Tries, count_attempts, judge_answer, questions
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
+from della_bench.results.places import place_score
 from della_bench.results.schema import Score, Scorer, write_score
 
 __all__ = ["Progress", "attempts_left", "judge_gsm8k", "load_judge_as_set"]
@@ -44,11 +45,14 @@ def judge_gsm8k(
     limit: int | None = None,
     wanted_filter: str | None = None,
     progress: Progress | None = None,
+    owner: str | None = None,
+    replace: bool = False,
 ) -> Score:
     """Judge the answers in `samples`, write score, items, judgements and labelled.csv below `out`, return the score.
 
     out: a folder, the samples' own by default. judge: a name or a folder; `exact` asks no model. settings: how one is
-    asked, by default OpenAI with the key in the environment. votes: on each answer.
+    asked, by default OpenAI with the key in the environment. votes: on each answer. owner: fingerprint of the one model
+    that `out` is for; else another input's score keeps its name and this one gets its own, unless `replace`.
     Run again after any end, it goes on where it was. Raises DataError where the samples are no answers to GSM8K, and
     JudgeError where the judge cannot be asked; what is judged by then is kept.
     """
@@ -58,13 +62,14 @@ def judge_gsm8k(
     if answers.remark and limit is None:
         _log.warning("%s", answers.remark)
     if judge == EXACT:
-        return judge_by_number(answers, out)
+        return judge_by_number(answers, out, model=owner, replace=replace)
     asked = load_judge_as_set(judge, settings)
     if warning := asked.ended(datetime.date.today()):
         _log.warning("%s", warning)
     if not settings.cache_path.is_file():
         settings.server.require_key()  # before any file is made; what is cached needs no key
-    work = _Judging(answers, out, asked, settings, votes, progress)
+    name = place_score(out, BENCHMARK, asked.name, samples, model=owner, replace=replace)
+    work = _Judging(answers, out, name, asked, settings, votes, progress)
     with _locked(work.folder), settings.open_cache() as cache:
         return asyncio.run(work.run(settings.client(cache, asked.price)))
 
@@ -97,18 +102,26 @@ class _Judging:
     """One judging by a model."""
 
     def __init__(
-        self, answers: Answers, out: Path, judge: Judge, settings: JudgeSettings, votes: int, progress: Progress | None
+        self,
+        answers: Answers,
+        out: Path,
+        name: str,
+        judge: Judge,
+        settings: JudgeSettings,
+        votes: int,
+        progress: Progress | None,
     ) -> None:
-        self._answers, self._out, self._judge, self._settings = answers, out, judge, settings
+        """`name` stands for the judge in the paths of what is written."""
+        self._answers, self._out, self._name, self._judge, self._settings = answers, out, name, judge, settings
         self._votes, self._progress = votes, progress
         self._failed_before: set[int] = set()
         self._errors_in_a_row = 0
         self._statistics: asyncio.Future[None] | None = None
-        self.folder = judge_folder(out, judge.name)
+        self.folder = judge_folder(out, name)
 
     async def run(self, client: Client) -> Score:
         """Judge all that is not settled, and write the score."""
-        with Store(self._out, self._judge.name) as store:
+        with Store(self._out, self._name) as store:
             rows = self._settled(store)
             open_answers = [answer for answer in self._answers.answers if answer.doc_id not in rows]
             async with client:
@@ -269,9 +282,10 @@ class _Judging:
                 "server": self._settings.server.display_url,
             },
             "votes": self._votes,
+            "place": self._name,
         }
         score = make_score(self._answers, rows, scorer, judge.price, facts)
-        write_score(self._out, score)
+        write_score(self._out, score, self._name)
         return score
 
 

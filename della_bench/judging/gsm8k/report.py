@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -43,6 +44,7 @@ def make_score(
             "repeated": answers.repeated,
         },
         "samples": answers.path.name,
+        "samples_sha256": hashlib.sha256(answers.path.read_bytes()).hexdigest(),
         **facts,
     }
     models = Counter(model for row in rows if (model := row.get("model")))

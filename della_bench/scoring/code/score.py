@@ -14,6 +14,7 @@ from typing import Any
 from della_bench import __version__
 from della_bench.jsonfiles import RowLog
 from della_bench.results.logged import score_of_items
+from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 from della_bench.scoring.code import bigcode
 from della_bench.scoring.code.answers import Answers, read_answers
@@ -36,11 +37,14 @@ def score_code(
     filter_name: str | None = None,
     settings: Settings | None = None,
     partial: bool = False,
+    model: str | None = None,
+    replace: bool = False,
 ) -> Score:
     """Run the answers in `path` to `benchmark` (mbpp or humaneval), write items and score below `out`, return it.
 
     filter_name: of an lm-eval log whose filters differ, the one to read. partial: score a file that has no answers to
-    some of the problems. The items grow as programs end; the score is written when all have ended.
+    some of the problems. model, replace: as `place_score` takes them. The items grow as programs end; the score is
+    written when all have ended.
 
     The scorer is called `sandbox`, or `bigcode` with that harness's semantics, and has `-authors` behind its name with
     the authors' post-processing, so that none overwrites another. The value is pass@1 in percent: the mean over
@@ -64,10 +68,11 @@ def score_code(
         for problem, group in zip(problems, answers.of_problem, strict=True)
         if group or (group is not None and not settings.compat)
     ]
+    name = place_score(out, benchmark, scorer["name"], path, model=model, replace=replace)
     # From here on the old number is no longer that of the items beside it.
-    score_path(out, benchmark, scorer["name"]).unlink(missing_ok=True)
+    score_path(out, benchmark, name).unlink(missing_ok=True)
     items: list[Item] = []
-    with RowLog(items_path(out, benchmark, scorer["name"]), fresh=True) as rows:
+    with RowLog(items_path(out, benchmark, name), fresh=True) as rows:
 
         def done(position: int, judged: list[Judged]) -> None:
             items.append(_item(chosen[position][0], answers.filter, judged))
@@ -82,6 +87,7 @@ def score_code(
         "problems": len(problems),
         "in_file": sum(group is not None for group in answers.of_problem),
         "left_out": left_out if settings.compat else [],
+        "place": name,
     }
     for note in score["detail"]["notes"]:
         log.warning("%s", note)
@@ -90,7 +96,7 @@ def score_code(
         score["detail"]["bigcode"] = bigcode.metrics(
             benchmark, counts, _bigcode_config(benchmark, path, counts, settings)
         )
-    write_score(out, score)
+    write_score(out, score, name)
     return score
 
 
