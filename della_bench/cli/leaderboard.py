@@ -54,6 +54,8 @@ def leaderboard(
     from della_bench.results.leaderboard import build_table
 
     show_warnings()
+    if out is not None and format_name is None and out.suffix.lower() in (".html", ".htm"):
+        raise UsageError(f"a page is written by --html {out}, beside the table or alone", argument="out")
     chosen = format_of(out, format_name)
     if alpaca_eval and chosen != "csv":
         raise UsageError("--alpaca-eval writes a CSV: leave --format out")

@@ -18,6 +18,7 @@ import della_bench
 from della_bench.checkpoint import HostTensor, TensorInfo, resolve
 from della_bench.checkpoint.tensor import ITEM_SIZES, Bytes
 from della_bench.checkpoint.tokenizers import load_chat_template
+from della_bench.devices import require_device
 from della_bench.errors import MergeError
 from della_bench.merge.output import ALIGNMENT, Output
 from della_bench.merge.replacing import check_replaceable, put_in_place, write_mark
@@ -48,10 +49,11 @@ def write_folder(
 
     With `overwrite` a folder is replaced that this function wrote and that nobody has added to (see `replacing`).
 
-    Raises UsageError where what stands at `out` has to stay, MergeError (naming the tensor) where the disk fails;
-    nothing is left behind then.
+    Raises UsageError where there is no such device or what stands at `out` has to stay, MergeError (naming the tensor)
+    where the disk fails; nothing is left behind then.
     """
     out = Path(out)
+    require_device(device)
     check_replaceable(out, [source.folder for source in merge.sources], overwrite=overwrite)
     parent = out.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)

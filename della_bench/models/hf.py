@@ -12,6 +12,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from della_bench.checkpoint import resolve
+from della_bench.devices import require_device
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
@@ -53,11 +54,13 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
     def __init__(self, **arguments: Any) -> None:
         """Check the spec and the sources, then merge and load.
 
-        Raises SpecError or CheckpointError with every fault, before any weight is read.
+        Raises SpecError, CheckpointError or UsageError (no such device) with every fault, before any weight is read.
         """
         spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=self.engine)
         self._resident = options.pop("resident", None)
-        options.setdefault("device", _default_device())
+        if options.get("device") is None:
+            options["device"] = _default_device()
+        require_device(options["device"])
         self._begin(spec, options, SPEED_ONLY[self.engine])
         super().__init__(
             pretrained=str(self.merge.base.folder),

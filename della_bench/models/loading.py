@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint import resolve
 from della_bench.checkpoint.tokenizers import load_chat_template
+from della_bench.devices import require_device
 from della_bench.merge.stream import Merge
 from della_bench.models.build import build_model
 from della_bench.models.merged import check_vocabulary
@@ -35,11 +36,12 @@ def load_merged(
     further arguments of transformers' `from_pretrained` (attn_implementation, ...). The model is in evaluation mode and
     has the base's generation config. Nothing is written to disk.
 
-    Raises SpecError, CheckpointError or MergeError: with all faults of the spec and all mismatches of the sources
-    before any weight is read.
+    Raises UsageError (no such device), SpecError, CheckpointError or MergeError: with all faults of the spec and all
+    mismatches of the sources before any weight is read.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    require_device(device)
     spec = MergeSpec.parse(spec)
     merge = Merge(spec, trust_remote_code=trust_remote_code)
     folder = merge.base.folder

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from della_bench.errors import DataError
+from della_bench.errors import DataError, UsageError
 from della_bench.jsonfiles import USERS_FILE, write_whole
 from della_bench.results.columns import Column, Value, alpaca_eval_columns, columns, verdict
 from della_bench.results.table import Cell, Comparison, Row, Table
@@ -34,9 +34,16 @@ _SUFFIXES = {".csv": "csv", ".md": "md", ".json": "json", ".parquet": "parquet",
 
 
 def format_of(path: Path | None, wanted: str | None) -> str:
-    """Return the format: the one asked for, the one that the file's name tells, or CSV. Raises DataError."""
+    """Return the format: the one asked for, the one that the file's ending tells, or CSV where there is no ending.
+
+    Raises DataError for an unknown format, and UsageError for an ending that no format has.
+    """
     if wanted is None:
-        return _SUFFIXES.get(path.suffix.lower(), "csv") if path else "csv"
+        ending = path.suffix.lower() if path else ""
+        if ending and ending not in _SUFFIXES:
+            known = ", ".join(_SUFFIXES)
+            raise UsageError(f"{path}: no format has the ending {ending} ({known}); or name a `format`", argument="out")
+        return _SUFFIXES.get(ending, "csv")
     if wanted not in FORMATS:
         from della_bench.suggest import nearest
 

@@ -70,6 +70,24 @@ def test_a_scorer_without_a_benchmark_is_a_usage_error(runs):
     assert call(runs, "--scorer", "gpt").exit_code == 2
 
 
+@pytest.mark.parametrize(("name", "fault"), [("lb.html", "--html"), ("lb.xlsx", "no format has the ending .xlsx")])
+def test_an_ending_that_no_format_has_is_an_error_and_no_csv_is_written(runs, tmp_path, name, fault, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["leaderboard", str(runs), "-o", str(tmp_path / name)])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("della_bench: error: --out: ")
+    assert fault in error
+    assert not (tmp_path / name).exists()
+
+
+def test_an_ending_does_not_matter_where_the_format_is_named_and_none_means_csv(runs, tmp_path):
+    for name, options in (("lb.txt", ["--format", "csv"]), ("table", [])):
+        with pytest.raises(SystemExit):
+            main(["leaderboard", str(runs), "-o", str(tmp_path / name), *options])
+        assert (tmp_path / name).read_text().startswith("name,method,")
+
+
 def test_a_folder_without_evaluations_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["leaderboard", str(tmp_path)])
