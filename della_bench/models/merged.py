@@ -19,6 +19,7 @@ from della_bench.errors import CheckpointError, MergeError, SpecError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.models.build import merged_dtype
+from della_bench.models.output_name import name_output
 from della_bench.scoring.guard import check_before_merging
 from della_bench.spec import MergeSpec
 
@@ -52,6 +53,7 @@ class MergedModel:
         Raises SpecError where lm-eval is about to run generated programs and nobody has allowed it.
         """
         check_before_merging()
+        name_output()
         self.spec = spec
         self._remote = bool(options.get("trust_remote_code"))
         self.merge = Merge(spec, trust_remote_code=self._remote)
@@ -155,6 +157,11 @@ class MergedModel:
         digest = hashlib.sha256(template.encode()).hexdigest()[:12]
         source = str(self.spec.tokenizer or self.spec.base)
         return f"{source}#{digest}".replace("/", "__")
+
+    @property
+    def output_name(self) -> str:
+        """What lm-eval calls the folder of the results: the name of the merge in the engine, and its digest."""
+        return self.spec.file_name
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Make lm-eval's response cache safe across merges: it keys a response by the request alone."""

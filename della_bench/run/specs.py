@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,6 +78,5 @@ def _alone(spec: MergeSpec, source: Source) -> MergeSpec:
 
 
 def folder_name(spec: MergeSpec) -> str:
-    """Return what a run's folder is called: the spec's name, as far as every file system takes it, and its digest."""
-    plain = re.sub(r"[^\w.+-]+", "_", spec.display_name, flags=re.ASCII).strip("._")[:80]
-    return f"{plain or 'run'}-{spec.digest[:8]}"
+    """Return what a run's folder is called: the spec's `file_name`."""
+    return spec.file_name

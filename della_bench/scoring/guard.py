@@ -15,7 +15,7 @@ from typing import Any
 from della_bench.errors import DellaBenchError
 from della_bench.resources import folder
 
-__all__ = ["ALLOW_UNSAFE", "check_before_merging", "unsafe_allowed"]
+__all__ = ["ALLOW_UNSAFE", "check_before_merging", "running_evaluation", "unsafe_allowed"]
 
 ALLOW_UNSAFE = "DELLA_BENCH_ALLOW_UNSAFE_CODE"
 
@@ -35,7 +35,7 @@ def check_before_merging() -> None:
     Raises DellaBenchError (exit code 2) where a task is marked `unsafe_code` and was not confirmed, and SandboxError
     where one of our tasks is to run code and no level of isolation holds.
     """
-    evaluation = _evaluation(sys._getframe(1))
+    evaluation = running_evaluation(sys._getframe(1))
     if evaluation is None or "confirm_run_unsafe_code" not in evaluation:
         return
     unsafe = dict(_unsafe_tasks(evaluation.get("tasks"), evaluation.get("task_manager")))
@@ -53,7 +53,7 @@ def check_before_merging() -> None:
         find_level(allow_unsafe=unsafe_allowed())
 
 
-def _evaluation(frame: FrameType | None) -> Mapping[str, Any] | None:
+def running_evaluation(frame: FrameType | None) -> Mapping[str, Any] | None:
     """Return the arguments of the innermost `simple_evaluate` that is running above `frame`, or None."""
     while frame is not None:
         if frame.f_code.co_name == "simple_evaluate" and frame.f_globals.get("__name__") == "lm_eval.evaluator":

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,12 @@ class MergeSpec:
             algorithm["method"] = [self.method.package, self.method.version]
         text = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    @property
+    def file_name(self) -> str:
+        """The name, as far as every file system takes it, and the digest's first digits: different specs differ."""
+        plain = re.sub(r"[^\w.+-]+", "_", self.display_name, flags=re.ASCII).strip("._")[:80]
+        return f"{plain or 'run'}-{self.digest[:8]}"
 
     def as_keys(self, *, effective: bool = False) -> dict[str, Any]:
         """Return plain values by key, ready for `parse`, YAML or JSON.

@@ -198,6 +198,7 @@ def test_lm_eval_evaluates_a_merge_and_no_weights_are_written(family, tmp_path, 
     done = run_lm_eval([], keys(family, "a", "b"), work, gsm8k)
     assert done.returncode == 0, done.stderr
     (results,) = work.rglob("results_*.json")
+    assert results.parent.name == MergeSpec.parse(keys(family, "a", "b")).file_name
     config = json.loads(results.read_text())["config"]
     assert config["della_bench"]["spec"] == str(MergeSpec.parse(keys(family, "a", "b")))
     (samples,) = work.rglob("samples_*.jsonl")
