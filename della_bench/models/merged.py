@@ -20,6 +20,7 @@ from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.models.build import merged_dtype
 from della_bench.models.output_name import name_output
+from della_bench.models.templates import check_chat_template
 from della_bench.scoring.guard import check_before_merging
 from della_bench.spec import MergeSpec
 
@@ -50,12 +51,14 @@ class MergedModel:
     def _begin(self, spec: MergeSpec, options: Mapping[str, Any], speed_only: frozenset[str]) -> None:
         """Open the sources. `speed_only` names options that change how fast an answer comes, not which.
 
-        Raises SpecError where lm-eval is about to run generated programs and nobody has allowed it.
+        Raises SpecError where lm-eval is about to run generated programs and nobody has allowed it, or to apply a chat
+        template that is not there.
         """
         check_before_merging()
         name_output()
         self.spec = spec
         self._remote = bool(options.get("trust_remote_code"))
+        check_chat_template(spec, trust_remote_code=self._remote)
         self.merge = Merge(spec, trust_remote_code=self._remote)
         self._inputs = Inputs(self.merge)
         self._answer_options = {key: value for key, value in sorted(options.items()) if key not in speed_only}

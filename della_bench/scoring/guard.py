@@ -15,7 +15,7 @@ from typing import Any
 from della_bench.errors import DellaBenchError
 from della_bench.resources import folder
 
-__all__ = ["ALLOW_UNSAFE", "check_before_merging", "running_evaluation", "unsafe_allowed"]
+__all__ = ["ALLOW_UNSAFE", "check_before_merging", "running_evaluation", "templated_tasks", "unsafe_allowed"]
 
 ALLOW_UNSAFE = "DELLA_BENCH_ALLOW_UNSAFE_CODE"
 
@@ -62,8 +62,26 @@ def running_evaluation(frame: FrameType | None) -> Mapping[str, Any] | None:
     return None
 
 
+def templated_tasks(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (task, whose template) of each task of a running evaluation that says that its prompts hold one.
+
+    A task says so under `metadata`, as `prompt_template`.
+    """
+    for name, config, _ in _all_tasks(evaluation.get("tasks"), evaluation.get("task_manager")):
+        template = (config.get("metadata") or {}).get("prompt_template")
+        if template:
+            yield name, str(template)
+
+
 def _unsafe_tasks(tasks: Any, manager: Any) -> Iterator[tuple[str, bool]]:
     """Yield (name, whether it is ours) of each task that lm-eval will take for unsafe."""
+    for name, config, ours in _all_tasks(tasks, manager):
+        if config.get("unsafe_code"):
+            yield name, ours
+
+
+def _all_tasks(tasks: Any, manager: Any) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Yield (name, configuration, whether it is ours) of each task that is asked for, those of groups and tags too."""
     listed = tasks if isinstance(tasks, (list, tuple)) else [tasks]
     if manager is None and any(isinstance(task, (str, Mapping)) for task in listed):
         from lm_eval.tasks.manager import TaskManager
@@ -74,17 +92,21 @@ def _unsafe_tasks(tasks: Any, manager: Any) -> Iterator[tuple[str, bool]]:
     for task in listed:
         if isinstance(task, (str, Mapping)):
             yield from _named(task, index, seen)
-        elif getattr(task, "UNSAFE_CODE", False):
-            yield str(getattr(getattr(task, "config", None), "task", task)), False
+        elif task is not None:
+            config = getattr(task, "config", None)
+            known = {"unsafe_code": getattr(task, "UNSAFE_CODE", False), "metadata": getattr(config, "metadata", None)}
+            yield str(getattr(config, "task", task)), known, False
 
 
-def _named(task: str | Mapping[str, Any], index: Mapping[str, Any], seen: set[str]) -> Iterator[tuple[str, bool]]:
-    """Yield what `_unsafe_tasks` does for a task, group or tag by name, a task's file, or a configuration."""
+def _named(
+    task: str | Mapping[str, Any], index: Mapping[str, Any], seen: set[str]
+) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Yield what `_all_tasks` does for a task, group or tag by name, a task's file, or a configuration."""
     if isinstance(task, Mapping):
-        if task.get("unsafe_code"):
-            yield str(task.get("task")), False
-            return
         members = task.get("task")
+        if not isinstance(members, list) and task.get("unsafe_code"):
+            yield str(members), task, False
+            return
         for member in members if isinstance(members, list) else [members]:
             if isinstance(member, (str, Mapping)):
                 yield from _named(member, index, seen)
@@ -95,10 +117,10 @@ def _named(task: str | Mapping[str, Any], index: Mapping[str, Any], seen: set[st
     entry = index.get(task)
     path = entry.yaml_path if entry else Path(task) if task.endswith((".yaml", ".yml")) else None
     config = (entry.cfg if entry else None) or _config(path)
-    if config.get("unsafe_code"):
-        yield task, path is not None and folder("tasks") in path.resolve().parents
-    elif isinstance(config.get("task"), list):
+    if isinstance(config.get("task"), list):
         yield from _named({"task": config["task"]}, index, seen)
+    else:
+        yield task, config, path is not None and folder("tasks") in path.resolve().parents
     for name, tagged in index.items():
         if task in (tagged.tags or ()):
             yield from _named(name, index, seen)
