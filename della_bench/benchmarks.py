@@ -159,5 +159,9 @@ def benchmark_of(task: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """Return what people call a benchmark: a task without a row is called by its name."""
-    return BENCHMARKS[name].title if name in BENCHMARKS else name
+    """Return what people call a benchmark: a task without a row is called by its name.
+
+    A column's name may say behind it, in brackets, how the benchmark was asked.
+    """
+    plain, bracket, how = name.partition(" (")
+    return BENCHMARKS[plain].title + bracket + how if plain in BENCHMARKS else name

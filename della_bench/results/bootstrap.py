@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from della_bench.results.settings import plain_name
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -40,8 +42,11 @@ class Resampled:
 
 
 def seed_of(benchmark: str) -> list[int]:
-    """Return the seed of a benchmark's draws: benchmarks are resampled apart, each in the same way in every table."""
-    return [_SEED, *benchmark.encode("utf-8", "replace")]
+    """Return the seed of a benchmark's draws: benchmarks are resampled apart, each in the same way in every table.
+
+    How a benchmark was asked, which a column's name may say, is no part of it: the same pair may stand in others.
+    """
+    return [_SEED, *plain_name(benchmark).encode("utf-8", "replace")]
 
 
 def bootstrap(

@@ -54,6 +54,7 @@ def make_cell(candidate: Candidate) -> Cell:
         keys=keys,
         values=values,
         item_set=hashlib.sha256(json.dumps(keys).encode()).hexdigest() if keys else None,
+        settings=candidate.settings,
     )
 
 

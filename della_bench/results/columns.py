@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
+from della_bench.results.settings import plain_name
 from della_bench.results.table import Cell, Comparison, Row, Table, scorer_label
 
-__all__ = ["Column", "Value", "alpaca_eval_columns", "columns"]
+__all__ = ["Column", "Value", "alpaca_eval_cell", "alpaca_eval_columns", "columns", "verdict"]
 
 Value = str | float | bool | datetime | None  # an int is a float to the type checker
 Kind = Literal["text", "float", "int", "bool", "date"]
@@ -100,7 +101,7 @@ def alpaca_eval_columns(table: Table) -> list[Column]:
         """Prefer what alpaca_eval itself has counted, which the score's detail holds."""
 
         def value(row: Row) -> Value:
-            cell = row.cells.get("alpaca_eval")
+            cell = alpaca_eval_cell(row)
             if cell is None:
                 return None
             theirs: Mapping[str, Value] = cell.detail.get("alpaca_eval") or {}
@@ -116,6 +117,11 @@ def alpaca_eval_columns(table: Table) -> list[Column]:
         Column("avg_length", "int", of("avg_length", lambda cell: None)),
         Column("mode", "text", lambda row: "community"),
     ]
+
+
+def alpaca_eval_cell(row: Row) -> Cell | None:
+    """Return the row's AlpacaEval, the first where it was asked in several ways."""
+    return next((cell for name, cell in row.cells.items() if plain_name(name) == "alpaca_eval"), None)
 
 
 def _end(interval: tuple[float, float] | None, index: int) -> float | None:

@@ -52,6 +52,8 @@ def why_not(cell: Cell | None, other: Cell | None) -> str | None:
     if cell.keys is None or other.keys is None:
         return "no samples on disk in both rows (lm-eval writes them with log_samples)"
     if cell.item_set == other.item_set:
+        if cell.prompts != other.prompts:
+            return "asked with other prompts"
         return None if is_mean(cell) and is_mean(other) else f"{cell.metric} is no mean over its items"
     ours, theirs = dict(cell.keys), dict(other.keys)
     common = ours.keys() & theirs.keys()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from della_bench.errors import DataError, UsageError
 from della_bench.jsonfiles import USERS_FILE, write_whole
-from della_bench.results.columns import Column, Value, alpaca_eval_columns, columns, verdict
+from della_bench.results.columns import Column, Value, alpaca_eval_cell, alpaca_eval_columns, columns, verdict
 from della_bench.results.table import Cell, Comparison, Row, Table
 
 __all__ = [
@@ -66,9 +66,13 @@ def render(table: Table, name: str) -> str:
 
 def alpaca_eval_csv(table: Table) -> str:
     """Return the rows that have alpaca_eval as a CSV of alpaca_eval's own leaderboards' columns, the best first."""
-    rows = [row for row in table.rows if not row.reference and "alpaca_eval" in row.cells]
-    rows.sort(key=lambda row: (-(row.cells["alpaca_eval"].value or 0.0), row.name))
+    cells = [(row, alpaca_eval_cell(row)) for row in table.rows if not row.reference]
+    rows = [row for row, cell in sorted(cells, key=lambda each: (-_value(each[1]), each[0].name)) if cell is not None]
     return _csv_text(alpaca_eval_columns(table), rows)
+
+
+def _value(cell: Cell | None) -> float:
+    return (cell.value if cell is not None else None) or 0.0
 
 
 def _csv(table: Table) -> str:

@@ -11,6 +11,7 @@ from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.cells import make_cell
+from della_bench.results.settings import Settings, column_names, plain_name
 from della_bench.results.store import Candidate, Evaluation
 from della_bench.results.table import Cell, Row
 from della_bench.suggest import nearest
@@ -34,13 +35,17 @@ class Gathered:
     def __init__(self, models: dict[str, _Model], benchmarks: Sequence[str] | None, scorers: Mapping[str, str]) -> None:
         """Raises DataError where a benchmark or a scorer that is asked for is not there."""
         self._models = models
+        self._several: list[str] = []
         self._shared: dict[str, tuple[tuple[int, str], ...]] = {}
         self.benchmarks = _columns(models, benchmarks)
         self._counts = {name: _scorer_counts(models, name) for name in self.benchmarks}
-        self._order = {name: self._scorers(name, scorers.get(name)) for name in self.benchmarks}
-        if unknown := sorted(scorers.keys() - set(self.benchmarks)):
+        self._order = {
+            name: self._scorers(name, scorers.get(name, scorers.get(plain_name(name)))) for name in self.benchmarks
+        }
+        names = [*self.benchmarks, *map(plain_name, self.benchmarks)]
+        if unknown := sorted(scorers.keys() - set(names)):
             name = unknown[0]
-            raise DataError(f"scorer of {name!r}: no such column{nearest(name, self.benchmarks)}", exit_code=USERS_FILE)
+            raise DataError(f"scorer of {name!r}: no such column{nearest(name, names)}", exit_code=USERS_FILE)
 
     @property
     def fingerprints(self) -> list[str]:
@@ -50,7 +55,7 @@ class Gathered:
     @property
     def notes(self) -> list[str]:
         """What a reader of the columns and names must know."""
-        out = []
+        out = self._ways()
         for benchmark, order in self._order.items():
             if len(order) > 1:
                 count = self._counts[benchmark]
@@ -63,14 +68,39 @@ class Gathered:
             if len(model.names) > 1:
                 other = ", ".join(sorted(model.names - {model.latest.who.name}))
                 out.append(f"{model.latest.who.name}: the same model as {other} (equal fingerprints), shown once")
-        return out
+        return out + self._several
+
+    def _ways(self) -> list[str]:
+        """Say which benchmarks have several columns, because they were asked in several ways."""
+        columns: dict[str, list[str]] = {}
+        for name in self.benchmarks:
+            columns.setdefault(plain_name(name), []).append(name)
+        return [
+            f"{name} was asked in {len(ways)} ways, each with a column of its own, which are not compared: "
+            + "; ".join(way.removeprefix(f"{name} (").removesuffix(")") for way in ways)
+            for name, ways in columns.items()
+            if len(ways) > 1
+        ]
+
+    def _say_several(self, name: str, cell: Cell, candidates: Sequence[Candidate]) -> None:
+        """Say where a model was evaluated several times by one scorer, over other items or with other prompts."""
+        same = [each for each in candidates if each.scorer == cell.scorer and each.metric == cell.metric]
+        counts = sorted({each.n for each in same}, reverse=True)
+        prompts = {each.settings.prompts for each in same if each.n == counts[0]} - {None}
+        if len(counts) > 1:
+            others = ", ".join(map(str, counts[1:]))
+            self._several.append(f"{name}, {cell.benchmark}: shown over {counts[0]} items; on disk too: over {others}")
+        elif len(prompts) > 1:
+            self._several.append(
+                f"{name}, {cell.benchmark}: evaluated with {len(prompts)} sets of prompts; the latest is shown"
+            )
 
     def row(self, fingerprint: str, faults: list[str]) -> Row:
         """Return the row of one model; numbers that cannot be read are appended to `faults` and left out."""
         model = self._models[fingerprint]
         cells = {}
         for benchmark in self.benchmarks:
-            cell = self._cell(benchmark, model.candidates.get(benchmark, []), faults)
+            cell = self._cell(model.latest.who.name, benchmark, model.candidates.get(benchmark, []), faults)
             if cell is not None:
                 cells[benchmark] = cell
         latest = model.latest
@@ -85,7 +115,7 @@ class Gathered:
             folders=tuple(sorted(model.folders)),
         )
 
-    def _cell(self, benchmark: str, candidates: Sequence[Candidate], faults: list[str]) -> Cell | None:
+    def _cell(self, name: str, benchmark: str, candidates: Sequence[Candidate], faults: list[str]) -> Cell | None:
         """Return the first readable cell: by the scorers' order, then the most items, then the latest."""
         order = self._order[benchmark]
 
@@ -105,6 +135,8 @@ class Gathered:
                 continue
             if cell.keys is not None and cell.item_set is not None:  # thousands of runs share their documents
                 cell = replace(cell, keys=self._shared.setdefault(cell.item_set, cell.keys))
+            if len(candidates) > 1:
+                self._say_several(name, cell, candidates)
             return cell
         return None
 
@@ -141,20 +173,40 @@ def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, 
         model.folders.add(evaluation.results.parent)
         for candidate in evaluation.candidates:
             model.candidates.setdefault(candidate.benchmark, []).append(candidate)
+    _part_by_settings(models)
     return Gathered(models, benchmarks, scorers)
+
+
+def _part_by_settings(models: Mapping[str, _Model]) -> None:
+    """Give the numbers of one benchmark that were asked in different ways columns of their own."""
+    ways: dict[str, list[tuple[str, Settings]]] = {}
+    for fingerprint, model in models.items():
+        for benchmark, candidates in model.candidates.items():
+            ways.setdefault(benchmark, []).extend((fingerprint, each.settings) for each in candidates)
+    columns = {benchmark: column_names(benchmark, found) for benchmark, found in ways.items()}
+    for model in models.values():
+        parted: dict[str, list[Candidate]] = {}
+        for benchmark, candidates in model.candidates.items():
+            for each in candidates:
+                column = columns[benchmark][each.settings]
+                parted.setdefault(column, []).append(replace(each, benchmark=column))
+        model.candidates = parted
 
 
 def _columns(models: Mapping[str, _Model], wanted: Sequence[str] | None) -> list[str]:
     """Return the benchmarks that are there, the well-known ones first, or those asked for."""
     there = {benchmark for model in models.values() for benchmark in model.candidates}
-    known = [name for name in BENCHMARKS if name in there]
-    order = known + sorted(there - set(known))
+    places = {name: place for place, name in enumerate(BENCHMARKS)}
+    order = sorted(there, key=lambda name: (places.get(plain_name(name), len(places)), name))
     if wanted is None:
         return order
+    found: list[str] = []
     for name in wanted:
-        if name not in there:
+        columns = [name] if name in there else [each for each in order if plain_name(each) == name]
+        if not columns:
             raise DataError(f"benchmark {name!r}: no run has it{nearest(name, order)}", exit_code=USERS_FILE)
-    return list(dict.fromkeys(wanted))
+        found += columns
+    return list(dict.fromkeys(found))
 
 
 def _scorer_counts(models: Mapping[str, _Model], benchmark: str) -> Counter[str]:

@@ -31,7 +31,9 @@ def identity_of(path: Path, value: Mapping[str, object]) -> Identity:
 
     A merge's fingerprint is the one that `della-bench run` writes into the results; then the provenance's, where it is
     about the same spec; else the one that the model type gave, which tells input files by size and time of change. Any
-    other model is told by its type, arguments and prompt settings. Raises DataError where no model is named.
+    other model is told by its type and arguments. How it was asked is no part of it (`settings`).
+
+    Raises DataError where no model is named.
     """
     found = value.get("config")
     config: Mapping[str, object] = found if isinstance(found, dict) else {}
@@ -49,7 +51,7 @@ def identity_of(path: Path, value: Mapping[str, object]) -> Identity:
     if not model:
         raise DataError(f"{path}: no results of lm-eval: config names no model", exit_code=USERS_FILE)
     name, spec = _arguments(config.get("model_args"))
-    facts = [model, spec, config.get("model_sha"), value.get("chat_template_sha"), value.get("system_instruction_sha")]
+    facts = [model, spec, config.get("model_sha")]
     digest = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
     return Identity(name=name or model, method="", spec=spec, fingerprint=digest, engine=model)
 

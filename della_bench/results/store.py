@@ -11,7 +11,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from della_bench.jsonfiles import USERS_FILE, read_json
 from della_bench.results.identity import Identity, identity_of
 from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.schema import Score, Scorer, items_path, read_score
+from della_bench.results.settings import UNKNOWN, Settings, settings_of
 from della_bench.results.table import CellSource
 
 __all__ = ["Candidate", "Evaluation", "find_evaluations", "read_evaluation"]
@@ -34,6 +35,7 @@ class Candidate:
 
     `n` counts the items that were evaluated, `date` is when (seconds since 1970). `score` is None where the number
     comes out of the samples; `logged` is then what lm-eval's results say (value and standard error as shares).
+    `settings` is how the benchmark was asked.
     """
 
     benchmark: str
@@ -45,17 +47,19 @@ class Candidate:
     task: str | None = None
     score: Score | None = None
     logged: tuple[float, float | None] | None = None
+    settings: Settings = UNKNOWN
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One results file: whose it is, the samples logged with it (by task), and the numbers that belong to it."""
+    """One results file: whose it is, the samples logged with it and how it asked (by task), and its numbers."""
 
     who: Identity
     results: Path
     samples: Mapping[str, Path]
     date: float
     candidates: tuple[Candidate, ...]
+    settings: Mapping[str, Settings] = field(default_factory=dict)
 
 
 def find_evaluations(paths: Sequence[Path], faults: list[str]) -> Iterator[Evaluation]:
@@ -158,7 +162,25 @@ def _scored(path: Path, score: Score, evaluation: Evaluation) -> Candidate:
         filter=score["detail"].get("filter"),
     )
     count = score["n"] + score["unscored"]
-    return Candidate(benchmark, score["metric"], scorer, count, evaluation.date, source, task=task, score=score)
+    return Candidate(
+        benchmark=benchmark,
+        metric=score["metric"],
+        scorer=scorer,
+        n=count,
+        date=evaluation.date,
+        source=source,
+        task=task,
+        score=score,
+        settings=_settings(evaluation, benchmark, task),
+    )
+
+
+def _settings(evaluation: Evaluation, benchmark: str, task: str | None) -> Settings:
+    """Return how the task behind a score was asked, or the one task of its benchmark."""
+    of_benchmark = [each for name, each in evaluation.settings.items() if benchmark_of(name) == benchmark]
+    if task is not None and task in evaluation.settings:
+        return evaluation.settings[task]
+    return of_benchmark[0] if len(of_benchmark) == 1 else UNKNOWN
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -174,14 +196,22 @@ def read_evaluation(path: Path) -> Evaluation:
     logs = _samples(path)
     groups = value.get("group_subtasks") or {}  # older releases list single tasks there, too, with nothing in them
     candidates: list[Candidate] = []
+    settings = {}
     for task, result in value["results"].items():
         if isinstance(result, dict) and not groups.get(task):  # a group repeats what its tasks say
-            candidates += _logged(path, value, task, result, logs.get(task), date)
-    return Evaluation(who, results=path, samples=logs, date=date, candidates=tuple(candidates))
+            settings[task] = settings_of(value, task)
+            candidates += _logged(path, value, task, result, logs.get(task), date, settings[task])
+    return Evaluation(who, path, logs, date, tuple(candidates), settings)
 
 
 def _logged(
-    path: Path, value: Mapping[str, Any], task: str, result: Mapping[str, object], log: Path | None, date: float
+    path: Path,
+    value: Mapping[str, Any],
+    task: str,
+    result: Mapping[str, object],
+    log: Path | None,
+    date: float,
+    settings: Settings,
 ) -> Iterator[Candidate]:
     """Yield the numbers that lm-eval's own metrics give for one task, one a filter."""
     version = str(value.get("versions", {}).get(task, ""))
@@ -198,6 +228,7 @@ def _logged(
             source=CellSource(folder=path.parent, samples=log, filter=name, metric=metric),
             task=task,
             logged=None if mean is None else (mean, error),
+            settings=settings,
         )
 
 

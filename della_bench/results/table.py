@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della_bench.results.schema import Scorer
+from della_bench.results.settings import UNKNOWN, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,10 +78,11 @@ class Cell:
     `value` and `interval` (95 %) are percent where they are shares; `value` is None where nothing was scored. `n`
     counts the scored items and `unscored` the rest. `keys` are the (doc_id, doc_hash) of all items in the order of
     doc_id, and `values` their values from 0 to 1, NaN where an item is unscored; both are None where no items are on
-    disk. `item_set` is a digest of `keys`: cells with equal ones are about the same documents. `standard_error` is in
-    the unit of `value`. `excluded` says why this cell is not compared with the others of its benchmark (another judge,
-    other documents), None where it is. `versus` compares it with the baseline's cell, None where there is no baseline
-    or this is it.
+    disk. `item_set` is a digest of `keys`: cells with equal ones are about the same documents. `settings` is how they
+    were asked, and `prompts` a digest of the prompts where those differ from most of the column's. `standard_error` is
+    in the unit of `value`. `excluded` says why this cell is not compared with the others of its benchmark (another
+    judge, other documents), None where it is. `versus` compares it with the baseline's cell, None where there is no
+    baseline or this is it.
     """
 
     benchmark: str
@@ -98,6 +100,8 @@ class Cell:
     keys: tuple[tuple[int, str], ...] | None = None
     values: NDArray[np.float64] | None = field(default=None, compare=False)
     item_set: str | None = None
+    settings: Settings = UNKNOWN
+    prompts: str = ""
     excluded: str | None = None
     versus: Comparison | None = None
 

@@ -31,8 +31,13 @@ def plain_folder(
     time: str = "2026-01-01T00-00-00.000000",
     filters: tuple[str, ...] = ("none",),
     version: float = 1.0,
+    more: Mapping[str, Any] | None = None,
+    prompts: str = "",
 ) -> Path:
-    """Write what `lm_eval --model della_merged --log_samples --output_path` writes; `answers` by task."""
+    """Write what `lm_eval --model della_merged --log_samples --output_path` writes; `answers` by task.
+
+    more: further keys of the results file. prompts: what tells the prompts from other ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     digest = digest or name
     results: dict[str, Any] = {}
@@ -44,6 +49,7 @@ def plain_folder(
             results[task] |= {f"{metric},{each}": mean, f"{metric}_stderr,{each}": 0.05}
         if samples:
             rows = [sample(i, value, revision, metric, each) for each in filters for i, value in enumerate(values)]
+            rows = [{**row, "prompt_hash": f"prompt {row['doc_id']}{prompts}"} for row in rows]
             write_rows(folder / f"samples_{task}_{time}.jsonl", rows)
     spec = spec or f"base=zoo:base,experts=zoo:math,merge_method=ties,density=0.5,name={name}"
     ours = {
@@ -61,6 +67,7 @@ def plain_folder(
         "config": {"model": "della_merged", "model_args": {}, "della_bench": ours},
         "date": date,
         "lm_eval_version": "0.4.13",
+        **(more or {}),
     }
     (folder / f"results_{time}.json").write_text(json.dumps(value))
     return folder

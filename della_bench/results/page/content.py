@@ -10,6 +10,7 @@ from typing import TypedDict
 from della_bench.results.compare import AVERAGE
 from della_bench.results.page.blocks import Packed
 from della_bench.results.page.pairs import Pairs, compare_all, corrected_against, table_correction
+from della_bench.results.settings import settings_text
 from della_bench.results.table import Cell, Row, Table, scorer_label
 
 __all__ = ["PageContent", "content", "script_text"]
@@ -31,6 +32,7 @@ class CellContent(TypedDict):
     unscored: int
     metric: str
     scorer: str
+    settings: str
     date: str
     excluded: str | None
     block: str | None
@@ -176,6 +178,7 @@ def _cell(index: int, cell: Cell, packed: Packed) -> CellContent:
         "unscored": cell.unscored,
         "metric": cell.metric,
         "scorer": scorer_label(cell.scorer),
+        "settings": settings_text(cell.settings),
         "date": date_text(cell.date),
         "excluded": cell.excluded,
         "block": packed.cells.get(place),

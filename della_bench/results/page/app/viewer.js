@@ -65,7 +65,7 @@ function factsOf(row, other, benchmark, cell) {
   if (found) return found.reason ? `not compared: ${found.reason}` : `First minus second: ${differenceText(found)}.`;
   if (!cell || cell.value === null) return "nothing scored";
   return [`${oneDecimal(cell.value)} (${intervalText(cell.interval)})`, `${cell.metric} over ${cell.n} items`,
-    cell.unscored ? `${cell.unscored} unscored` : "", cell.scorer, cell.date].filter(Boolean).join(" \u00b7 ");
+    cell.unscored ? `${cell.unscored} unscored` : "", cell.scorer, cell.settings, cell.date].filter(Boolean).join(" \u00b7 ");
 }
 
 const choices = () => (viewed.other === null ? CHOICES.one : CHOICES.two);
