@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
-from della_bench.results.logged import logged_items, score_of_items
+from della_bench.results.evaluation import Candidate
+from della_bench.results.logged import group_items, logged_items, score_of_items
 from della_bench.results.schema import SCHEMA, Item, Score, read_items
-from della_bench.results.store import Candidate
 from della_bench.results.table import Cell
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["make_cell"]
 
+_ROUNDING = 1e-4  # points: as far as sums of thousands of items in another order may be apart
+
 
 def make_cell(candidate: Candidate) -> Cell:
     """Return the cell of a candidate, with its items' keys and values where they are on disk.
@@ -29,9 +31,16 @@ def make_cell(candidate: Candidate) -> Cell:
     Raises DataError where its files cannot be read or contradict one another.
     """
     score, items = candidate.score, None
-    if score is None and candidate.source.samples is not None:
+    if score is None and candidate.source.parts:
+        items = group_items(candidate.source, candidate.metric)
+        score = _of_group(candidate, items)
+    elif score is None and candidate.source.samples is not None:
         items = logged_items(candidate.source.samples, candidate.metric, candidate.source.filter or "none")
         score = score_of_items(candidate.benchmark, candidate.metric, candidate.scorer, items)
+        if candidate.n and len(items) != candidate.n:
+            path = candidate.source.samples
+            message = f"{path}: samples of {len(items)} documents, and lm-eval scored {candidate.n}: torn, or edited"
+            raise DataError(message, exit_code=USERS_FILE)
     elif score is not None and candidate.source.items is not None:
         items = _items_of(candidate.source.items, score)
     if score is None:
@@ -56,6 +65,15 @@ def make_cell(candidate: Candidate) -> Cell:
         item_set=hashlib.sha256(json.dumps(keys).encode()).hexdigest() if keys else None,
         settings=candidate.settings,
     )
+
+
+def _of_group(candidate: Candidate, items: list[Item]) -> Score:
+    """Return a group's score: lm-eval's own, which may weigh its tasks alike whatever their sizes."""
+    score = score_of_items(candidate.benchmark, candidate.metric, candidate.scorer, items)
+    logged = _unlogged(candidate)
+    if score["value"] is None or logged["value"] is None or abs(score["value"] - logged["value"]) < _ROUNDING:
+        return score
+    return {**score, "value": logged["value"], "interval": logged["interval"]}
 
 
 def _items_of(path: Path, score: Score) -> list[Item]:

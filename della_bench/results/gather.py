@@ -11,8 +11,8 @@ from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.cells import make_cell
+from della_bench.results.evaluation import Candidate, Evaluation
 from della_bench.results.settings import Settings, column_names, plain_name
-from della_bench.results.store import Candidate, Evaluation
 from della_bench.results.table import Cell, Row
 from della_bench.suggest import nearest
 
@@ -37,7 +37,7 @@ class Gathered:
         self._models = models
         self._several: list[str] = []
         self._shared: dict[str, tuple[tuple[int, str], ...]] = {}
-        self.benchmarks = _columns(models, benchmarks)
+        self.benchmarks, self._grouped = _columns(models, benchmarks)
         self._counts = {name: _scorer_counts(models, name) for name in self.benchmarks}
         self._order = {
             name: self._scorers(name, scorers.get(name, scorers.get(plain_name(name)))) for name in self.benchmarks
@@ -68,6 +68,9 @@ class Gathered:
             if len(model.names) > 1:
                 other = ", ".join(sorted(model.names - {model.latest.who.name}))
                 out.append(f"{model.latest.who.name}: the same model as {other} (equal fingerprints), shown once")
+        for group, tasks in self._grouped.items():
+            some = ", ".join(tasks[:2]) + (", ..." if len(tasks) > 2 else "")
+            out.append(f"{group} stands for its {len(tasks)} tasks, which can be named as benchmarks ({some})")
         return out + self._several
 
     def _ways(self) -> list[str]:
@@ -193,20 +196,36 @@ def _part_by_settings(models: Mapping[str, _Model]) -> None:
         model.candidates = parted
 
 
-def _columns(models: Mapping[str, _Model], wanted: Sequence[str] | None) -> list[str]:
-    """Return the benchmarks that are there, the well-known ones first, or those asked for."""
+def _columns(
+    models: Mapping[str, _Model], wanted: Sequence[str] | None
+) -> tuple[list[str], Mapping[str, Sequence[str]]]:
+    """Return the benchmarks that are there, the well-known ones first, or those asked for; and what groups stand for.
+
+    A task that every model has as a part of a group which has a number itself is left to the group.
+    """
     there = {benchmark for model in models.values() for benchmark in model.candidates}
     places = {name: place for place, name in enumerate(BENCHMARKS)}
     order = sorted(there, key=lambda name: (places.get(plain_name(name), len(places)), name))
     if wanted is None:
-        return order
+        inside = {name: _group_of(models, name) for name in order}
+        left: dict[str, list[str]] = {}
+        for name, group in inside.items():
+            if group is not None:
+                left.setdefault(group, []).append(name)
+        return [name for name in order if inside[name] is None], left
     found: list[str] = []
     for name in wanted:
         columns = [name] if name in there else [each for each in order if plain_name(each) == name]
         if not columns:
             raise DataError(f"benchmark {name!r}: no run has it{nearest(name, order)}", exit_code=USERS_FILE)
         found += columns
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)), {}
+
+
+def _group_of(models: Mapping[str, _Model], column: str) -> str | None:
+    """Return the group that a column is a part of in every evaluation that has it, None where there is none."""
+    groups = {each.group for model in models.values() for each in model.candidates.get(column, [])}
+    return next(iter(groups)) if len(groups) == 1 else None
 
 
 def _scorer_counts(models: Mapping[str, _Model], benchmark: str) -> Counter[str]:

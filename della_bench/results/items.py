@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from della_bench.jsonfiles import read_rows
-from della_bench.results.logged import logged_items
+from della_bench.results.logged import group_items, logged_items
 from della_bench.results.schema import Item, read_items
-from della_bench.results.table import Cell, JoinedItem
+from della_bench.results.table import Cell, CellSource, JoinedItem
 
 __all__ = ["joined_items"]
 
@@ -20,6 +20,9 @@ def joined_items(cell: Cell) -> Iterator[JoinedItem]:
     Raises DataError where the files cannot be read (any more).
     """
     source = cell.source
+    if source.parts:
+        yield from _of_group(source)
+        return
     rows = _sample_rows(source.samples, source.filter) if source.samples else {}
     items: dict[int, Item] = {}
     if source.items is not None:
@@ -32,17 +35,32 @@ def joined_items(cell: Cell) -> Iterator[JoinedItem]:
         item = items[doc_id]
         if row.get("doc_hash", doc_hash) != doc_hash:
             row = {}  # samples of another document: what was asked is not known
-        yield JoinedItem(
-            doc_id=doc_id,
-            doc_hash=doc_hash,
-            prompt=_prompt(row),
-            target=_text(row.get("target")),
-            response=_text(_first(row.get("resps"))),
-            answer=item["answer"],
-            verdict=item["verdict"],
-            value=item["value"],
-            explanation=item["explanation"],
-        )
+        yield _joined(item, row)
+
+
+def _of_group(source: CellSource) -> Iterator[JoinedItem]:
+    """Yield the items behind a group's cell: task by task, as they are numbered in it."""
+    start = 0
+    items = {item["doc_id"]: item for item in group_items(source, source.metric or "")}
+    for _, path in source.parts:
+        rows = _sample_rows(path, source.filter)
+        for doc_id in sorted(rows):
+            yield _joined(items[start + doc_id], rows[doc_id])
+        start += max(rows) + 1
+
+
+def _joined(item: Item, row: Mapping[str, object]) -> JoinedItem:
+    return JoinedItem(
+        doc_id=item["doc_id"],
+        doc_hash=item["doc_hash"],
+        prompt=_prompt(row),
+        target=_text(row.get("target")),
+        response=_text(_first(row.get("resps"))),
+        answer=item["answer"],
+        verdict=item["verdict"],
+        value=item["value"],
+        explanation=item["explanation"],
+    )
 
 
 def _sample_rows(path: Path, filter_name: str | None) -> dict[int, dict[str, object]]:

@@ -11,14 +11,16 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
 from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
+from della_bench.results.table import CellSource
 
-__all__ = ["logged_items", "logged_metric", "logged_scorer", "score_logged", "score_of_items"]
+__all__ = ["group_items", "logged_items", "logged_metric", "logged_scorer", "score_logged", "score_of_items"]
 
 
 def logged_scorer(filter_name: str, version: str) -> Scorer:
@@ -58,6 +60,20 @@ def logged_items(path: Path, metric: str, filter_name: str) -> list[Item]:
     if not found:
         raise DataError(f"{path}: no samples of filter {filter_name!r}", exit_code=USERS_FILE)
     return [found[doc_id] for doc_id in sorted(found)]
+
+
+def group_items(source: CellSource, metric: str) -> list[Item]:
+    """Return what lm-eval logged of the tasks of a group, one after the other: numbered through, hashes by task.
+
+    Raises DataError as `logged_items` does.
+    """
+    out: list[Item] = []
+    for task, path in source.parts:
+        start = out[-1]["doc_id"] + 1 if out else 0
+        for item in logged_items(path, metric, source.filter or "none"):
+            numbered = {"doc_id": start + item["doc_id"], "doc_hash": f"{task} {item['doc_hash']}"}
+            out.append(cast(Item, {**item, **numbered}))
+    return out
 
 
 def score_of_items(benchmark: str, metric: str, scorer: Scorer, items: Iterable[Item]) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 
-__all__ = ["Sample", "choose_filter", "is_sample_row", "read_samples"]
+__all__ = ["Sample", "begins_as_results", "choose_filter", "is_sample_row", "read_samples", "refuse_results"]
+
+_RESULTS = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"results"\s*:')  # lm-eval's first key, in all its releases
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,25 @@ class Sample:
     row: dict[str, Any]
 
 
+def begins_as_results(path: Path) -> bool:
+    """Return whether a file begins as lm-eval's results do; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return _RESULTS.match(file.read(256)) is not None
+    except OSError:
+        return False
+
+
+def refuse_results(path: Path) -> None:
+    """Raise DataError where `path` is lm-eval's results and not its samples: the name of the samples is in it."""
+    if not begins_as_results(path):
+        return
+    beside = sorted(each.name for each in path.parent.glob("samples_*"))
+    where = f"the samples beside it: {', '.join(beside[:3])}" if beside else "none beside it; lm-eval: --log_samples"
+    message = f"{path}: the results of lm-eval, which hold no answers; wanted are its samples ({where})"
+    raise DataError(message, exit_code=USERS_FILE)
+
+
 def is_sample_row(row: dict[str, Any]) -> bool:
     """Return whether `row` looks like a row that lm-eval logged."""
     return {"doc_id", "doc", "resps"} <= row.keys()
@@ -42,6 +64,7 @@ def read_samples(path: Path) -> list[Sample]:
 
     Raises DataError where a row is no sample of a generation, or where a document stands twice under one filter.
     """
+    refuse_results(path)
     found: dict[tuple[str, int], Sample] = {}
     for line, row in read_rows(path):
         sample = _sample(path, line, row)

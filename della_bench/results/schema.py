@@ -13,6 +13,8 @@ who reads it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -137,15 +139,19 @@ def items_path(out: Path, benchmark: str, scorer: str) -> Path:
 def write_score(out: Path, score: Score, name: str | None = None) -> Path:
     """Write `score` whole below `out` and return its path: with it, the scoring is complete.
 
-    name: what stands for the scorer in the path, where that is not its name alone (`places.place_score`).
+    name: what stands for the scorer in the path, where that is not its name alone (`places.place_score`). A digest of all
+    the rest goes with the score, so that a change by hand is noticed.
     """
     path = score_path(out, score["benchmark"], name or score["scorer"]["name"])
-    write_json(path, score)
+    write_json(path, {**score, "digest": _digest(score)})
     return path
 
 
 def read_score(path: Path) -> Score:
-    """Read a score. Raises DataError for another schema, a missing key, a value of another type or no finite one."""
+    """Read a score. Raises DataError for another schema, a missing key, a value of another type or no finite one.
+
+    A score that was changed after it was written is an error, too; those of earlier releases have no digest.
+    """
     value = read_json(path)
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, got {type(value).__name__}", exit_code=USERS_FILE)
@@ -158,7 +164,16 @@ def read_score(path: Path) -> Score:
         raise DataError(f"{path}: value and interval must be finite numbers, got {numbers}", exit_code=USERS_FILE)
     if interval is not None and len(interval) != 2:
         raise DataError(f"{path}: interval must be [low, high], got {interval}", exit_code=USERS_FILE)
-    return cast(Score, value)
+    score = {key: each for key, each in value.items() if key != "digest"}
+    if value.get("digest", _digest(score)) != _digest(score):
+        message = f"{path}: changed by hand after it was written (its digest does not fit it); score the samples again"
+        raise DataError(message, exit_code=USERS_FILE)
+    return cast(Score, score)
+
+
+def _digest(score: Mapping[str, Any]) -> str:
+    text = json.dumps(score, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_items(path: Path) -> Iterator[Item]:

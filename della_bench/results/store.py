@@ -1,65 +1,26 @@
 """Finding what evaluations left on disk, in run folders and in plain `lm_eval --output_path` folders alike.
 
-An evaluation is one `results_*.json` of lm-eval with the samples of the same time beside it and the scores below it.
-Whose it is stands in these files and in provenance.json, never in a folder's name. What cannot be read is a fault,
-told by file, and what can is read all the same.
+An evaluation is one results file of lm-eval with the samples of the same time beside it and the scores below it. Whose
+it is stands in these files and in provenance.json, never in a folder's name. What cannot be read is a fault, told by
+file, and what can is read all the same.
 """
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
-from della_bench.jsonfiles import USERS_FILE, read_json
-from della_bench.results.identity import Identity, identity_of
-from della_bench.results.logged import logged_metric, logged_scorer
-from della_bench.results.schema import Score, Scorer, items_path, read_score
-from della_bench.results.settings import UNKNOWN, Settings, settings_of
+from della_bench.jsonfiles import USERS_FILE
+from della_bench.results.evaluation import Candidate, Evaluation, is_results_file, read_evaluation
+from della_bench.results.schema import Score, items_path, read_score
+from della_bench.results.settings import UNKNOWN, Settings
 from della_bench.results.table import CellSource
 
-__all__ = ["Candidate", "Evaluation", "find_evaluations", "read_evaluation"]
-
-_RESULTS = re.compile(r"results(_.*)?\.json")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A number on disk for one benchmark: a scorer's, or the one that lm-eval logged.
-
-    `n` counts the items that were evaluated, `date` is when (seconds since 1970). `score` is None where the number
-    comes out of the samples; `logged` is then what lm-eval's results say (value and standard error as shares).
-    `settings` is how the benchmark was asked.
-    """
-
-    benchmark: str
-    metric: str
-    scorer: Scorer
-    n: int
-    date: float
-    source: CellSource
-    task: str | None = None
-    score: Score | None = None
-    logged: tuple[float, float | None] | None = None
-    settings: Settings = UNKNOWN
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One results file: whose it is, the samples logged with it and how it asked (by task), and its numbers."""
-
-    who: Identity
-    results: Path
-    samples: Mapping[str, Path]
-    date: float
-    candidates: tuple[Candidate, ...]
-    settings: Mapping[str, Settings] = field(default_factory=dict)
+__all__ = ["find_evaluations"]
 
 
 def find_evaluations(paths: Sequence[Path], faults: list[str]) -> Iterator[Evaluation]:
@@ -68,15 +29,36 @@ def find_evaluations(paths: Sequence[Path], faults: list[str]) -> Iterator[Evalu
     What cannot be read is appended to `faults`, a sentence each. Raises DataError where a path does not exist.
     """
     seen: set[Path] = set()
+    visited: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder", exit_code=USERS_FILE)
         if path.is_file():
-            yield from _fresh(_folder(path.parent, [path.name], faults), seen)
+            yield from _fresh(_file(path, faults), seen)
             continue
         for root, folders, files in os.walk(path, followlinks=True):
             folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "scores")
+            if not _is_new(Path(root), visited):  # a link to a folder above it
+                folders.clear()
+                continue
             yield from _fresh(_folder(Path(root), sorted(files), faults), seen)
+
+
+def _is_new(folder: Path, visited: set[tuple[int, int]]) -> bool:
+    """Return whether no path has led to a folder before, and note it."""
+    status = folder.stat()
+    place = status.st_dev, status.st_ino
+    new = place not in visited
+    visited.add(place)
+    return new
+
+
+def _file(path: Path, faults: list[str]) -> Iterator[Evaluation]:
+    """Yield the evaluation of a results file that is named itself. Raises DataError where it is something else."""
+    if not is_results_file(path):
+        what = "lm-eval's samples; name the results file beside them" if path.name.startswith("samples_") else ""
+        raise DataError(f"{path}: {what or 'no results file of lm-eval'}, or the folder", exit_code=USERS_FILE)
+    yield from _folder(path.parent, [path.name], faults)
 
 
 def _fresh(evaluations: Iterator[Evaluation], seen: set[Path]) -> Iterator[Evaluation]:
@@ -89,7 +71,7 @@ def _fresh(evaluations: Iterator[Evaluation], seen: set[Path]) -> Iterator[Evalu
 
 
 def _folder(folder: Path, names: Sequence[str], faults: list[str]) -> Iterator[Evaluation]:
-    results = [folder / name for name in names if _RESULTS.fullmatch(name)]
+    results = [folder / name for name in names if is_results_file(folder / name)]
     scores = sorted((folder / "scores").glob("*.json"))
     if not results:
         if scores or "provenance.json" in names or "spec.yaml" in names:
@@ -181,74 +163,3 @@ def _settings(evaluation: Evaluation, benchmark: str, task: str | None) -> Setti
     if task is not None and task in evaluation.settings:
         return evaluation.settings[task]
     return of_benchmark[0] if len(of_benchmark) == 1 else UNKNOWN
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """Read one results file of lm-eval, with what it says of its tasks; scores beside it are not looked at.
-
-    Raises DataError where it is no results file.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict) or not isinstance(value.get("results"), dict):
-        raise DataError(f"{path}: no results of lm-eval: there is no table 'results'", exit_code=USERS_FILE)
-    date = _number(value.get("date")) or path.stat().st_mtime
-    who = identity_of(path, value)
-    logs = _samples(path)
-    groups = value.get("group_subtasks") or {}  # older releases list single tasks there, too, with nothing in them
-    candidates: list[Candidate] = []
-    settings = {}
-    for task, result in value["results"].items():
-        if isinstance(result, dict) and not groups.get(task):  # a group repeats what its tasks say
-            settings[task] = settings_of(value, task)
-            candidates += _logged(path, value, task, result, logs.get(task), date, settings[task])
-    return Evaluation(who, path, logs, date, tuple(candidates), settings)
-
-
-def _logged(
-    path: Path,
-    value: Mapping[str, Any],
-    task: str,
-    result: Mapping[str, object],
-    log: Path | None,
-    date: float,
-    settings: Settings,
-) -> Iterator[Candidate]:
-    """Yield the numbers that lm-eval's own metrics give for one task, one a filter."""
-    version = str(value.get("versions", {}).get(task, ""))
-    counts = value.get("n-samples", {}).get(task, {})
-    better = value.get("higher_is_better", {}).get(task, {})
-    for name, metric in logged_metric(result, better).items():
-        mean, error = _number(result.get(f"{metric},{name}")), _number(result.get(f"{metric}_stderr,{name}"))
-        yield Candidate(
-            benchmark=benchmark_of(task),
-            metric=metric,
-            scorer=logged_scorer(name, version),
-            n=int(_number(counts.get("effective")) or 0),
-            date=date,
-            source=CellSource(folder=path.parent, samples=log, filter=name, metric=metric),
-            task=task,
-            logged=None if mean is None else (mean, error),
-            settings=settings,
-        )
-
-
-def _samples(results: Path) -> dict[str, Path]:
-    """Return the samples that were logged with a results file, by task: their names end in the same time."""
-    time = results.name.removeprefix("results").removesuffix(".json")
-    found: dict[str, Path] = {}
-    for ending in (".jsonl", ".json"):
-        for path in results.parent.glob(f"samples_*{glob.escape(time)}{ending}"):
-            task = path.name.removeprefix("samples_").removesuffix(f"{time}{ending}")
-            found.setdefault(task, path)
-    return found
-
-
-def _number(value: object) -> float | None:
-    """Return a finite number, or None for all else (lm-eval writes "N/A" and NaN)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if number - number == 0 else None

@@ -32,7 +32,7 @@ class CellSource:
 
     `samples` is lm-eval's log and `score` and `items` are a scorer's files; each is None where there is none. With
     neither samples nor items there is nothing to compare item by item. `metric` is the key of the value in a sample's
-    row, and None where the value comes from `items`.
+    row, and None where the value comes from `items`. `parts` are the tasks of a group with their logs, in order.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class CellSource:
     items: Path | None = None
     filter: str | None = None
     metric: str | None = None
+    parts: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True)

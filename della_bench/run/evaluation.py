@@ -43,7 +43,7 @@ def find_evaluated(folder: Path, task: str, settings: Mapping[str, Any]) -> Eval
             same = value["config"]["della_bench"]["run"] == settings and task in value["results"]
         except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
-        if same and _samples(path, task).is_file():
+        if same and _is_whole(_samples(path, task), value, task):
             matching.append((path.name, Evaluated(path, task, value)))
     return max(matching, key=lambda pair: pair[0])[1] if matching else None
 
@@ -144,6 +144,17 @@ def _put_in_place(staging: Path, folder: Path, task: str, value: Mapping[str, An
     written[0].replace(results)
     shutil.rmtree(staging, ignore_errors=True)
     return Evaluated(results, task, value)
+
+
+def _is_whole(samples: Path, value: Mapping[str, Any], task: str) -> bool:
+    """Return whether a samples file has a row for each document and filter: one cut short is not done."""
+    try:
+        rows = samples.read_bytes()
+    except OSError:
+        return False
+    documents = value.get("n-samples", {}).get(task, {}).get("effective") or 1
+    count = rows.count(b"\n")
+    return rows.endswith(b"\n") and count > 0 and count % documents == 0
 
 
 def _samples(results: Path, task: str) -> Path:

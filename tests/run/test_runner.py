@@ -144,6 +144,15 @@ def test_a_torn_results_file_is_evaluated_again(tmp_path, manager, asked):
     assert ("zoo_math", "ties") in asked
 
 
+def test_a_torn_samples_file_is_evaluated_again(tmp_path, manager, asked):
+    go(tmp_path, manager)
+    asked.clear()
+    samples = next((tmp_path / folder_name(TIES)).glob("samples_zoo_math_*"))
+    samples.write_text("".join(samples.read_text().splitlines(keepends=True)[:-1]))
+    go(tmp_path, manager)
+    assert ("zoo_math", "ties") in asked
+
+
 def test_a_plan_says_what_is_done_and_writes_nothing(tmp_path, manager):
     _, _, made = go(tmp_path, manager, specs=())
     plan = list(made.plan([TIES, MEAN]))

@@ -10,7 +10,7 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 from della_bench.judging.alpaca.reference import Reference
 from della_bench.results.places import whose
-from della_bench.results.samples import choose_filter, is_sample_row, read_samples
+from della_bench.results.samples import choose_filter, is_sample_row, read_samples, refuse_results
 
 __all__ = ["STOPS", "Answer", "Answers", "cut_answer", "read_answers"]
 
@@ -54,6 +54,7 @@ def read_answers(
     Raises DataError where a row is of another task or answers an instruction that the baseline does not have, where an
     instruction stands twice, and where a file holds several models' answers.
     """
+    refuse_results(path)
     for _, row in read_rows(path):
         return (
             _of_samples(path, reference, name, filter_name) if is_sample_row(row) else _of_list(path, reference, name)

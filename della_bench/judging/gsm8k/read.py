@@ -12,7 +12,7 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 from della_bench.judging.gsm8k.exact import flexible_extract, strict_match
 from della_bench.judging.json_types import JsonObject
-from della_bench.results.samples import Sample, choose_filter, is_sample_row, read_samples
+from della_bench.results.samples import Sample, choose_filter, is_sample_row, read_samples, refuse_results
 
 __all__ = ["DOCUMENTS", "METRICS", "Answer", "Answers", "read_answers"]
 
@@ -68,6 +68,7 @@ def read_answers(path: Path, *, wanted_filter: str | None = None, limit: int | N
 
     Raises DataError where the file is none of these, holds another task, or a document twice.
     """
+    refuse_results(path)
     rows = list(read_rows(path))
     if not rows:
         raise DataError(f"{path}: no rows", exit_code=USERS_FILE)

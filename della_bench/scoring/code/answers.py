@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from della_bench.jsonfiles import read_json, read_rows
-from della_bench.results.samples import choose_filter, is_sample_row, read_samples
+from della_bench.results.samples import choose_filter, is_sample_row, read_samples, refuse_results
 from della_bench.scoring.code.problems import DECISIVE, Problem
 from della_bench.scoring.code.rows import ONE_OF, read_task_rows
 from della_bench.scoring.code.table import SHOWN, Answers, PartialFileError, Table, kind_of, refuse
@@ -63,6 +63,7 @@ def _first(path: Path) -> dict[str, object] | list[object]:
         if not value:
             refuse(path, "an empty list")
         return value[0] if isinstance(value[0], dict) else []
+    refuse_results(path)
     for _, row in read_rows(path):
         return row
     return refuse(path, "no rows")
