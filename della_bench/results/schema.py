@@ -139,8 +139,8 @@ def items_path(out: Path, benchmark: str, scorer: str) -> Path:
 def write_score(out: Path, score: Score, name: str | None = None) -> Path:
     """Write `score` whole below `out` and return its path: with it, the scoring is complete.
 
-    name: what stands for the scorer in the path, where that is not its name alone (`places.place_score`). A digest of all
-    the rest goes with the score, so that a change by hand is noticed.
+    name: what stands for the scorer in the path, where that is not its name alone (`places.place_score`). A
+    digest of all the rest goes with the score, so that a change by hand is noticed.
     """
     path = score_path(out, score["benchmark"], name or score["scorer"]["name"])
     write_json(path, {**score, "digest": _digest(score)})
