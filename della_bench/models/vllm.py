@@ -95,7 +95,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
             except Exception as error:
                 raise _start_failure(error, report) from error
         if self.data_parallel_size == 1:
-            versions.heed_hidden_bars(self.model)
+            versions.answer_without_a_bar(self.model)
         self.model_args["model_loader_extra_config"] = self._settings(spec).as_config()
         self._finish_tokenizer(getattr(self._config.get_text_config(), "vocab_size", None))
 

@@ -21,7 +21,7 @@ __all__ = [
     "TensorParallel",
     "device",
     "engine_arguments",
-    "heed_hidden_bars",
+    "answer_without_a_bar",
     "is_dead",
     "log_like_vllm",
     "model_of",
@@ -77,7 +77,7 @@ def engine_arguments() -> frozenset[str]:
     return frozenset(own | {field.name for field in dataclasses.fields(EngineArgs)})
 
 
-def heed_hidden_bars(llm: Any) -> None:
+def answer_without_a_bar(llm: Any) -> None:
     """Let an engine answer where TQDM_DISABLE hides all bars: vLLM divides by the time its bar shows, then 0."""
     if not os.environ.get("TQDM_DISABLE"):
         return

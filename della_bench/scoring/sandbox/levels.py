@@ -81,7 +81,7 @@ def find_level(*, only: LevelName | None = None, allow_unsafe: bool = False) -> 
         f"no level of isolation holds on this machine:\n{reasons}\n"
         "install bubblewrap, or allow unprivileged user namespaces (sysctl user.max_user_namespaces, "
         "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or use Linux 6.12 or later "
-        "for Landlock; --allow-unsafe runs the programs with limits only"
+        "for Landlock. Where unsafe runs are allowed, programs run with limits only"
     )
 
 
