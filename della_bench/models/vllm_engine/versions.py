@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TensorParallel",
+    "answer_without_a_bar",
     "device",
     "engine_arguments",
-    "answer_without_a_bar",
     "is_dead",
     "log_like_vllm",
     "model_of",
