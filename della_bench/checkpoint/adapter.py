@@ -91,6 +91,11 @@ class Adapter(ModelFolder):
             )
         return HostTensor.of(delta.mul_(self._rules.scaling(update.module)).add_(below.to_torch().float()))
 
+    def must_fit(self, name: str) -> bool:
+        """Whether it updates what the base lacks; a whole module saved beside (a classifier) may be left out."""
+        update = self._updates.get(name)
+        return update is not None and (bool(update.factors) or not name.endswith((".weight", ".bias")))
+
     def _aligned(self, named: dict[str, Update]) -> dict[str, Update]:
         """Return the updates by the base's names of what they change."""
         names = align(named, self._parameters)

@@ -35,6 +35,10 @@ class ModelFolder(ABC):
     def tensor(self, name: str) -> HostTensor:
         """Return one tensor; several threads may ask at once. Raises CheckpointError that names file and tensor."""
 
+    def must_fit(self, name: str) -> bool:
+        """Whether a tensor that the base does not have makes this an expert of another base."""
+        return False
+
     @property
     def model_type(self) -> str:
         """The config's model_type: the architecture as transformers names it."""

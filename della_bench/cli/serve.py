@@ -66,6 +66,7 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     from della_bench.checkpoint import resolve
     from della_bench.checkpoint.tokenizers import load_chat_template
     from della_bench.errors import SpecError
+    from della_bench.merge.config import config_changes
     from della_bench.models.build import merged_dtype
     from della_bench.models.vllm_engine.plugin import LOAD_FORMAT
     from della_bench.models.vllm_engine.requirements import plugin_fault, require_architecture
@@ -91,6 +92,8 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
                 f"chat_template={spec.chat_template}: it has several templates, and vLLM's server takes one"
             )
         command += ["--chat-template", template]
+    if (changes := config_changes(merge)) and "--hf-overrides" not in given:
+        command += ["--hf-overrides", json.dumps(changes)]
     if "--served-model-name" not in given:
         command += ["--served-model-name", spec.display_name]
     if trust_remote_code:

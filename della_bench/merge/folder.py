@@ -20,6 +20,7 @@ from della_bench.checkpoint.tensor import ITEM_SIZES, Bytes
 from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.devices import require_device
 from della_bench.errors import MergeError
+from della_bench.merge.config import merged_config
 from della_bench.merge.output import ALIGNMENT, Output
 from della_bench.merge.replacing import check_replaceable, put_in_place, write_mark
 from della_bench.merge.stream import Merge, is_cpu
@@ -160,10 +161,7 @@ def _named(path: Path, what: str) -> Iterator[None]:
 
 
 def _write_config(merge: Merge, folder: Path) -> None:
-    config = dict(merge.base.config)
-    if merge.spec.dtype:
-        config["torch_dtype" if "torch_dtype" in config else "dtype"] = merge.spec.dtype
-    _write_json(folder / "config.json", config)
+    _write_json(folder / "config.json", merged_config(merge))
     _copy(merge.base.folder, folder, (*_CONFIGS, *(path.name for path in merge.base.folder.glob("*.py"))))
 
 

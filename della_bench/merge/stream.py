@@ -46,12 +46,13 @@ class Merge:
             if source not in opened:
                 opened[source] = open_source(source, self.base, trust_remote_code=trust_remote_code)
         self.fits: list[Fit] = check_fit(self.base, [opened[source] for source in spec.experts])
-        own = {name: name for name in self.names}
-        self._fits = [Fit(self.base, own, self.base, self.fits[0].parameters), *self.fits]
+        heads, infos = self.fits[0].heads, self.fits[0].parameters
+        own = {name: heads.get(name, name) for name in infos}
+        self._fits = [Fit(self.base, own, self.base, infos, heads), *self.fits]
 
     @property
     def names(self) -> list[str]:
-        """The names of the merged tensors: the base's parameters, in its checkpoint's order."""
+        """The names of the merged tensors: the base's parameters, in its checkpoint's order, and a head of its own."""
         return list(self.fits[0].parameters)
 
     @property
@@ -78,7 +79,7 @@ class Merge:
 
     def info(self, name: str) -> TensorInfo:
         """Return shape and dtype (safetensors' name) of a merged tensor, without computing it."""
-        info = self.base.tensors[name]
+        info = self.fits[0].parameters[name]
         if self.spec.dtype is None or not info.is_float:
             return info
         return replace(info, dtype=dtype_name(self.spec.dtype))
@@ -149,13 +150,16 @@ class Merge:
     def _sources_of(
         self, names: Iterable[str] | None, read: Callable[[Fit, str], _Tensor], pool: ThreadPoolExecutor | None = None
     ) -> Iterator[tuple[str, list[_Tensor]]]:
-        """Yield (name, [the base's tensor, the experts' ...]); an integer tensor is the base's, and alone.
+        """Yield (name, [the base's tensor, the experts' ...]).
+
+        The base's is alone where it is of integers, or where no expert has it.
 
         pool: threads that read the sources of one tensor at once.
         """
 
         def load(name: str) -> list[_Tensor]:
-            fits = self._fits if self.base.tensors[name].is_float else self._fits[:1]
+            merges = self.info(name).is_float and any(name in fit.names for fit in self.fits)
+            fits = self._fits if merges else self._fits[:1]
             return list((pool.map if pool else map)(lambda fit: read(fit, name), fits))
 
         return _ahead(iter(self.names if names is None else names), load)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
+from della_bench.checkpoint.differences import some
 from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import CheckpointError
+from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
 
 if TYPE_CHECKING:
     import transformers
 
-__all__ = ["build_model", "merged_dtype", "merged_state_dict", "model_class"]
+__all__ = ["adapt_config", "build_model", "merged_dtype", "merged_state_dict", "model_class"]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,20 @@ def model_class(config: Any, auto_class: Any, folder: str) -> type[transformers.
     return found  # type: ignore[no-any-return]
 
 
+def adapt_config(config: Any, merge: Merge) -> Any:
+    """Change a config as it was read from the base's folder to the merge's own, in place; return it."""
+    for key, value in config_changes(merge).items():
+        if value is None:
+            if hasattr(config, key):
+                delattr(config, key)
+        elif isinstance(value, dict):
+            for inner, inner_value in value.items():
+                setattr(getattr(config, key), inner, inner_value)
+        else:
+            setattr(config, key, value)
+    return config
+
+
 def build_model(
     merge: Merge,
     config: Any,
@@ -73,25 +91,44 @@ def build_model(
 
     Raises CheckpointError when the model has a parameter that no merged tensor fills.
     """
+    config = adapt_config(config, merge)
     cls = model_class(config, auto_class, str(merge.base.folder))
+    if cls.config_class is type(text := config.get_text_config()):
+        config = text  # of a model of several parts, transformers runs the text model alone
     config.name_or_path = merge.spec.display_name
-    model, info = cls.from_pretrained(
-        None,
-        config=config,
-        state_dict=merged_state_dict(merge, device, progress=progress),
-        dtype=merged_dtype(merge),
-        output_loading_info=True,
-        **options,
-    )
+    with _without_report():
+        model, info = cls.from_pretrained(
+            None,
+            config=config,
+            state_dict=merged_state_dict(merge, device, progress=progress),
+            dtype=merged_dtype(merge),
+            output_loading_info=True,
+            **options,
+        )
     if missing := sorted(info["missing_keys"]):
         raise CheckpointError(
             f"{merge.base.label}: {cls.__name__} has parameters that the checkpoint lacks: {', '.join(missing)}"
         )
     if unexpected := sorted(info["unexpected_keys"]):
-        log.warning("%s: %s has no place for %s: left out", merge.base.label, cls.__name__, ", ".join(unexpected))
+        log.warning("%s: %s has no place for %s: left out", merge.base.label, cls.__name__, some(unexpected))
     if (merge.base.folder / "generation_config.json").is_file():
         from transformers import GenerationConfig
 
         model.generation_config = GenerationConfig.from_pretrained(merge.base.folder)
     model.eval()
     return model
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from listing the keys that `build_model` tells of itself."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

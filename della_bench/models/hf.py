@@ -16,7 +16,7 @@ from della_bench.devices import require_device
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
-from della_bench.models.build import build_model
+from della_bench.models.build import adapt_config, build_model
 from della_bench.models.merged import MergedModel
 from della_bench.models.overwrite import check_writable, overwrite
 from della_bench.models.residency import Residency
@@ -88,6 +88,10 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         """
         check_writable(self.model)
         super().remerge(spec, **keys)
+
+    def _get_config(self, *args: Any, **kwargs: Any) -> None:
+        super()._get_config(*args, **kwargs)
+        adapt_config(self._config, self.merge)
 
     def _create_tokenizer(self, *args: Any, **kwargs: Any) -> None:
         super()._create_tokenizer(*args, **kwargs)

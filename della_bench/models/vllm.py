@@ -14,6 +14,7 @@ from typing import Any
 
 from della_bench.checkpoint import resolve
 from della_bench.errors import DellaBenchError, MergeError, SpecError
+from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
 from della_bench.models.build import merged_dtype
@@ -78,6 +79,8 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         dtype = str(merged_dtype(self.merge)).removeprefix("torch.")
         if "engine_seed" in options:
             options["seed"] = options.pop("engine_seed")
+        if changes := config_changes(self.merge):
+            options["hf_overrides"] = {**changes, **(options.get("hf_overrides") or {})}
         with tempfile.TemporaryDirectory(prefix="della_bench_") as folder:
             report = Path(folder) / "failure.json"
             try:

@@ -1,0 +1,82 @@
+"""Whether base and experts fit together, found out from the headers before any weight is merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from della_bench.checkpoint.architecture import Architectures
+from della_bench.checkpoint.canonical import EMBEDDING, HEAD, is_tied, parameters, vocab_size
+from della_bench.checkpoint.differences import warn_of_fit, warn_of_source
+from della_bench.checkpoint.fit import Fit
+from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.pairing import Pairing, pair
+from della_bench.checkpoint.quantised import quantised_fault
+from della_bench.errors import CheckpointError
+
+__all__ = ["check_fit"]
+
+
+def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
+    """Return how each expert fits the base.
+
+    Raises CheckpointError that lists every mismatch of every expert: another architecture, quantised weights, missing,
+    unexpected or differently shaped parameters that the model needs. Differences that a merge survives (dtype, config,
+    tokenizer, vocabulary rows, tensors that the model does not need) are logged as warnings, once each.
+    """
+    quantised = {source: fault for source in dict.fromkeys([base, *experts]) if (fault := quantised_fault(source))}
+    faults = list(quantised.values())
+    known = Architectures(base)
+    if base not in quantised:
+        faults += _own_faults(base, known)
+    pairings: dict[ModelFolder, Pairing] = {}
+    for expert in dict.fromkeys(experts):
+        if base not in quantised and expert not in quantised:  # all its parameters would only hide the reason
+            pairings[expert] = pair(base, expert, known)
+            faults += pairings[expert].faults
+    if faults:
+        raise CheckpointError("base and experts do not fit together:\n" + "\n".join(faults))
+    fits = _fits(base, pairings)
+    for source in dict.fromkeys([base, *experts]):
+        warn_of_source(source)
+    for fit in fits.values():
+        warn_of_fit(fit)
+    return [fits[expert] for expert in experts]
+
+
+def _own_faults(base: ModelFolder, known: Architectures) -> list[str]:
+    """Return why the base, and so any merge, is no model by itself: transformers would make up or refuse a weight."""
+    faults = []
+    named = (base.config.get("architectures") or ["Model"])[0]
+    has_head = any(map(HEAD.search, base.tensors))
+    if not has_head and not named.endswith("Model") and not is_tied(base):
+        architecture = known.of(base)
+        if architecture and (head := architecture.head):
+            faults.append(
+                f"{base.label}: {head} is missing: config.json names a {named} whose head is not tied to the embedding "
+                "(tie_word_embeddings), and a model loaded from it would have a random one"
+            )
+    size = vocab_size(base.config)
+    for name, info in base.tensors.items():
+        if EMBEDDING.search(name) and size and info.shape[0] != size:
+            architecture = known.of(base)
+            if architecture and architecture.is_embedding(name):
+                faults.append(
+                    f"{base.label}: {name} is {info}, but config.json says vocab_size {size}: no engine loads it; "
+                    f"set vocab_size to {info.shape[0]}"
+                )
+    return faults
+
+
+def _fits(base: ModelFolder, pairings: dict[ModelFolder, Pairing]) -> dict[ModelFolder, Fit]:
+    """Return the fits, all with the same parameters: a head that one expert has is the embedding in those without."""
+    wanted = parameters(base)
+    head, embedding = next((pairing.head for pairing in pairings.values() if pairing.head), ("", ""))
+    if head:
+        wanted[head] = wanted[embedding]
+    fits = {}
+    for expert, pairing in pairings.items():
+        names = {name: own for name, own in pairing.names.items() if name in wanted}
+        if head:
+            names[head] = pairing.head[0] if pairing.head else names[embedding]
+        fits[expert] = Fit(expert, names, base, wanted, {head: embedding} if head else {}, pairing.left_out)
+    return fits

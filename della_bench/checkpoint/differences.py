@@ -1,0 +1,111 @@
+"""What a merge survives and a user should know of: each difference between base and expert in one warning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from della_bench.checkpoint.fit import Fit
+from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.quantised import quantised_in_name
+from della_bench.checkpoint.tokenizers import tokenizer_difference
+
+__all__ = ["some", "warn_of_fit", "warn_of_source"]
+
+log = logging.getLogger(__name__)
+
+# Keys of config.json that say nothing of what a model computes.
+_BOOKKEEPING = frozenset({
+    "_name_or_path", "_attn_implementation", "architectures", "bos_token_id", "dtype", "eos_token_id", "model_type",
+    "pad_token_id", "quantization_config", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache",
+    "vocab_size",
+})  # fmt: skip
+
+
+def some(names: Sequence[str]) -> str:
+    """Return how many names there are, with the first three: `2 tensors (a, b)`."""
+    listed = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+    return f"{len(names)} tensor{'s' if len(names) != 1 else ''} ({listed})"
+
+
+def warn_of_source(source: ModelFolder) -> None:
+    """Warn of what a source's config says and its tensors do not."""
+    if method := quantised_in_name(source):
+        log.warning(
+            "%s: config.json speaks of quantised weights (%s), but they are floats: taken as floats, and the merge is "
+            "not quantised",
+            source.label,
+            method,
+        )
+
+
+def warn_of_fit(fit: Fit) -> None:
+    """Warn of each kind of difference between an expert and the base, once each, with what is done about it."""
+    base, expert = fit.base, fit.expert
+    if lacking := fit.lacking:
+        log.warning(
+            "%s: lacks %s of the base's, which its language model does not need: the base's are taken",
+            expert.label,
+            some(lacking),
+        )
+    if fit.left_out:
+        log.warning("%s: has %s that the base's model has no place for: left out", expert.label, some(fit.left_out))
+    _warn_of_heads(fit)
+    shared = {name: expert.tensors[own] for name, own in fit.names.items() if fit.parameters[name].is_float}
+    for name, info in shared.items():
+        if info.shape != (shape := fit.parameters[name].shape):
+            done = "its extra rows are left out" if info.shape[0] > shape[0] else "the missing rows are the base's"
+            log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, info.shape, shape, done)
+    notes = []
+    dtypes = {
+        f"{info.dtype} for {ours.dtype}"
+        for name, info in shared.items()
+        if info.dtype != (ours := fit.parameters[name]).dtype
+    }
+    if dtypes:
+        notes.append(f"dtypes ({', '.join(sorted(dtypes))})")
+    ours, theirs = _configs(base, expert)
+    keys = sorted(key for key in (ours.keys() | theirs.keys()) - _BOOKKEEPING if ours.get(key) != theirs.get(key))
+    if keys:
+        values = ", ".join(f"{key}: {theirs.get(key)} for {ours.get(key)}" for key in keys)
+        notes.append(f"config ({values})")
+    if notes:
+        log.warning("%s differs from the base in %s; the merge is the base's there", expert.label, " and ".join(notes))
+    if difference := tokenizer_difference(base, expert):
+        log.warning(
+            "%s: its tokenizer differs from the base's (%s); the base's is used unless tokenizer= or chat_template= "
+            "names another source",
+            expert.label,
+            difference,
+        )
+
+
+def _warn_of_heads(fit: Fit) -> None:
+    """Tell a head that one side ties to its embedding and the other does not."""
+    for head, embedding in fit.heads.items():
+        if fit.names[head] != fit.names[embedding]:
+            log.warning(
+                "%s: has a %s of its own, which %s ties to its embedding: the merge gets one, from the embedding where "
+                "there is no other",
+                fit.expert.label,
+                head,
+                fit.base.label,
+            )
+    first_names: dict[str, str] = {}
+    for name, own in fit.names.items():  # in which a head comes after the embedding that it is
+        if name not in fit.heads and first_names.setdefault(own, name) != name:
+            log.warning(
+                "%s: ties %s to its embedding, and %s does not: taken from its embedding",
+                fit.expert.label,
+                name,
+                fit.base.label,
+            )
+
+
+def _configs(base: ModelFolder, expert: ModelFolder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return both configs; of a model of several parts its text's, where the other is of text alone."""
+    ours, theirs = base.config, expert.config
+    if base.model_type != expert.model_type:
+        ours, theirs = ours.get("text_config") or ours, theirs.get("text_config") or theirs
+    return ours, theirs
