@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.canonical import EMBEDDING, HEAD, is_tied, parameters, vocab_size
-from della_bench.checkpoint.differences import warn_of_fit, warn_of_source
+from della_bench.checkpoint.differences import some, warn_of_fit, warn_of_source
 from della_bench.checkpoint.fit import Fit
 from della_bench.checkpoint.model import ModelFolder
 from della_bench.checkpoint.pairing import Pairing, pair
@@ -14,6 +15,8 @@ from della_bench.checkpoint.quantised import quantised_fault
 from della_bench.errors import CheckpointError
 
 __all__ = ["check_fit"]
+
+log = logging.getLogger(__name__)
 
 
 def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
@@ -28,6 +31,9 @@ def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
     known = Architectures(base)
     if base not in quantised:
         faults += _own_faults(base, known)
+    for source in dict.fromkeys([base, *experts]):
+        if needed := _absent(source, known)[0]:
+            faults.append(f"{source.label}: its index names {some(needed)} that no shard holds and the model needs")
     pairings: dict[ModelFolder, Pairing] = {}
     for expert in dict.fromkeys(experts):
         if base not in quantised and expert not in quantised:  # all its parameters would only hide the reason
@@ -38,6 +44,8 @@ def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
     fits = _fits(base, pairings)
     for source in dict.fromkeys([base, *experts]):
         warn_of_source(source)
+        if other := _absent(source, known)[1]:
+            log.warning("%s: its index names %s that no shard holds: left out", source.label, some(other))
     for fit in fits.values():
         warn_of_fit(fit)
     return [fits[expert] for expert in experts]
@@ -65,6 +73,14 @@ def _own_faults(base: ModelFolder, known: Architectures) -> list[str]:
                     f"set vocab_size to {info.shape[0]}"
                 )
     return faults
+
+
+def _absent(source: ModelFolder, known: Architectures) -> tuple[list[str], list[str]]:
+    """Return what an index names and no shard holds: tensors that the model needs, and others."""
+    absent = [name for name in source.absent if not (HEAD.search(name) and is_tied(source))]
+    architecture = known.of(source) if absent else None
+    needed = [name for name in absent if architecture is None or architecture.needs(name)]
+    return needed, [name for name in absent if name not in needed]
 
 
 def _fits(base: ModelFolder, pairings: dict[ModelFolder, Pairing]) -> dict[ModelFolder, Fit]:

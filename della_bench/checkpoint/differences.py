@@ -59,9 +59,9 @@ def warn_of_fit(fit: Fit) -> None:
             log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, info.shape, shape, done)
     notes = []
     dtypes = {
-        f"{info.dtype} for {ours.dtype}"
+        f"{info.dtype} for {own.dtype}"
         for name, info in shared.items()
-        if info.dtype != (ours := fit.parameters[name]).dtype
+        if info.dtype != (own := fit.parameters[name]).dtype
     }
     if dtypes:
         notes.append(f"dtypes ({', '.join(sorted(dtypes))})")

@@ -54,7 +54,7 @@ from typing import Protocol
 
 from della_bench.checkpoint.adapter import open_adapter
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
-from della_bench.checkpoint.model import ModelFolder, open_shards, require_config
+from della_bench.checkpoint.model import ModelFolder, check_pointers, open_shards, require_config
 from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError, DellaBenchError
 from della_bench.packages import offered, package_of
@@ -62,6 +62,7 @@ from della_bench.spec.source import Source
 
 __all__ = ["BUILT_IN", "GROUP", "Format", "open_folder", "open_source"]
 
+_READ = {".bin", ".jinja", ".json", ".model", ".safetensors", ".tiktoken", ".txt"}
 GROUP = "della_bench.checkpoint_formats"
 
 
@@ -87,6 +88,7 @@ def open_source(source: Source, base: ModelFolder | None = None, *, trust_remote
 
 def open_folder(folder: Path, label: str, base: ModelFolder | None = None) -> ModelFolder:
     """Open a folder by the first format that knows it. Raises CheckpointError, which begins with `label`."""
+    check_pointers((path for path in sorted(folder.glob("*")) if path.suffix in _READ), label)
     for open_format in BUILT_IN.values():
         if (opened := open_format(folder, label, base)) is not None:
             return opened

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,11 +15,13 @@ from della_bench.checkpoint.tensor import DTYPES, FLOAT_DTYPES, HostTensor, Tens
 from della_bench.errors import CheckpointError
 
 __all__ = [
-    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "file_state", "model_files",
-    "open_shards", "read_json", "require_config",
+    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "check_pointers", "file_state",
+    "model_files", "open_shards", "read_json", "require_config",
 ]  # fmt: skip
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_MODEL_FILE = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)$")
 
 
 class ModelFolder(ABC):
@@ -30,6 +33,7 @@ class ModelFolder(ABC):
     tensors: dict[str, TensorInfo]
     files: list[Path]  # all that its tensors depend on, the base's own files apart
     hint = ""  # what may explain that it does not fit
+    absent: Sequence[str] = ()  # tensors that an index names and no file holds
 
     @abstractmethod
     def tensor(self, name: str) -> HostTensor:
@@ -67,9 +71,9 @@ class Checkpoint(ModelFolder):
     Raises CheckpointError, naming the source and the file, when the folder is no model or a tensor cannot be merged.
     """
 
-    def __init__(self, folder: Path, label: str, weights: Mapping[str, WeightFile]) -> None:
+    def __init__(self, folder: Path, label: str, weights: Mapping[str, WeightFile], absent: Sequence[str] = ()) -> None:
         """Read the config; `label` is what errors call the checkpoint, `weights` names each tensor's file."""
-        self.folder, self.label = folder, label
+        self.folder, self.label, self.absent = folder, label, absent
         config = require_config(folder, label)
         self.config = read_json(config, label)
         opened = list({id(file): file for file in weights.values()}.values())
@@ -102,13 +106,17 @@ def open_shards(
 ) -> Checkpoint | None:
     """Open a model in one file, of the `usual` name or the only one of its kind, or in several that an index names.
 
+    As transformers has it, a file of the usual name comes before an index, which then is an older one's. All tensors of
+    the shards are taken, those too that the index does not name. Those that only the index names are the checkpoint's
+    `absent` ones.
+
     Returns None where the folder's weights are of another kind.
     """
     files, index = model_files(folder), folder / f"{usual}.index.json"
     if not (files[0].endswith(Path(usual).suffix) if files else index.is_file()):
         return None
     require_config(folder, label)
-    if not index.is_file():
+    if usual in files or not index.is_file():
         if usual not in files and len(files) > 1:
             raise CheckpointError(f"{label}: {len(files)} files of weights in {folder} but no {index.name}")
         file = open_file(folder / (usual if usual in files else files[0]), label)
@@ -120,15 +128,21 @@ def open_shards(
     if missing := [shard for shard in shards if not (folder / shard).is_file()]:
         raise CheckpointError(f"{label}: {index.name} names shards that are not there: {', '.join(missing)}")
     opened = {shard: open_file(folder / shard, label) for shard in shards}
-    if absent := [f"{name} ({shard})" for name, shard in places.items() if name not in opened[shard].tensors]:
-        raise CheckpointError(f"{label}: {index.name} names tensors that no shard holds: {', '.join(absent)}")
-    return Checkpoint(folder, label, {name: opened[shard] for name, shard in places.items()})
+    weights = {name: opened[shard] for name, shard in places.items() if name in opened[shard].tensors}
+    for file in opened.values():
+        weights |= {name: file for name in file.tensors if name not in weights}
+    return Checkpoint(folder, label, weights, absent=[name for name in places if name not in weights])
 
 
 def model_files(folder: Path) -> list[str]:
-    """Return the names of the files in a folder that hold a whole model's weights: safetensors before torch's."""
-    safetensors = [path.name for path in folder.glob("*.safetensors") if path.name not in ADAPTER_FILES]
-    return sorted(safetensors) or sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    """Return the names of the files in a folder that hold a whole model's weights: safetensors before torch's.
+
+    Files of the names that transformers gives come before others (a trainer's optimizer.safetensors).
+    """
+    safetensors = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in ADAPTER_FILES)
+    kinds = [safetensors, sorted(path.name for path in folder.glob("pytorch_model*.bin"))]
+    named = [files for files in kinds if any(map(_MODEL_FILE.match, files))]
+    return next(filter(None, [*named, *kinds]), [])
 
 
 def check_dtypes(label: str, files: list[WeightFile]) -> None:
@@ -157,6 +171,21 @@ def file_state(path: Path) -> tuple[int, int, int, int]:
     """
     state = path.stat()
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+
+
+def check_pointers(paths: Iterable[Path], label: str) -> None:
+    """Raise CheckpointError where a file is only the pointer that Git leaves in its place without LFS."""
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(_POINTER))
+        except OSError:
+            continue  # told by what needs the file
+        if start == _POINTER:
+            raise CheckpointError(
+                f"{label}: {path} is a Git LFS pointer, not the file that it stands for: run `git lfs pull` in that "
+                "folder, or download the file"
+            )
 
 
 def read_json(path: Path, label: str) -> dict[str, Any]:

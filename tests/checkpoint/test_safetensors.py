@@ -177,10 +177,17 @@ def test_all_missing_shards_are_named(sharded):
     assert "model-00001" not in text
 
 
-def test_all_tensors_that_only_the_index_knows_are_named(sharded):
+def test_tensors_that_only_the_index_knows_are_the_checkpoints_absent_ones(sharded):
     file = "model-00001-of-00002.safetensors"
     edit_index(sharded, lambda data: data["weight_map"].update(ghost=file, spirit=file))
-    assert f"ghost ({file}), spirit ({file})" in refused(sharded)
+    opened = open_folder(sharded, "x")
+    assert opened.absent == ["ghost", "spirit"]
+    assert set(opened.tensors) == set(tensors())
+
+
+def test_tensors_that_only_the_shards_know_are_taken(sharded):
+    edit_index(sharded, lambda data: data["weight_map"].pop("lm_head.weight"))
+    assert set(open_folder(sharded, "x").tensors) == set(tensors())
 
 
 @pytest.mark.parametrize("weight_map", [None, {}, [], "x", {"w": 3}, {"w": ["a"]}, {"w": None}])
