@@ -12,7 +12,7 @@ def send(message):
 
 def f(x):
     global value
-    send(b'["value",["like",["h",1,"x",null],2],[]]')
+    send(b'["value",["like",["h",1,"x",null,255],2],[]]')
     while os.read(3, 1000):
         value += 1
-        send(b'["value",["like",["h",1,"x",null],%d],[]]' % value)
+        send(b'["value",["like",["h",1,"x",null,255],%d],[]]' % value)

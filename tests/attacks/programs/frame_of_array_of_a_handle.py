@@ -10,6 +10,6 @@ def send(message):
 
 
 def f(x):
-    send(b'["value",["array","i",["h",1,"x",null]],[]]')
+    send(b'["value",["array","i",["h",1,"x",null,255]],[]]')
     while os.read(3, 1000):
-        send(b'["value",["h",1,"x",null],[]]')
+        send(b'["value",["h",1,"x",null,255],[]]')

@@ -10,6 +10,6 @@ def send(message):
 
 
 def f(x):
-    send(b'["value",["set",0,[],["h",1,"x",5],["h",2,"x",5]],[]]')
+    send(b'["value",["set",0,[],["h",1,"x",5,255],["h",2,"x",5,255]],[]]')
     while os.read(3, 1000):
         send(b'["raised","X","SystemExit","",1]')

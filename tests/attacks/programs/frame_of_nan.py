@@ -9,5 +9,5 @@ def send(message):
 
 
 def f(x):
-    send(b'["value",["h",NaN,"x",Infinity],[]]')
+    send(b'["value",["h",NaN,"x",Infinity,0],[]]')
     return 0

@@ -9,5 +9,5 @@ def send(message):
 
 
 def f(x):
-    send(["value", ["like", ["h", 1, "x", None], ["like", ["h", 1, "x", None], ["l"]]], []])
+    send(["value", ["like", ["h", 1, "x", None, 0], ["like", ["h", 1, "x", None, 0], ["l"]]], []])
     return 0

@@ -12,7 +12,7 @@ def send(message):
 send(b'["ready"]')
 os.read(3, 1000)
 send(
-    b'["bound",[["f",["standard","operator"]],["abs",["value",["h",1,"x",null]]],["len",["value",1]],'
+    b'["bound",[["f",["standard","operator"]],["abs",["value",["h",1,"x",null,255]]],["len",["value",1]],'
     b'["f",["value",["type","object"]]],["assert",["value",1]]]]'
 )
 while os.read(3, 1000):

@@ -245,3 +245,19 @@ def test_the_machine_s_name_is_not_told(name: LevelName):
     code = "import socket, os\ndef names():\n    return [socket.gethostname(), os.uname().nodename]"
     [outcome] = run_at(name, [Program("names", code, ("assert names() == ['sandbox'] * 2",))], Limits())
     assert outcome.verdict == "passed", outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "true", "false"),
+    [
+        ("type('C', (), {})()", [], ["callable(f())", "isinstance(f(), Iterable)", "isinstance(f(), Sized)"]),
+        ("lambda: 2", ["callable(f())", "f()() == 2"], ["isinstance(f(), Iterable)"]),
+        ("(x for x in [2])", ["isinstance(f(), Iterator)", "list(f()) == [2]"], ["callable(f())"]),
+        ("type('C', (list,), {})([2])", ["isinstance(f(), Sized)", "f() == [2]", "f()[0] == 2"], ["callable(f())"]),
+    ],
+)
+def test_an_object_can_be_used_as_its_class_can_and_in_no_other_way(judge, answer: str, true, false):
+    tests = ["from collections.abc import Iterable, Iterator, Sized", *(f"assert {test}" for test in true)]
+    tests += [f"assert not {test}" for test in false]
+    outcome = judge(f"def f():\n    return {answer}", *tests)
+    assert (outcome.verdict, outcome.own_word) == ("passed", ()), outcome

@@ -15,7 +15,7 @@ from typing import Any
 
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.codec import BadValueError, Codec
-from della_bench.scoring.sandbox.inside.rows import MODULES
+from della_bench.scoring.sandbox.inside.rows import ABILITIES, MODULES
 
 __all__ = ["FILE_NAME", "MODULE", "main"]
 
@@ -121,7 +121,7 @@ class Agent:
         return ["value", encode(value), changed]
 
     def _export(self, value: object) -> list[Any]:
-        """Return the reference of an object: its number, its class's name, and its hash (None: it has none)."""
+        """Return the reference of an object: its number, its class's name, hash (None: it has none) and abilities."""
         key = id(value)
         self._objects[key] = value  # kept alive, so that no other object gets its number
         kind = type(value)
@@ -129,7 +129,7 @@ class Agent:
             hashed = key
         else:
             hashed = None if kind.__hash__ is None else hash(value)
-        return ["h", key, kind.__name__, hashed]
+        return ["h", key, kind.__name__, hashed, _abilities(kind)]
 
     def _resolve(self, tag: str, rest: list[Any], _: object) -> object:
         if tag == "h":
@@ -179,6 +179,12 @@ class Stream(Callback):
     def __next__(self) -> Any:
         """Return the next item."""
         return self()
+
+
+def _abilities(kind: type) -> int:
+    """Return which of ABILITIES the objects of a class have, a bit for each."""
+    has = {name for base in kind.__mro__ for name in ABILITIES if name in base.__dict__}
+    return sum(1 << at for at, name in enumerate(ABILITIES) if name in has)
 
 
 def _origin(name: str, value: object) -> str | None:

@@ -12,11 +12,14 @@ plain value is fetched and used here.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Asked", "Handle", "Likeness"]
+from della_bench.scoring.sandbox.inside.rows import ABILITIES
+
+__all__ = ["Asked", "Handle", "Likeness", "able"]
 
 
 class Asked(Protocol):
@@ -32,7 +35,7 @@ class Asked(Protocol):
 
 
 class Handle:
-    """An object of the candidate's that has no plain value.
+    """An object of the candidate's that has no plain value; what it can do is left to `able`.
 
     number: what its process knows it by. kind: the name of its class. member: whether it was read from an object.
     """
@@ -56,28 +59,6 @@ class Handle:
     def __delattr__(self, name: str) -> None:  # noqa: D105
         self._della_remote.operate("delattr", self, name)
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:  # noqa: D102
-        value = self._della_remote.operate("call", self, *arguments, **keywords)
-        return _noted(self, value, "method") if self._della_member else value
-
-    def __iter__(self) -> Any:  # noqa: D105
-        return self._della_remote.operate("iter", self)
-
-    def __next__(self) -> Any:  # noqa: D105
-        return self._della_remote.operate("next", self)
-
-    def __reversed__(self) -> Any:  # noqa: D105
-        return self._della_remote.operate("reversed", self)
-
-    def __getitem__(self, key: Any) -> Any:  # noqa: D105
-        return _noted(self, self._della_remote.operate("getitem", self, key), "item")
-
-    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: D105
-        self._della_remote.operate("setitem", self, key, value)
-
-    def __delitem__(self, key: Any) -> None:  # noqa: D105
-        self._della_remote.operate("delitem", self, key)
-
     def __eq__(self, other: object) -> bool:  # noqa: D105
         return _same_object(self, other)
 
@@ -96,9 +77,6 @@ class Handle:
     def __bool__(self) -> bool:  # noqa: D105
         return bool(_asked(self, "bool", bool, "truth"))
 
-    def __len__(self) -> int:  # noqa: D105
-        return int(_asked(self, "len", int, "length"))
-
     def __str__(self) -> str:  # noqa: D105
         return str(_asked(self, "str", str, "text"))
 
@@ -114,7 +92,7 @@ _set = object.__setattr__
 
 def _noted(handle: Handle, value: Any, what: str) -> Any:
     """Return `value`, which `handle` gave for `what`; where it is plain, note that this is the candidate's word."""
-    if type(value) is Handle:
+    if _is_opaque(value):
         _set(value, "_della_member", True)
     else:
         handle._della_remote.note(f"{what} of its {handle._della_kind} object")
@@ -132,7 +110,40 @@ def _asked(handle: Handle, operation: str, kind: type, what: str, *arguments: An
 
 def _same_object(handle: Handle, other: object) -> bool:
     """Return whether two of the candidate's objects are equal, by its own word; a plain value equals none of them."""
-    return type(other) is Handle and bool(_asked(handle, "eq", bool, "equality", other))
+    return _is_opaque(other) and bool(_asked(handle, "eq", bool, "equality", other))
+
+
+def _is_opaque(value: object) -> bool:
+    """Return whether `value` is a handle without a plain value."""
+    return issubclass(type(value), Handle) and not issubclass(type(value), Likeness)
+
+
+def _called(handle: Handle, *arguments: Any, **keywords: Any) -> Any:
+    value = handle._della_remote.operate("call", handle, *arguments, **keywords)
+    return _noted(handle, value, "method") if handle._della_member else value
+
+
+def _answering(operation: str) -> Callable[..., Any]:
+    return lambda handle, *arguments: handle._della_remote.operate(operation, handle, *arguments)
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "__call__": _called,
+    "__len__": lambda handle: int(_asked(handle, "len", int, "length")),
+    "__getitem__": lambda handle, key: _noted(handle, handle._della_remote.operate("getitem", handle, key), "item"),
+    **{f"__{name}__": _answering(name) for name in ("iter", "next", "reversed", "setitem", "delitem")},
+}
+AnyHandle = TypeVar("AnyHandle", bound=Handle)
+
+
+@functools.cache
+def able(base: type[AnyHandle], abilities: int) -> type[AnyHandle]:
+    """Return the subclass of `base` for objects with `abilities`, a bit for each of ABILITIES.
+
+    A handle has no other of these methods, or `callable` and `isinstance(value, Iterator)` would be true of any object.
+    """
+    names = [name for at, name in enumerate(ABILITIES) if abilities >> at & 1 and name not in vars(base)]
+    return type(base.__name__, (base,), {"__slots__": (), **{name: _METHODS[name] for name in names}})
 
 
 def _refused(name: str) -> Callable[..., Any]:
@@ -187,7 +198,7 @@ class Likeness(Handle):
 
 def _plain(value: Any) -> Any:
     """Return the plain value of a likeness as it is now, and anything else as it is."""
-    if type(value) is not Likeness:
+    if not issubclass(type(value), Likeness):
         return value
     remote: Asked = value._della_remote
     if value._della_when != remote.requests and not isinstance(value._della_plain, (tuple, frozenset)):

@@ -9,7 +9,8 @@ from typing import Any
 
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.codec import NO_VALUE, BadValueError, Codec
-from della_bench.scoring.sandbox.inside.handles import Handle, Likeness
+from della_bench.scoring.sandbox.inside.handles import Handle, Likeness, able
+from della_bench.scoring.sandbox.inside.rows import ABILITIES
 from della_bench.scoring.sandbox.inside.update import update
 
 __all__ = [
@@ -172,14 +173,14 @@ class Remote:
 
     def _resolve(self, tag: str, rest: list[Any], plain: object) -> object:
         """Return the handle of a reference; the same one each time, so that `is` and identity hold."""
-        number, kind, hashed = rest
-        numbers = type(number) is int and (hashed is None or type(hashed) is int)
-        if tag != "h" or not numbers or type(kind) is not str:
+        number, kind, hashed, abilities = rest
+        numbers = type(number) is type(abilities) is int and (hashed is None or type(hashed) is int)
+        if tag != "h" or not numbers or type(kind) is not str or not 0 <= abilities < 1 << len(ABILITIES):
             raise BadValueError("a malformed reference")
         if plain is not NO_VALUE:
-            return Likeness(self, number, kind[:LONGEST_NAME], plain)
+            return able(Likeness, abilities)(self, number, kind[:LONGEST_NAME], plain)
         if number not in self._handles:
-            self._handles[number] = Handle(self, number, kind[:LONGEST_NAME], hashed)
+            self._handles[number] = able(Handle, abilities)(self, number, kind[:LONGEST_NAME], hashed)
         return self._handles[number]
 
 

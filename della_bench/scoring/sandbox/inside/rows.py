@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 __all__ = [
+    "ABILITIES",
     "HOST_NAME",
     "MODULES",
     "CandidateJob",
@@ -23,6 +24,12 @@ _OF_LANGUAGE = ("sys", "os", "time", "typing", "numbers", "operator", "functools
 _OF_DATA = ("collections", "collections.abc", "array", "bisect", "heapq", "string", "re", "json", "datetime")
 _OF_NUMBERS = ("math", "cmath", "decimal", "fractions", "statistics")
 MODULES = frozenset({*_OF_LANGUAGE, *_OF_DATA, *_OF_NUMBERS})
+
+# The methods of an object's class by which it can be used in ways that not every object can.
+ABILITIES = (
+    *("__call__", "__iter__", "__next__", "__reversed__", "__len__"),
+    *("__getitem__", "__setitem__", "__delitem__"),
+)
 
 HOST_NAME = "sandbox"  # what the machine is called inside of namespaces
 
