@@ -13,7 +13,7 @@ from della_bench.spec.source import Source
 __all__ = ["resolve"]
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-_WANTED = ["*.json", "*.model", "*.txt", "*.jinja"]
+_WANTED = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm", "*.bpe"]
 # In the order of preference, a whole model before an adapter.
 _WEIGHTS = ["*.safetensors", "pytorch_model*.bin", "adapter_model.bin"]
 _UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]

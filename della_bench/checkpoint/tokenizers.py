@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+from pathlib import Path
 from typing import Any
 
 from della_bench.checkpoint.model import ModelFolder
 from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError
+from della_bench.spec import MergeSpec
 from della_bench.spec.source import Source
 
-__all__ = ["load_chat_template", "tokenizer_difference"]
+__all__ = ["check_vocabulary", "highest_id", "load_chat_template", "tokenizer_difference"]
+
+log = logging.getLogger(__name__)
 
 
 def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
@@ -52,6 +57,47 @@ def load_chat_template(source: Source, *, trust_remote_code: bool = False) -> An
     return template
 
 
+def highest_id(folder: Path) -> int:
+    """Return the highest id that a tokenizer's JSON files name; -1 where there is only a sentencepiece file."""
+    tokenizer, config = _json(folder / "tokenizer.json"), _json(folder / "tokenizer_config.json")
+    vocab = (tokenizer.get("model") or {}).get("vocab") or _json(folder / "vocab.json")
+    ids = [len(vocab) - 1, *(() if isinstance(vocab, list) else vocab.values())]
+    ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
+    ids += map(int, config.get("added_tokens_decoder") or {})
+    return max([*ids, *_json(folder / "added_tokens.json").values()])
+
+
+def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:
+    """Raise CheckpointError where a text may have an id beyond the merged vocabulary of `rows` rows; warn of others.
+
+    Texts have the vocabulary that was learnt, the tokens that a tokenizer adds of itself (beginning, end, padding,
+    unknown) and those of the chat template. Any other added token is never met unless somebody writes it.
+    """
+    vocabulary = tokenizer.get_vocab()
+    beyond = {token: i for token, i in vocabulary.items() if rows is not None and i >= rows}
+    if not beyond:
+        return
+    label = str(spec.tokenizer or spec.base)
+    added, template = tokenizer.get_added_vocab(), json.dumps(tokenizer.chat_template, ensure_ascii=False)
+    own = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.pad_token}
+    used = [token for token in beyond if token not in added or token in own or token in template]
+    highest = max(beyond.values())
+    if used:
+        shown = ", ".join(f"{token!r}={beyond[token]}" for token in used[:3]) + (", ..." if used[3:] else "")
+        raise CheckpointError(
+            f"{label}: its tokenizer has ids up to {highest}, but the merged vocabulary has {rows} rows, and texts use "
+            f"{shown}; take the base's tokenizer or one that fits"
+        )
+    shown = ", ".join(f"{token!r}={i}" for token, i in list(beyond.items())[:3]) + (", ..." if len(beyond) > 3 else "")
+    log.warning(
+        "%s: its tokenizer has ids up to %d, but the merged vocabulary has %d rows: a text with %s ends in an error",
+        label,
+        highest,
+        rows,
+        shown,
+    )
+
+
 def _vocabulary_difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
     added = sorted(theirs.keys() - ours.keys(), key=theirs.__getitem__)
     lacking = len(ours.keys() - theirs.keys())
@@ -74,7 +120,10 @@ def _in_both(base: ModelFolder, expert: ModelFolder, name: str) -> bool:
 
 
 def _read(checkpoint: ModelFolder, name: str) -> dict[str, Any]:
-    path = checkpoint.folder / name
+    return _json(checkpoint.folder / name)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError:
@@ -109,7 +158,11 @@ def _rules(checkpoint: ModelFolder) -> Any:
 
 def _chat_template(checkpoint: ModelFolder) -> Any:
     file = checkpoint.folder / "chat_template.jinja"
-    return file.read_text(encoding="utf-8") if file.is_file() else checkpoint.tokenizer_config.get("chat_template")
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    return checkpoint.tokenizer_config.get("chat_template") or _read(checkpoint, "chat_template.json").get(
+        "chat_template"
+    )
 
 
 def _bytes(checkpoint: ModelFolder) -> bytes:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,23 +15,17 @@ from typing import Any
 from tqdm import tqdm
 
 import della_bench
-from della_bench.checkpoint import HostTensor, TensorInfo, resolve
+from della_bench.checkpoint import HostTensor, TensorInfo
 from della_bench.checkpoint.tensor import ITEM_SIZES, Bytes
-from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.devices import require_device
 from della_bench.errors import MergeError
+from della_bench.merge.companions import check_companions, copy_companions
 from della_bench.merge.config import merged_config
 from della_bench.merge.output import ALIGNMENT, Output
 from della_bench.merge.replacing import check_replaceable, put_in_place, write_mark
 from della_bench.merge.stream import Merge, is_cpu
 
 __all__ = ["write_folder"]
-
-_CONFIGS = ("generation_config.json",)
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-    "vocab.json", "merges.txt", "chat_template.jinja",
-)  # fmt: skip
 
 
 def write_folder(
@@ -50,19 +44,21 @@ def write_folder(
 
     With `overwrite` a folder is replaced that this function wrote and that nobody has added to (see `replacing`).
 
-    Raises UsageError where there is no such device or what stands at `out` has to stay, MergeError (naming the tensor)
-    where the disk fails; nothing is left behind then.
+    Raises UsageError where there is no such device or what stands at `out` has to stay, CheckpointError where the
+    tokenizer has ids that the merge has no rows for, MergeError (naming the tensor) where the disk fails; nothing is
+    left behind then.
     """
     out = Path(out)
     require_device(device)
     check_replaceable(out, [source.folder for source in merge.sources], overwrite=overwrite)
+    check_companions(merge)
     parent = out.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
     try:
         _write_weights(merge, partial, device, max_shard_bytes, progress)
         _write_config(merge, partial)
-        _copy_tokenizer(merge, partial)
+        copy_companions(merge, partial)
         (partial / "README.md").write_text(_card(merge), encoding="utf-8")
         write_mark(partial, merge.spec)
         partial.chmod(0o777 & ~_umask())
@@ -162,29 +158,6 @@ def _named(path: Path, what: str) -> Iterator[None]:
 
 def _write_config(merge: Merge, folder: Path) -> None:
     _write_json(folder / "config.json", merged_config(merge))
-    _copy(merge.base.folder, folder, (*_CONFIGS, *(path.name for path in merge.base.folder.glob("*.py"))))
-
-
-def _copy_tokenizer(merge: Merge, folder: Path) -> None:
-    spec = merge.spec
-    trust = merge.trust_remote_code
-    source = merge.base.folder
-    if spec.tokenizer is not None:
-        source = resolve(spec.tokenizer, weights=False, trust_remote_code=trust)
-    if spec.chat_template is None:
-        _copy(source, folder, _TOKENIZER_FILES)
-        return
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
-    tokenizer.chat_template = load_chat_template(spec.chat_template, trust_remote_code=trust)
-    tokenizer.save_pretrained(folder)
-
-
-def _copy(source: Path, folder: Path, names: Iterable[str]) -> None:
-    for name in names:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
 
 
 def _write_json(path: Path, data: Any) -> None:

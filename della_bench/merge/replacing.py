@@ -29,7 +29,7 @@ def write_mark(folder: Path, spec: MergeSpec) -> None:
         "della_bench": della_bench.__version__,
         "spec": str(spec),
         "digest": spec.digest,
-        "files": sorted([MARK, *(path.name for path in folder.iterdir())]),
+        "files": sorted([MARK, *(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())]),
     }
     text = json.dumps(mark, indent=2, ensure_ascii=False) + "\n"
     (folder / MARK).write_text(text, encoding="utf-8")
@@ -95,8 +95,12 @@ def _why_kept(out: Path) -> str:
         named = json.loads((out / MARK).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"it holds no {MARK}, so that it was not written by this program"
+    ours = {out / name for name in named}
+    ours |= {folder for file in ours for folder in file.parents}
     strangers = sorted(
-        path.name for path in out.iterdir() if path.name not in named or not path.is_file() or path.is_symlink()
+        path.relative_to(out).as_posix()
+        for path in out.rglob("*")
+        if path not in ours or path.is_symlink() or not (path.is_file() or path.is_dir())
     )
     if strangers:
         more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""

@@ -7,11 +7,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import load_chat_template
+from della_bench.checkpoint.tokenizers import check_vocabulary, load_chat_template
 from della_bench.devices import require_device
 from della_bench.merge.stream import Merge
 from della_bench.models.build import build_model
-from della_bench.models.merged import check_vocabulary
 from della_bench.spec import MergeSpec
 
 if TYPE_CHECKING:

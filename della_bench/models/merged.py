@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import della_bench
 from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import load_chat_template
-from della_bench.errors import CheckpointError, MergeError, SpecError
+from della_bench.checkpoint.tokenizers import check_vocabulary, load_chat_template
+from della_bench.errors import MergeError, SpecError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.models.build import merged_dtype
@@ -27,7 +27,7 @@ from della_bench.spec import MergeSpec
 if TYPE_CHECKING:
     from lm_eval.api.model import CacheHook
 
-__all__ = ["MergedModel", "check_same_model", "check_vocabulary"]
+__all__ = ["MergedModel", "check_same_model"]
 
 log = logging.getLogger(__name__)
 
@@ -222,13 +222,3 @@ def check_same_model(old: Merge, new: Merge) -> None:
 
 def _tokenizer_folder(spec: MergeSpec) -> str:
     return str(resolve(spec.tokenizer or spec.base, weights=False).resolve())
-
-
-def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:
-    """Raise CheckpointError where the tokenizer has an id beyond the merged vocabulary of `rows` rows."""
-    highest = max(tokenizer.get_vocab().values(), default=-1)
-    if rows is not None and highest >= rows:
-        raise CheckpointError(
-            f"{spec.tokenizer or spec.base}: its tokenizer has ids up to {highest}, but the merged "
-            f"vocabulary has {rows} rows; take the base's tokenizer or one that fits"
-        )

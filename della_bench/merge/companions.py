@@ -1,0 +1,82 @@
+"""What lies beside the weights of a written merge, so that all that loads from the base loads from it.
+
+Tokenizers, processors and a repository's own code have files of many names (`tokenizer.model`, `qwen.tiktoken`,
+`spiece.model`, `preprocessor_config.json`, ...), and each new one would be missing from a list. So all files of their
+kinds are copied but the few that belong to the weights or to the training.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from della_bench.checkpoint import resolve
+from della_bench.checkpoint.canonical import vocab_size
+from della_bench.checkpoint.tokenizers import check_vocabulary, highest_id, load_chat_template
+from della_bench.merge.stream import Merge
+
+__all__ = ["check_companions", "copy_companions"]
+
+_KINDS = {".bpe", ".codes", ".jinja", ".json", ".model", ".py", ".spm", ".tiktoken", ".txt", ".vocab"}
+_NOT_COPIED = re.compile(
+    r"config\.json|.*\.index\.json|adapter_config\.json|quantize?_config\.json|trainer_state\.json|.*results\.json"
+    r"|della_bench.*"
+)
+# The base's, whatever tokenizer the spec names; all others belong to the tokenizer.
+_MODELS_OWN = re.compile(r"generation_config\.json|.*(processor|extractor)_config\.json|configuration\.json|.*\.py")
+_TEMPLATES = "additional_chat_templates"
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+
+
+def check_companions(merge: Merge) -> None:
+    """Raise CheckpointError where the tokenizer has ids that texts use and the merge has no rows for."""
+    rows, source = vocab_size(merge.base.config), _tokenizer_folder(merge)
+    if rows is not None and highest_id(source) >= rows:
+        from transformers import AutoTokenizer
+
+        check_vocabulary(
+            merge.spec, AutoTokenizer.from_pretrained(source, trust_remote_code=merge.trust_remote_code), rows
+        )
+
+
+def copy_companions(merge: Merge, folder: Path) -> None:
+    """Copy the base's generation config, processors and code, and the tokenizer's files; write the spec's template."""
+    tokenizer = _tokenizer_folder(merge)
+    for path in _companions(tokenizer):
+        if not _MODELS_OWN.fullmatch(path.name) or path.name.startswith("tokenization"):
+            shutil.copyfile(path, folder / path.name)
+    if (tokenizer / _TEMPLATES).is_dir():
+        shutil.copytree(tokenizer / _TEMPLATES, folder / _TEMPLATES)
+    for path in _companions(merge.base.folder):
+        if _MODELS_OWN.fullmatch(path.name) and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
+    if merge.spec.chat_template is not None:
+        _write_template(load_chat_template(merge.spec.chat_template, trust_remote_code=merge.trust_remote_code), folder)
+
+
+def _tokenizer_folder(merge: Merge) -> Path:
+    spec = merge.spec
+    if spec.tokenizer is None:
+        return merge.base.folder
+    return resolve(spec.tokenizer, weights=False, trust_remote_code=merge.trust_remote_code)
+
+
+def _companions(source: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(source.iterdir())
+        if path.suffix in _KINDS and path.is_file() and not _NOT_COPIED.fullmatch(path.name)
+    ]
+
+
+def _write_template(template: Any, folder: Path) -> None:
+    """Make a template, or several by name, the only ones of a folder; a file comes before tokenizer_config.json."""
+    for name in _TEMPLATE_FILES:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / _TEMPLATES, ignore_errors=True)
+    for name, text in (template if isinstance(template, dict) else {"default": template}).items():
+        path = folder / (_TEMPLATE_FILES[0] if name == "default" else f"{_TEMPLATES}/{name}.jinja")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
