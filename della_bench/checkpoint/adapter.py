@@ -66,6 +66,10 @@ class Adapter(ModelFolder):
         self.config = dict(base.config)
         if origin := settings.get("base_model_name_or_path"):
             self.hint = f"the adapter was trained on {origin}"
+            if not _is_same_model(origin, base):
+                log.warning(
+                    "%s: says that it was trained on %s; it is taken as trained on %s", label, origin, base.label
+                )
         self._base, self._parameters = base, parameters(base)
         self._updates = self._aligned(updates(self._file.tensors))
         self._check()
@@ -179,3 +183,13 @@ class Adapter(ModelFolder):
             if update.replacement and self._has_vocabulary(name) and (shape := self.tensors[name].shape):
                 self.config["vocab_size"] = shape[0]
                 return
+
+
+def _is_same_model(origin: str, base: ModelFolder) -> bool:
+    """Whether what an adapter calls its base may be the base: the place or the last part of the name is equal."""
+    own = {base.label.partition("@")[0], str(base.config.get("_name_or_path") or ""), str(base.folder)}
+    if Path(origin).is_dir() and Path(origin).resolve() == base.folder.resolve():
+        return True
+    return origin.rstrip("/").rpartition("/")[2].lower() in {
+        text.rstrip("/").rpartition("/")[2].lower() for text in own
+    }

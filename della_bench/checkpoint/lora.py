@@ -20,6 +20,9 @@ _REFUSED = (
 _BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(\.default)?(?(kind)|\.weight)")
+# What a module of modules_to_save was before the training: peft 0.21 writes it beside the trained weights where the
+# vocabulary was resized.
+_UNTRAINED = re.compile(r"\.original_module\.[^.]+$")
 _WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.[^.]+$)")
 
 
@@ -89,6 +92,8 @@ def updates(names: Iterable[str]) -> dict[str, Update]:
     by_parameter: dict[str, Update] = {}
     for whole_name in names:
         name = whole_name.removeprefix(_PREFIX)
+        if _UNTRAINED.search(name):
+            continue
         if match := _FACTOR.fullmatch(name):
             update = by_parameter.setdefault(f"{match['module']}.weight", Update(match["module"]))
             update.factors[match["side"]] = whole_name

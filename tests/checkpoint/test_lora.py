@@ -386,3 +386,27 @@ def test_a_head_that_repeats_the_embedding_is_no_update(tied, adapter, caplog):
     assert HEAD not in fit.names
     assert torch.equal(fit.tensor(EMBEDDING).to_torch(), tensor)
     assert "and with it the head that is tied to it" in caplog.text
+
+
+def test_the_chatml_recipe_with_new_tokens_and_a_head_to_save_is_pefts_merge(tmp_path):
+    tiny.save(tiny.llama(0), tmp_path / "base")
+    made = type(tiny.llama(0)).from_pretrained(tmp_path / "base")
+    made.resize_token_embeddings(261, mean_resizing=False)
+    modules = ["embed_tokens", "lm_head"]
+    base, folder, wanted = trained(made, tmp_path, r=2, target_modules=["q_proj"], modules_to_save=modules)
+    file = folder / "adapter_model.safetensors"
+    untrained = {f"base_model.model.{name}.original_module.weight": torch.zeros(261, 32) for name in ("lm_head",)}
+    save_file(load_file(file) | untrained, file)
+    _, fit = opened(base, folder)
+    for name in (HEAD, EMBEDDING):
+        assert torch.equal(fit.tensor(name).to_torch(), wanted[name][:259])
+
+
+@pytest.mark.parametrize(("origin", "is_told"), [("org/their-base", True), ("org/base", False), ("", False)])
+def test_an_adapter_that_names_another_base_is_told_once(family, adapter, caplog, origin, is_told):
+    folder = adapter(base_model_name_or_path=origin)
+    opened(family["base"], folder)
+    told = [record.getMessage() for record in caplog.records if "trained on" in record.getMessage()]
+    label, base = Source(str(folder)), Source(str(family["base"]))
+    text = f"{label}: says that it was trained on {origin}; it is taken as trained on {base}"
+    assert told == ([text] if is_told else [])
