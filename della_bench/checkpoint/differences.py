@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from della_bench.checkpoint.fit import Fit
-from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.model import ModelFolder, read_json
 from della_bench.checkpoint.quantised import quantised_in_name
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 
@@ -21,6 +21,8 @@ _BOOKKEEPING = frozenset({
     "pad_token_id", "quantization_config", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache",
     "vocab_size",
 })  # fmt: skip
+
+_NO_GENERATION = frozenset({"_from_model_config", "bos_token_id", "pad_token_id", "transformers_version"})
 
 
 def some(names: Sequence[str]) -> str:
@@ -72,6 +74,12 @@ def warn_of_fit(fit: Fit) -> None:
         notes.append(f"config ({values})")
     if notes:
         log.warning("%s differs from the base in %s; the merge is the base's there", expert.label, " and ".join(notes))
+    if ends := _generation_differences(base, expert):
+        log.warning(
+            "%s: generates in another way than the base (%s); the base's end tokens and generation config are used",
+            expert.label,
+            ", ".join(ends),
+        )
     if difference := tokenizer_difference(base, expert):
         log.warning(
             "%s: its tokenizer differs from the base's (%s); the base's is used unless tokenizer= or chat_template= "
@@ -101,6 +109,26 @@ def _warn_of_heads(fit: Fit) -> None:
                 name,
                 fit.base.label,
             )
+
+
+def _generation_differences(base: ModelFolder, expert: ModelFolder) -> list[str]:
+    """Return in words what ends or steers an expert's answers and differs from the base's, where both say it."""
+    notes = []
+    ours, theirs = _configs(base, expert)
+    pairs: list[tuple[str, Any, Any]] = [("eos_token_id", ours.get("eos_token_id"), theirs.get("eos_token_id"))]
+    ends = [source.tokenizer_config.get("eos_token") for source in (base, expert)]
+    plain = [end.get("content") if isinstance(end, dict) else end for end in ends]
+    pairs.append(("eos_token", plain[0], plain[1]))
+    notes += [f"{key}: {their} for {our}" for key, our, their in pairs if our and their and our != their]
+    files = [source.folder / "generation_config.json" for source in (base, expert)]
+    if base is not expert and files[1].is_file():
+        our_settings, their_settings = (read_json(path, base.label) if path.is_file() else {} for path in files)
+        notes += [
+            f"generation config's {key}: {their_settings.get(key)} for {our_settings.get(key)}"
+            for key in sorted((our_settings.keys() | their_settings.keys()) - _NO_GENERATION)
+            if our_settings.get(key) != their_settings.get(key)
+        ]
+    return notes
 
 
 def _configs(base: ModelFolder, expert: ModelFolder) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,26 @@ def test_warnings_of_one_expert_come_once_each_however_often_it_is_given(tmp_pat
     with caplog.at_level(logging.WARNING):
         check_fit(base, [expert, expert])
     assert len(warnings(caplog)) == len(set(warnings(caplog))) == 1
+
+
+# What ends or steers the answers of an expert and not of the base.
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "told"),
+    [
+        ("config.json", {"eos_token_id": 7}, "eos_token_id: 7 for 1"),
+        ("tokenizer_config.json", {"eos_token": "<unk>"}, "eos_token: <unk> for </s>"),
+        ("generation_config.json", {"repetition_penalty": 1.3}, "generation config's repetition_penalty: 1.3 for None"),
+        ("generation_config.json", {"eos_token_id": [1, 7]}, "generation config's eos_token_id: [1, 7] for 1"),
+    ],
+)
+def test_an_expert_that_generates_in_another_way_is_told_once(tmp_path, caplog, file, changes, told):
+    keys = families.make("llama", tmp_path)
+    path = tmp_path / "expert" / file
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+    merge_of(keys)
+    assert [text for text in warnings(caplog) if "generates" in text] == [
+        f"{keys['experts']}: generates in another way than the base ({told}); the base's end tokens and generation "
+        "config are used"
+    ]

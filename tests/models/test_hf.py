@@ -115,7 +115,9 @@ def test_tokenizer_and_chat_template_come_from_the_sources_named(family, tmp_pat
 
 
 def test_a_tokenizer_beyond_the_merged_vocabulary_is_an_error(family, tmp_path):
-    larger = tiny.save(tiny.llama(vocab=260), tmp_path / "larger", tiny.tokenizer(extra=("[PAD]",)))
+    tokenizer = tiny.tokenizer(extra=("[PAD]",))
+    tokenizer.pad_token = "[PAD]"
+    larger = tiny.save(tiny.llama(vocab=260), tmp_path / "larger", tokenizer)
     with pytest.raises(CheckpointError, match="ids up to 259, but the merged vocabulary has 259 rows"):
         DellaMergedLM(**keys(family, "a", tokenizer=str(larger)))
 
