@@ -24,6 +24,7 @@ from della_bench.judging.cost import Hold
 from della_bench.judging.faults import Retry, fault_of, is_policy
 from della_bench.judging.json_types import ChatRequest, JsonObject, as_object, parse_json, writable
 from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
+from della_bench.lock import folder_lock
 
 if TYPE_CHECKING:
     from openai.pagination import AsyncCursorPage
@@ -79,6 +80,7 @@ class Batches:
             self._endpoint = "/chat/completions"  # type: ignore[assignment]  # openai's types know OpenAI's paths only
         self._log: list[BatchRecord] = self._read()
         self._said: set[str] = set()  # servers whose open batches were spoken of
+        self._is_waiting = False
         self._holds: dict[str, Hold] = {}
         self._requests: dict[str, ChatRequest] = {}
 
@@ -92,13 +94,40 @@ class Batches:
         await self._finish(open_batches)
         self._requests.update(wanted)
         once = dict(wanted)  # equal requests have one name: they are sent once
-        left = [each for each in once.items() if not self._is_known(each[0]) and not self._is_refused(each[0])]
-        affordable, too_much = await self._affordable(left)
-        made = [await self._make(chunk) for chunk in _chunks(affordable, self._endpoint)]
-        await self._finish(made)
-        if too_much is not None:
-            raise too_much
-        return bool(open_batches or made)
+        asked = bool(open_batches)
+        while left := [each for each in once.items() if not self._is_known(each[0]) and not self._is_refused(each[0])]:
+            ours = [each for each in left if self._client.cache.claim(each[0])]
+            if not ours:  # all that is left is another process's
+                await self._wait_for_others([key for key, _ in left])
+                asked = True
+                continue
+            affordable, too_much = await self._affordable(ours)
+            for key, _ in ours[len(affordable) :]:
+                self._client.cache.give_up(key)
+            made = [await self._make(chunk) for chunk in _chunks(affordable, self._endpoint)]
+            await self._finish(made)
+            if too_much is not None:
+                raise too_much
+            asked = True
+            once = {key: request for key, request in once.items() if key not in dict(ours)}
+        return asked
+
+    async def _wait_for_others(self, keys: Sequence[str]) -> None:
+        """Wait a while for what another process has asked for. Raises StopRun where it is a batch of a process that
+        has ended: nobody takes its answers before that command is run again.
+        """
+        logs = {log for key in keys if (log := self._client.cache.batch_of(key)) is not None}
+        for log in logs:
+            with folder_lock(log.parent, wait=False) as is_free:
+                if is_free and log.is_file():
+                    raise StopRun(
+                        f"a batch of {log.parent} has {len(keys)} of these requests, and they would be paid for twice: "
+                        "take its answers first, by the same command there, with `batch`"
+                    )
+        if not self._is_waiting:
+            _log.info("%d requests are under way in another process: waiting for their answers", len(keys))
+            self._is_waiting = True
+        await asyncio.sleep(min(self._poll, _LONGEST_WAIT))
 
     async def collect(self) -> None:
         """Take what batches of earlier runs have answered, where no new one is to be made.
@@ -164,6 +193,7 @@ class Batches:
         }
         self._log.append(batch)
         self._write()
+        self._client.cache.hand_over(batch["keys"], self._path)
         text = "".join(_line(key, request, self._endpoint) for key, request in chunk)
         files = self._client.openai.files
         file = await self._call(lambda: files.create(file=("requests.jsonl", text.encode()), purpose="batch"))
@@ -240,6 +270,7 @@ class Batches:
                 self.unanswered.setdefault(key, Unanswered("failed", reason, f"batch {state.status}"))
         batch["done"], batch["status"] = True, state.status
         self._write()
+        self._client.cache.end_batch(batch["keys"], self._path)
         return _fault(batch_id, state)
 
     async def _fetch_results(self, batch: BatchRecord, file_id: str) -> None:

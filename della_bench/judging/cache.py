@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 from della_bench.errors import JudgeError
@@ -150,6 +151,25 @@ class Cache:
         """Let others ask for what was claimed; where the file cannot be written, the end of this process does it."""
         with contextlib.suppress(sqlite3.Error):
             self._claims.drop(key)
+
+    def hand_over(self, keys: Iterable[str], log: Path) -> None:
+        """Claim what is ours for the batch that is written down in `log`. Raises JudgeError."""
+        try:
+            self._claims.hand_over(keys, log)
+        except sqlite3.Error as error:
+            raise self._cannot_keep(error) from error
+
+    def end_batch(self, keys: Iterable[str], log: Path) -> None:
+        """Let others ask for what a batch was to answer; where the file cannot be written, the batch's log does it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._claims.end_batch(keys, log)
+
+    def batch_of(self, key: str) -> Path | None:
+        """Return the log of the batch that is to answer, None where there is none."""
+        try:
+            return self._claims.batch_of(key)
+        except sqlite3.Error as error:
+            raise self._fault("cannot be read", error) from error
 
     def _cannot_keep(self, error: sqlite3.Error) -> JudgeError:
         if "locked" in str(error):

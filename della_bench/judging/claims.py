@@ -2,7 +2,8 @@
 
 A claim is a row beside the answers: a name, and who asks for it. Whoever wants the answer too waits for it. An owner is
 alive as long as it holds the lock on a folder of its own beside the cache; the system frees the lock of a process that
-dies, however it dies, and the claims of the dead are anybody's.
+dies, however it dies, and the claims of the dead are anybody's. A batch outlives the process that made it: its requests
+are claimed in the name of the file that it is written down in, as long as that file has it open.
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ import contextlib
 import shutil
 import sqlite3
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
+from della_bench.errors import DataError
+from della_bench.jsonfiles import read_json
 from della_bench.lock import folder_lock
 
 __all__ = ["Claims"]
+
+
+_BATCH = "batch:"
+_OF_ONE = "DELETE FROM claims WHERE owner = ? AND key = ?"
 
 
 class Claims:
@@ -48,9 +56,27 @@ class Claims:
                 return False
             if row[0] == me:
                 return True
-            if self._is_alive(row[0]):
+            if self._is_alive(row[0], key):
                 return False
-            self._db.execute("DELETE FROM claims WHERE owner = ?", row)
+            if _log_of(row[0]) is None:
+                self._db.execute("DELETE FROM claims WHERE owner = ?", row)
+            else:  # of one batch; its log may have others open
+                self._db.execute(_OF_ONE, (row[0], key))
+
+    def hand_over(self, keys: Iterable[str], log: Path) -> None:
+        """Claim what is ours in the name of a batch's log from now on."""
+        name = f"{_BATCH}{log.resolve()}"
+        rows = [(name, key, self._me) for key in keys]
+        self._db.executemany("UPDATE claims SET owner = ? WHERE key = ? AND owner = ?", rows)
+
+    def end_batch(self, keys: Iterable[str], log: Path) -> None:
+        """Give up what is claimed in the name of a batch's log."""
+        self._db.executemany(_OF_ONE, [(f"{_BATCH}{log.resolve()}", key) for key in keys])
+
+    def batch_of(self, key: str) -> Path | None:
+        """Return the log of the batch that an answer is claimed for, None where it is for none."""
+        row = self._db.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _log_of(row[0])
 
     def drop(self, key: str) -> None:
         """Give a claim up; nothing happens where there is none of ours."""
@@ -70,7 +96,10 @@ class Claims:
             self._held.enter_context(folder_lock(self._owners / self._me, wait=False))
         return self._me
 
-    def _is_alive(self, owner: str) -> bool:
+    def _is_alive(self, owner: str, key: str) -> bool:
+        log = _log_of(owner)
+        if log is not None:
+            return key in _open_keys(log)
         folder = self._owners / owner
         if not folder.is_dir():
             return False
@@ -78,3 +107,17 @@ class Claims:
             if is_free:
                 shutil.rmtree(folder, ignore_errors=True)
             return not is_free
+
+
+def _log_of(owner: str) -> Path | None:
+    return Path(owner.removeprefix(_BATCH)) if owner.startswith(_BATCH) else None
+
+
+def _open_keys(log: Path) -> set[str]:
+    """Return the names of the answers that a log's open batches will have; none where the log is gone."""
+    try:
+        batches = read_json(log)
+    except DataError:
+        return set()
+    listed = batches if isinstance(batches, list) else []
+    return {key for batch in listed if isinstance(batch, dict) and not batch.get("done") for key in batch["keys"]}

@@ -113,6 +113,11 @@ class Client:
         """Return whether the answer of that name is in the cache."""
         return self._cache.get(key) is not None
 
+    @property
+    def cache(self) -> Cache:
+        """The file of answers."""
+        return self._cache
+
     async def ask(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0, failed_before: bool = False) -> Reply:
         """Return the answer to `request`, the whole body of a chat completion request.
 
@@ -166,6 +171,11 @@ class Client:
             if (known := self._cache.get(key)) is not None:
                 self.tally.cached += 1
                 return known
+            if (log := self._cache.batch_of(key)) is not None:
+                raise StopRun(
+                    f"a batch of {log.parent} is to answer this request, which would be paid for twice: wait for it "
+                    "there, by the same command with `batch`"
+                )
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._halt.wait(), _LOOK_AGAIN)
             self._raise_if_stopped()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import Score
+from tests.waiting import until
 
 from . import stub
 from .batch_stub import BatchServer
@@ -323,3 +327,67 @@ def test_a_result_file_that_comes_torn_is_loaded_again_and_nothing_in_it_paid_fo
     assert judged(tmp_path, server.url)["n"] == N
     assert len(batches.asked) == N
     assert batches.loads == 2
+
+
+def in_folder(tmp_path: Path, name: str, url: str, **more: Any) -> Score:
+    samples = tmp_path / "plain.jsonl"
+    if not samples.exists():
+        write_plain(samples, N)
+    asked = settings(url, cache=tmp_path / "cache.sqlite", **more)
+    return judge_gsm8k(samples, tmp_path / name, "gsm8k_gpt4", settings=asked)
+
+
+def test_a_batch_of_another_folder_whose_command_has_ended_is_paid_for_once(
+    tmp_path: Path, server: stub.Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Batches, "_wait_for", _killed)
+        with pytest.raises(_Killed):
+            in_folder(tmp_path, "first", server.url)
+    for batch in (True, False):
+        with pytest.raises(StopRun, match=r"first.*paid for twice"):
+            in_folder(tmp_path, "second", server.url, batch=batch)
+    assert in_folder(tmp_path, "first", server.url)["n"] == N
+    assert in_folder(tmp_path, "second", server.url)["n"] == N
+    assert sorted(Counter(batches.asked).values()) == [1] * N
+    assert server.requests == []
+
+
+def test_two_folders_that_batch_at_once_on_one_cache_share_what_is_under_way(
+    tmp_path: Path, server: stub.Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = server.other = BatchServer(verdict_of)
+    waiting, seen = threading.Event(), []
+    real_wait, real_make = module.Batches._wait_for_others, module.Batches._make
+
+    async def make(self: Any, chunk: Any) -> Any:
+        made = await real_make(self, chunk)
+        threading.Thread(target=lambda: seen.append(in_folder(tmp_path, "second", server.url))).start()
+        while not waiting.is_set():  # its batch is open, and the other one has found it
+            await asyncio.sleep(0.01)
+        return made
+
+    async def wait(self: Any, keys: Any) -> None:
+        waiting.set()
+        await real_wait(self, keys)
+
+    monkeypatch.setattr(module.Batches, "_make", make)
+    monkeypatch.setattr(module.Batches, "_wait_for_others", wait)
+    write_plain(tmp_path / "plain.jsonl", N)
+    assert in_folder(tmp_path, "first", server.url)["n"] == N
+    until(lambda: bool(seen))
+    assert seen[0]["n"] == N
+    assert sorted(Counter(batches.asked).values()) == [1] * N
+
+
+def test_a_batch_whose_folder_is_gone_holds_nobody_up(
+    tmp_path: Path, server: stub.Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.other = BatchServer(verdict_of)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Batches, "_wait_for", _killed)
+        with pytest.raises(_Killed):
+            in_folder(tmp_path, "first", server.url)
+    shutil.rmtree(tmp_path / "first")
+    assert in_folder(tmp_path, "second", server.url)["n"] == N
