@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -109,15 +109,25 @@ class Budget:
     which a server may have charged. Both count against the limit.
     """
 
-    def __init__(self, limit: Decimal | float | None = None, price: Price | None = None) -> None:
-        """Raise JudgeError where there is a limit but no price to hold against it."""
+    def __init__(
+        self,
+        limit: Decimal | float | None = None,
+        price: Price | None = None,
+        spent: Callable[[Decimal], None] | None = None,
+    ) -> None:
+        """`spent` is told all that counts against the limit, as it does.
+
+        Raises JudgeError where there is a limit but no price to hold against it.
+        """
         if limit is not None and price is None:
             raise JudgeError(
-                "`max_cost`: this judge has no price; give one in its judge.yaml (price: {input: ..., output: ...})",
+                "`max_cost`: this judge has no price; give it as `price`, or in its judge.yaml (price: {input: ..., "
+                "output: ...})",
                 exit_code=2,
             )
         self.limit = None if limit is None else Decimal(str(limit))
         self.price = price
+        self._tell_spent = spent
         self.spent = self.lost = self._held = Decimal(0)
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -172,6 +182,8 @@ class Budget:
         self._held -= worst
         self.spent += spent
         self.lost += lost
+        if self._tell_spent is not None and spent + lost:
+            self._tell_spent(spent + lost)
         waiting, self._waiting = self._waiting, deque()
         for turn in waiting:
             if not turn.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +23,7 @@ class JudgeSettings:
     model: another name to ask for than the judge's own; on Azure the deployment's. max_cost: dollars that this run may
     spend. cache: the file of answers, None for the default. retry_unscored: ask again where an earlier run found no
     verdict. resume: keep what an earlier run settled; else it is settled anew, out of the same cache. batch:
-    through the server's batch interface, at half price and within a day.
+    through the server's batch interface, at half price and within a day. spent: is told what is spent, as it is.
     """
 
     server: Server = field(default_factory=Server)
@@ -34,6 +35,7 @@ class JudgeSettings:
     resume: bool = True
     batch: bool = False
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    spent: Callable[[Decimal], None] | None = None
 
     @property
     def cache_path(self) -> Path:
@@ -44,6 +46,10 @@ class JudgeSettings:
         """Open the file of answers; a context manager."""
         return Cache(self.cache_path)
 
+    def budget(self, price: Price | None) -> Budget:
+        """Return what may be spent. Raises JudgeError where there is a limit and no price to hold against it."""
+        return Budget(self.max_cost, price, self.spent)
+
     def client(self, cache: Cache, price: Price | None) -> Client:
         """Return the client; an async context manager."""
-        return Client(self.server, cache, Budget(self.max_cost, price), self.limits, self.retry_policy)
+        return Client(self.server, cache, self.budget(price), self.limits, self.retry_policy)

@@ -24,8 +24,8 @@ from della_bench.errors import DataError
 from della_bench.judging.alpaca.comparison import prepare
 from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
 from della_bench.judging.alpaca.judge import judge_alpaca_eval
-from della_bench.judging.alpaca.models import end_warning, known
 from della_bench.judging.client import RetryPolicy
+from della_bench.judging.prices import end_warning, known
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings

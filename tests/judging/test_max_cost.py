@@ -77,3 +77,13 @@ def test_no_run_of_fifty_is_charged_more_than_its_limit(tmp_path: Path) -> None:
     print(f"{stopped} of {RUNS} runs were stopped; charged {max(shares):.3f} of the limit at most")
     assert 10 < stopped < RUNS
     assert max(shares) > 0.5  # the limit is used, too
+
+
+def test_what_is_spent_is_told_to_whoever_counts_it_over_several_judgings(tmp_path: Path) -> None:
+    purse: list[Decimal] = []
+    samples = write_plain(tmp_path / "plain.jsonl", 3)
+    with stub.serving(lambda request, _: verdict_of(request)) as server:
+        asked = JudgeSettings(server=Server(server.url), cache=tmp_path / "cache.sqlite", spent=purse.append)
+        for _ in range(2):  # the second time out of the cache
+            judge_gsm8k(samples, tmp_path / "out", "gsm8k_gpt4", settings=asked)
+    assert sum(purse) == 3 * (100 * 2 + 10 * 8) / Decimal(1_000_000)

@@ -13,7 +13,7 @@ from della_bench.cli.judge import options
 if TYPE_CHECKING:
     from della_bench.judging.alpaca.comparison import Choices
     from della_bench.judging.client import Tally
-    from della_bench.judging.cost import Estimate, Price
+    from della_bench.judging.cost import Estimate
     from della_bench.results.schema import Score
 
 __all__ = ["alpaca_eval"]
@@ -61,14 +61,7 @@ def alpaca_eval(
     cache: options.CacheOption = None,
     batch: options.BatchOption = False,
     max_cost: options.MaxCostOption = None,
-    price: Annotated[
-        str | None,
-        typer.Option(
-            metavar="IN,OUT",
-            help="Dollars per million tokens, of a model whose price is not known.",
-            rich_help_panel="Money",
-        ),
-    ] = None,
+    price: options.PriceOption = None,
     dry_run: options.DryRunOption = False,
 ) -> None:
     """Compare answers with a baseline's, instruction by instruction.
@@ -102,7 +95,9 @@ def alpaca_eval(
     if dry_run:
         from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
 
-        _show_estimate(estimate_alpaca_eval(samples, annotator, settings=settings, price=_price(price), **choices))
+        _show_estimate(
+            estimate_alpaca_eval(samples, annotator, settings=settings, price=options.parse_price(price), **choices)
+        )
         return
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
 
@@ -119,29 +114,13 @@ def alpaca_eval(
             out,
             annotator,
             settings=settings,
-            price=_price(price),
+            price=options.parse_price(price),
             progress=progress,
             replace=replace,
             **choices,
         )
     _show_score(score, out or samples.parent, last[0] if last else None)
     options.end_with_failure_if_nothing_is_scored(score)
-
-
-def _price(text: str | None) -> Price | None:
-    if text is None:
-        return None
-    from decimal import Decimal, InvalidOperation
-
-    from della_bench.judging.cost import Price
-
-    try:
-        prompt, completion = map(Decimal, text.split(","))
-    except (ValueError, InvalidOperation):
-        prompt = completion = Decimal(-1)
-    if not (prompt.is_finite() and completion.is_finite() and min(prompt, completion) >= 0):
-        raise typer.BadParameter(f"{text!r}: two amounts of dollars, such as 2.5,10", param_hint="--price")
-    return Price(prompt, completion)
 
 
 def _show_estimate(estimate: Estimate) -> None:

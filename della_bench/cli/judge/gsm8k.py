@@ -41,6 +41,7 @@ def gsm8k(
     cache: options.CacheOption = None,
     batch: options.BatchOption = False,
     max_cost: options.MaxCostOption = None,
+    price: options.PriceOption = None,
     dry_run: options.DryRunOption = False,
 ) -> None:
     """Judge answers to GSM8K's problems.
@@ -69,7 +70,13 @@ def gsm8k(
     )
     if dry_run:
         estimate = estimate_gsm8k(
-            samples, judge, settings=settings, votes=votes, limit=limit, wanted_filter=wanted_filter
+            samples,
+            judge,
+            settings=settings,
+            votes=votes,
+            limit=limit,
+            wanted_filter=wanted_filter,
+            price=options.parse_price(price),
         )
         _show_estimate(estimate)
         return
@@ -90,6 +97,7 @@ def gsm8k(
             limit=limit,
             wanted_filter=wanted_filter,
             progress=progress,
+            price=options.parse_price(price),
             replace=replace,
         )
     _show_score(score, out or samples.parent, last[0] if last else None)

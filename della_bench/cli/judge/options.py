@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from della_bench.judging.client import Tally
+    from della_bench.judging.cost import Price
     from della_bench.judging.settings import JudgeSettings
     from della_bench.results.schema import Score
 
@@ -33,6 +34,7 @@ __all__ = [
     "MaxCostOption",
     "ModelOption",
     "OutOption",
+    "PriceOption",
     "ReplaceOption",
     "RequestsOption",
     "ResumeOption",
@@ -43,6 +45,7 @@ __all__ = [
     "dollars",
     "end_with_failure_if_nothing_is_scored",
     "make_settings",
+    "parse_price",
     "progress_bar",
 ]
 
@@ -52,7 +55,9 @@ _MONEY = "Money"
 SamplesArgument = Annotated[
     Path, typer.Argument(metavar="SAMPLES", help="samples_*.jsonl of lm-eval, or another file the judge can read.")
 ]
-OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write below this folder, not the samples'.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write below this folder, not the samples'.")
+]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only so many answers, the first ones.")]
 RetryUnscoredOption = Annotated[
     bool, typer.Option("--retry-unscored", help="Ask again where an earlier run found no verdict.")
@@ -108,6 +113,12 @@ MaxCostOption = Annotated[
     float | None,
     typer.Option("--max-cost", min=0, metavar="DOLLARS", help="Most that this run may spend.", rich_help_panel=_MONEY),
 ]
+PriceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IN,OUT", help="Dollars per million tokens, in the place of the known price.", rich_help_panel=_MONEY
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print requests, tokens and cost; ask nobody.", rich_help_panel=_MONEY)
 ]
@@ -161,6 +172,23 @@ def make_settings(
         batch=batch,
         resume=resume,
     )
+
+
+def parse_price(text: str | None) -> Price | None:
+    """Return the price that `--price` gives."""
+    if text is None:
+        return None
+    from decimal import Decimal, InvalidOperation
+
+    from della_bench.judging.cost import Price
+
+    try:
+        prompt, completion = map(Decimal, text.split(","))
+    except (ValueError, InvalidOperation):
+        prompt = completion = Decimal(-1)
+    if not (prompt.is_finite() and completion.is_finite() and min(prompt, completion) >= 0):
+        raise typer.BadParameter(f"{text!r}: two amounts of dollars, such as 2.5,10", param_hint="--price")
+    return Price(prompt, completion)
 
 
 def end_with_failure_if_nothing_is_scored(score: Score) -> None:

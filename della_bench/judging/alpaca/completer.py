@@ -13,7 +13,7 @@ from della_bench.errors import JudgeError
 from della_bench.jsonfiles import RowLog, read_rows
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
-from della_bench.judging.cost import Budget, Price
+from della_bench.judging.cost import Price
 from della_bench.judging.json_types import ChatRequest, Completion
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
@@ -46,7 +46,7 @@ class Completer:
         self.failures: Counter[str] = Counter()
         self._settings, self._folder, self._attempts, self._progress = settings, folder, attempts, progress
         self._share = 1.0 if price is None else float(price.batch)
-        self._budget = Budget(settings.max_cost, price)
+        self._budget = settings.budget(price)
         self._asked: Counter[str] = Counter()  # by the first attempt's name: how often it was asked for in this run
         self._settled = self._total = 0
         self._cache = settings.open_cache()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from della_bench.judging.alpaca.annotator import WIN_RATE
 from della_bench.judging.alpaca.comparison import Choices, compare, prepare
-from della_bench.judging.alpaca.models import price_of
 from della_bench.judging.cache import request_key
 from della_bench.judging.cost import Estimate, Price
 from della_bench.judging.json_types import ChatRequest, Completion
+from della_bench.judging.prices import price_of
 from della_bench.judging.settings import JudgeSettings
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from della_bench.errors import JudgeError
 from della_bench.jsonfiles import write_whole
 from della_bench.judging.alpaca.comparison import Choices, Comparison, compare, prepare
 from della_bench.judging.alpaca.completer import Completer, Progress
-from della_bench.judging.alpaca.models import end_warning, price_of
 from della_bench.judging.alpaca.process import Judged
 from della_bench.judging.alpaca.score import BENCHMARK, make_items, make_score
 from della_bench.judging.cost import Price
+from della_bench.judging.prices import end_warning, price_of
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock
 from della_bench.results.places import place_score

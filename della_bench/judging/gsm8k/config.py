@@ -34,6 +34,7 @@ from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.find import FILE, find_judge
 from della_bench.judging.json_types import JsonObject, Message
+from della_bench.judging.prices import known
 from della_bench.suggest import nearest
 
 if TYPE_CHECKING:
@@ -149,14 +150,23 @@ class Judge:
         )
 
     def with_model(self, model: str, *, alias: bool) -> Judge:
-        """Return the judge asking for another model; `alias`: only its name differs, so that price and end stay."""
+        """Return the judge asking for another model, at that model's known price; `alias`: only its name differs, so
+        that price and end stay.
+        """
         if model == self.config.model:
             return self
         if alias:
             return replace(self, config=self.config.model_copy(update={"model": model}))
         slug = re.sub(r"[^\w.+-]+", "_", model).strip("_")
-        update = {"model": model, "price": None, "ends": None}
-        return replace(self, name=f"{self.name}-{slug}", config=self.config.model_copy(update=update))
+        facts = known(model)
+        update = {"model": model, "price": None, "ends": facts.ends if facts else None}
+        made = replace(self, name=f"{self.name}-{slug}", config=self.config.model_copy(update=update))
+        return made.with_price(facts.price) if facts else made
+
+    def with_price(self, price: Price) -> Judge:
+        """Return the judge with another price of its model's tokens."""
+        config = PriceConfig(input=price.input, output=price.output, batch=price.batch)
+        return replace(self, config=self.config.model_copy(update={"price": config}))
 
     def request(self, question: str, reference: str, response: str, *, swapped: bool = False) -> JsonObject:
         """Return the request that has one response judged; `swapped`: the labels have changed places."""

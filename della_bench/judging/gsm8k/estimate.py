@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from della_bench.judging.client import Client
-from della_bench.judging.cost import Estimate
+from della_bench.judging.cost import Estimate, Price
 from della_bench.judging.gsm8k.by_number import EXACT
 from della_bench.judging.gsm8k.judge import attempts_left, load_judge_as_set
 from della_bench.judging.gsm8k.read import read_answers
@@ -24,13 +24,14 @@ def estimate_gsm8k(
     votes: int = 1,
     limit: int | None = None,
     wanted_filter: str | None = None,
+    price: Price | None = None,
 ) -> Estimate:
     """Return what `judge_gsm8k` with the same arguments would ask and cost. Nothing is asked, no key is needed."""
     settings = JudgeSettings() if settings is None else settings
     answers = read_answers(samples, wanted_filter=wanted_filter, limit=limit).answers
     if judge == EXACT:
         return Estimate(EXACT, None, len(answers), 0, 0, 0, 0, Decimal(0), Decimal(0))
-    asked = load_judge_as_set(judge, settings)
+    asked = load_judge_as_set(judge, settings, price)
     every = [each for answer in answers for each in questions(asked, answer, votes)]
     wanted = every
     if settings.cache_path.is_file():

@@ -13,6 +13,7 @@ from pathlib import Path
 from della_bench.errors import JudgeError
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
+from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
 from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
@@ -45,13 +46,15 @@ def judge_gsm8k(
     limit: int | None = None,
     wanted_filter: str | None = None,
     progress: Progress | None = None,
+    price: Price | None = None,
     owner: str | None = None,
     replace: bool = False,
 ) -> Score:
     """Judge the answers in `samples`, write score, items, judgements and labelled.csv below `out`, return the score.
 
     out: a folder, the samples' own by default. judge: a name or a folder; `exact` asks no model. settings: how one is
-    asked, by default OpenAI with the key in the environment. votes: on each answer. owner: fingerprint of the one model
+    asked, by default OpenAI with the key in the environment. votes: on each answer. price: of
+    the model, by default what its judge or the table of known prices says. owner: fingerprint of the one model
     that `out` is for; else another input's score keeps its name and this one gets its own, unless `replace`.
     Run again after any end, it goes on where it was. Raises DataError where the samples are no answers to GSM8K, and
     JudgeError where the judge cannot be asked; what is judged by then is kept.
@@ -63,7 +66,7 @@ def judge_gsm8k(
         _log.warning("%s", answers.remark)
     if judge == EXACT:
         return judge_by_number(answers, out, model=owner, replace=replace)
-    asked = load_judge_as_set(judge, settings)
+    asked = load_judge_as_set(judge, settings, price)
     if warning := asked.ended(datetime.date.today()):
         _log.warning("%s", warning)
     if not settings.cache_path.is_file():
@@ -74,10 +77,12 @@ def judge_gsm8k(
         return asyncio.run(work.run(settings.client(cache, asked.price)))
 
 
-def load_judge_as_set(judge: str | Path, settings: JudgeSettings) -> Judge:
-    """Return the judge, asking for another model where `settings` name one. Raises JudgeError."""
+def load_judge_as_set(judge: str | Path, settings: JudgeSettings, price: Price | None = None) -> Judge:
+    """Return the judge, asking for another model where `settings` name one, at `price`, if given. Raises JudgeError."""
     loaded = load_judge(judge)
-    return loaded if settings.model is None else loaded.with_model(settings.model, alias=settings.server.azure)
+    if settings.model is not None:
+        loaded = loaded.with_model(settings.model, alias=settings.server.azure)
+    return loaded if price is None else loaded.with_price(price)
 
 
 def attempts_left(judge: Judge, client: Client, question: Question, settings: JudgeSettings) -> tuple[int, int]:

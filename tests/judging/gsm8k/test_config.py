@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from della_bench.errors import JudgeError
+from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.config import load_judge
 from della_bench.judging.gsm8k.find import judge_names
 from della_bench.resources import folder
@@ -83,6 +85,17 @@ def test_a_fault_names_the_file_and_what_is_wrong(copy: Path, file: str, old: st
 def test_an_unknown_judge_is_answered_with_the_nearest() -> None:
     with pytest.raises(JudgeError, match="did you mean 'gsm8k_gpt4'"):
         load_judge("gsm8k_gpt")
+
+
+def test_another_model_has_its_known_price_and_end_and_any_may_be_given() -> None:
+    judge = load_judge("gsm8k_gpt4")
+    asking = judge.with_model("gpt-4", alias=False)
+    assert asking.price == Price(Decimal(30), Decimal(60))
+    assert asking.config.ends == datetime.date(2026, 10, 23)
+    assert judge.with_model("unheard-of", alias=False).price is None
+    given = asking.with_price(Price(Decimal(1), Decimal(2)))
+    assert given.price == Price(Decimal(1), Decimal(2))
+    assert given.version == asking.version  # a price changes no verdict
 
 
 def test_the_announced_end_is_a_warning_from_its_day_on(copy: Path) -> None:

@@ -1,6 +1,7 @@
-"""What is known of the models that alpaca_eval's annotators ask: OpenAI's prices, and when each was announced to end.
+"""What is known of the models that judges ask: OpenAI's list prices, and when each was announced to end.
 
-An annotator's configuration has neither. A model that is not here has no price until one is given.
+alpaca_eval's annotators have neither, and a judge of GSM8K that asks another model than its own has that model's. A
+model that is not here has no price until one is given.
 """
 
 from __future__ import annotations
@@ -32,9 +33,15 @@ _MODELS = {
     "gpt-4-0314": _known("30", "60", "2026-03-26"),
     "gpt-4-1106-preview": _known("10", "30", "2026-03-26"),
     "gpt-4-turbo": _known("10", "30"),
+    "gpt-4o": _known("2.5", "10"),
+    "gpt-4o-2024-08-06": _known("2.5", "10"),
+    "gpt-4o-mini": _known("0.15", "0.60"),
     "gpt-4o-mini-2024-07-18": _known("0.15", "0.60"),
     "gpt-4.1-2025-04-14": _known("2", "8", "2027-01-14"),
     "gpt-4.1": _known("2", "8", "2027-01-14"),
+    "gpt-4.1-mini": _known("0.4", "1.6"),
+    "gpt-5": _known("1.25", "10"),
+    "gpt-5-mini": _known("0.25", "2"),
 }
 
 
