@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import della_bench
-from della_bench.cli import compare, demo, judge, leaderboard, merge, methods, run, score, serve, show, spec
+from della_bench.cli import compare, demo, info, judge, leaderboard, merge, methods, run, score, serve, show, spec
 from della_bench.errors import DellaBenchError, UsageError
 
 __all__ = ["app", "main"]
@@ -19,7 +19,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="della-bench",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich is slow to import, and help must be quick
     help="Merge language models in memory and evaluate the merge with lm-evaluation-harness.",
@@ -49,12 +48,13 @@ app.command("spec")(spec.spec)
 app.command("methods")(methods.methods)
 app.command("merge")(merge.merge)
 app.command("demo")(demo.demo)
-app.command("run")(run.run)
+app.command("run", cls=judge.JudgeCommand)(run.run)
 app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
+app.command("info")(info.info)
 app.command("serve", context_settings=serve.PASS_ON)(serve.serve)
 
 

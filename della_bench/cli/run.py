@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from della_bench.run.runner import Planned
+    from della_bench.run.watching import Watcher
 
 __all__ = ["run"]
+
+
+def _completed(incomplete: str) -> list[str]:
+    """Return what the last of the benchmarks, parted by commas, may become."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in BENCHMARKS if name.startswith(last)]
 
 
 def run(
@@ -26,7 +33,9 @@ def run(
     benchmarks: Annotated[
         str,
         typer.Option(
-            metavar="A,B...", help=f"{', '.join(BENCHMARKS)}, any other task of lm-eval, or a task's YAML file."
+            metavar="A,B...",
+            help=f"{', '.join(BENCHMARKS)}, any other task of lm-eval, or a task's YAML file.",
+            autocompletion=_completed,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of all runs.")] = Path("runs"),
@@ -36,7 +45,9 @@ def run(
     ] = None,
     with_base: Annotated[bool, typer.Option("--with-base", help="Evaluate the base, too.")] = False,
     with_experts: Annotated[bool, typer.Option("--with-experts", help="Evaluate each expert alone, too.")] = False,
-    engine: Annotated[str, typer.Option(help="hf (transformers) or vllm.")] = "hf",
+    engine: Annotated[
+        str, typer.Option(help="hf (transformers) or vllm.", autocompletion=lambda: ["hf", "vllm"])
+    ] = "hf",
     device: Annotated[str | None, typer.Option(help="Device, such as cuda:0 or cpu.")] = None,
     batch_size: Annotated[str, typer.Option(help="Prompts at a time; a number or auto.")] = "8",
     model_args: Annotated[
@@ -46,11 +57,24 @@ def run(
     judge: Annotated[str, typer.Option(metavar="NAME", help="Judge of gsm8k; exact asks no model.")] = "exact",
     annotator: Annotated[str, typer.Option(metavar="NAME", help="Judge of alpaca_eval.")] = "alpaca_eval_gpt4",
     max_cost: Annotated[
-        str | None, typer.Option(metavar="DOLLARS", help="Most that judging one benchmark of one model may cost.")
+        str | None, typer.Option(metavar="DOLLARS", help="Most that all judges of this run may cost together.")
+    ] = None,
+    max_cost_each: Annotated[
+        str | None,
+        typer.Option(
+            "--max-cost-each", metavar="DOLLARS", help="Most that judging one benchmark of one model may cost."
+        ),
     ] = None,
     unsafe: Annotated[
         bool, typer.Option("--confirm-run-unsafe-code", help="Let benchmarks run the model's programs.")
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="TRACKER", help="Send scores to trackio, wandb or mlflow, if installed."),
+    ] = None,
+    track_project: Annotated[
+        str, typer.Option("--track-project", metavar="NAME", help="The tracker's project or experiment.")
+    ] = "della-bench",
     force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the expected cost; do nothing.")
@@ -58,17 +82,19 @@ def run(
 ) -> None:
     """Evaluate, score and judge models, and print a row for each; started again, it goes on where it was.
 
+    What can be known to be wrong (a key, a server, a price, a device, a source) is said before the first merge.
+
     Each model has a folder below DIR; `della-bench leaderboard DIR` makes them a table.
     """
     import sys
 
-    show_bars = sys.stderr.isatty()
-    _settle_output(show_bars)
+    _settle_output()
     from della_bench.cli.console import one_of, say, show_warnings
     from della_bench.errors import DellaBenchError
     from della_bench.run.options import Options
     from della_bench.run.runner import Runner
     from della_bench.run.specs import read_specs, with_references
+    from della_bench.run.watching import Watchers
 
     show_warnings()
     models = with_references(read_specs(specs), base=with_base, experts=with_experts)
@@ -83,23 +109,31 @@ def run(
         unsafe=unsafe,
         judge=judge,
         annotator=annotator,
-        max_cost=_dollars(max_cost),
+        max_cost=_dollars("--max-cost", max_cost),
+        max_cost_each=_dollars("--max-cost-each", max_cost_each),
     )
-    runner = Runner(options, say, show_bars=show_bars)
     if dry_run:
-        _show_plan(runner.plan(models))
+        _show_plan(Runner(options, say).plan(models))
         return
-    if faults := runner.run(models):
+    from della_bench.cli.watching import watching
+
+    others: list[Watcher] = []
+    if track is not None:
+        from della_bench.run.tracking import Tracking
+
+        others.append(Tracking(track, track_project))
+    with watching(sys.stderr.isatty(), options.money) as shown:
+        faults = Runner(options, say, watcher=Watchers([shown, *others])).run(models)
+    if faults:
         raise DellaBenchError("\n".join(faults))
 
 
-def _settle_output(show_bars: bool) -> None:
-    """Show bars only to people who watch, and keep lm-eval's remarks out of the rows."""
+def _settle_output() -> None:
+    """Keep other packages' bars and remarks out of what is shown of the steps."""
     import logging
     import os
 
-    if not show_bars:
-        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
@@ -124,7 +158,7 @@ def _arguments(text: str | None, device: str | None, batch_size: str) -> dict[st
     return out
 
 
-def _dollars(text: str | None) -> Decimal | None:
+def _dollars(option: str, text: str | None) -> Decimal | None:
     from decimal import Decimal, InvalidOperation
 
     if text is None:
@@ -134,7 +168,7 @@ def _dollars(text: str | None) -> Decimal | None:
     except InvalidOperation:
         number = Decimal(-1)
     if not number.is_finite() or number < 0:
-        raise typer.BadParameter(f"--max-cost {text}: US dollars, such as 2.50")
+        raise typer.BadParameter(f"{option} {text}: US dollars, such as 2.50")
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from dataclasses import dataclass
@@ -78,6 +79,26 @@ class Server:
                 "(GSM8K can also be judged without any: `judge` exact)",
                 exit_code=2,
             )
+
+    def check(self, timeout: float = 20.0) -> None:
+        """Raise JudgeError where the server cannot be reached or refuses the key; no model is asked anything."""
+        asyncio.run(self._check(timeout))
+
+    async def _check(self, timeout: float) -> None:
+        import openai
+
+        async with self.connect(1, timeout) as client:
+            try:
+                await client.models.list()
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                raise JudgeError(
+                    redacted(f"{self.display_url} refuses the key: {error.message}"), exit_code=2
+                ) from None
+            except openai.APIConnectionError as error:
+                why = redacted(str(error.__cause__ or error))
+                raise JudgeError(f"{self.display_url} cannot be reached ({why}): is the address right?") from None
+            except (openai.OpenAIError, ValueError):
+                return  # it answers, and has no such list
 
     def connect(self, connections: int, timeout: float) -> AsyncOpenAI:
         """Return openai's client for up to so many connections, which retries nothing by itself (seconds a request).

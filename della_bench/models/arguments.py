@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from della_bench.errors import SpecError
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
 from della_bench.suggest import nearest
 
-__all__ = ["SPEC_NAMES", "SPEED_ONLY", "doubled_names", "split_arguments"]
+__all__ = ["SPEC_NAMES", "SPEED_ONLY", "batch_size_faults", "doubled_names", "split_arguments"]
 
 SPEC_NAMES = frozenset({*KEYS, *OTHER_NAMES, "config"})
 
@@ -64,6 +65,19 @@ def split_arguments(
     if faults:
         raise SpecError(faults)
     return spec, rest
+
+
+def batch_size_faults(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with `batch_size` and `max_batch_size`, which lm-eval finds out when the model is there."""
+    faults = []
+    for name in ("batch_size", "max_batch_size"):
+        value = options.get(name)
+        auto = name == "batch_size" and re.fullmatch(r"auto(:\d+(\.\d+)?)?", str(value))
+        number = int(value) if str(value).isdecimal() else 0
+        if value is not None and not auto and number < 1:
+            allowed = "a number from 1 on" + (", auto, or auto:N" if name == "batch_size" else "")
+            faults.append(f"{name}={value}: {allowed}")
+    return faults
 
 
 def doubled_names(text: str) -> list[str]:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm import tqdm
 
 from della_bench.checkpoint.differences import some
 from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import CheckpointError
 from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
+from della_bench.models.bars import with_bar
 
 if TYPE_CHECKING:
     import transformers
@@ -37,9 +37,8 @@ def merged_dtype(merge: Merge) -> torch.dtype:
 
 def merged_state_dict(merge: Merge, device: torch.device | str, *, progress: bool = True) -> dict[str, torch.Tensor]:
     """Return all merged tensors on `device`, by their names in the base's checkpoint."""
-    quiet = {} if progress else {"disable": True}  # where it is not given, TQDM_DISABLE decides
-    bar = tqdm(merge.names, desc=f"Merging by {merge.spec.merge_method}", unit="tensor", **quiet)
-    return dict(merge.stream(device, bar))
+    names = with_bar(merge.names, f"Merging by {merge.spec.merge_method}", progress=progress)
+    return dict(merge.stream(device, names))
 
 
 def model_class(config: Any, auto_class: Any, folder: str) -> type[transformers.PreTrainedModel]:

@@ -15,7 +15,7 @@ from della_bench.checkpoint import resolve
 from della_bench.devices import require_device
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
-from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
+from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, batch_size_faults, doubled_names, split_arguments
 from della_bench.models.build import adapt_config, build_model
 from della_bench.models.merged import MergedModel
 from della_bench.models.overwrite import check_writable, overwrite
@@ -56,11 +56,8 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
 
         Raises SpecError, CheckpointError or UsageError (no such device) with every fault, before any weight is read.
         """
-        spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=self.engine)
+        spec, options = self.check(arguments)
         self._resident = options.pop("resident", None)
-        if options.get("device") is None:
-            options["device"] = _default_device()
-        require_device(options["device"])
         self._begin(spec, options, SPEED_ONLY[self.engine])
         super().__init__(
             pretrained=str(self.merge.base.folder),
@@ -72,6 +69,20 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
             # HFLM takes rank and world size from accelerate only where it counts several GPUs; without this, every
             # process of a launch on CPUs would answer every request.
             self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
+
+    @classmethod
+    def check(cls, arguments: Mapping[str, Any]) -> tuple[MergeSpec, dict[str, Any]]:
+        """Return the spec and the engine's own arguments, with the device chosen; no source is opened.
+
+        Raises SpecError or UsageError where the constructor would for the same arguments.
+        """
+        spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=cls.engine)
+        if faults := batch_size_faults(options):
+            raise SpecError(faults)
+        if options.get("device") is None:
+            options["device"] = _default_device()
+        require_device(options["device"])
+        return spec, options
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> DellaMergedLM:
@@ -134,7 +145,8 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         )
 
     def _load_merge(self, merge: Merge) -> None:
-        overwrite(self.model, self._residency.attach(merge), self._merge_device)
+        main = getattr(getattr(self, "accelerator", None), "is_main_process", True)
+        overwrite(self.model, self._residency.attach(merge), self._merge_device, progress=main)
         self.model.config.name_or_path = merge.spec.display_name
 
     @property

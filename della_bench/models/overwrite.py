@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge.stream import Merge
+from della_bench.models.bars import with_bar
 
 __all__ = ["check_writable", "overwrite"]
 
@@ -36,8 +37,8 @@ def check_writable(model: Any) -> None:
 
 
 @torch.no_grad()
-def overwrite(model: Any, merge: Merge, device: torch.device | str) -> None:
-    """Write a merge into the model's parameters, whose storage stays: tied ones stay tied.
+def overwrite(model: Any, merge: Merge, device: torch.device | str, *, progress: bool = True) -> None:
+    """Write a merge into the model's parameters, whose storage stays: tied ones stay tied. `progress` shows a bar.
 
     model: made by `build_model` from a merge of the same base. Tensors that transformers converts on loading go through
     its own conversion. Peak memory on `device` is the model plus the sources and results of one group of such tensors.
@@ -47,7 +48,8 @@ def overwrite(model: Any, merge: Merge, device: torch.device | str) -> None:
     live = model.state_dict()
     groups = _groups(model, merge.names, live)
     written: set[int] = set()
-    stream = merge.stream(device, _in_order(groups))
+    names = [name for group in groups for name in group.sources]
+    stream = merge.stream(device, with_bar(names, f"Merging by {merge.spec.merge_method}", progress=progress))
     for group in groups:
         tensors = dict(next(stream) for _ in group.sources)
         for name, value in _converted(group, tensors, model).items():
@@ -83,11 +85,6 @@ def _groups(model: Any, names: Iterable[str], live: dict[str, torch.Tensor]) -> 
             group = groups.setdefault(target, _Group(target, converter))
             group.sources[name] = pattern or name
     return list(groups.values())
-
-
-def _in_order(groups: Iterable[_Group]) -> Iterator[str]:
-    for group in groups:
-        yield from group.sources
 
 
 def _converted(group: _Group, tensors: dict[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from della_bench.checkpoint import resolve
 from della_bench.errors import DellaBenchError, MergeError, SpecError
 from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
-from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, doubled_names, split_arguments
+from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, batch_size_faults, doubled_names, split_arguments
 from della_bench.models.build import merged_dtype
 from della_bench.models.merged import MergedModel
 from della_bench.models.residency import check_place
@@ -69,11 +69,8 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         Raises SpecError or CheckpointError with every fault, before any weight is read, and MergeError where the engine
         does not start.
         """
-        known = (((_VLLM | versions.engine_arguments()) - SPEC_NAMES) | _OURS) - _REFUSED.keys()
-        spec, options = split_arguments(arguments, known, engine=self.engine, refused=_REFUSED)
+        spec, options = self.check(arguments)
         self._resident = options.pop("resident", None)
-        _check_options(options)
-        check_place(self._resident, versions.device())
         self._begin(spec, options, SPEED_ONLY[self.engine])
         require_architecture(self.merge)
         dtype = str(merged_dtype(self.merge)).removeprefix("torch.")
@@ -101,6 +98,20 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
             versions.answer_without_a_bar(self.model)
         self.model_args["model_loader_extra_config"] = self._settings(spec).as_config()
         self._finish_tokenizer(getattr(self._config.get_text_config(), "vocab_size", None))
+
+    @classmethod
+    def check(cls, arguments: Mapping[str, Any]) -> tuple[MergeSpec, dict[str, Any]]:
+        """Return the spec and the engine's own arguments; no source is opened and no engine started.
+
+        Raises SpecError or UsageError where the constructor would for the same arguments.
+        """
+        known = (((_VLLM | versions.engine_arguments()) - SPEC_NAMES) | _OURS) - _REFUSED.keys()
+        spec, options = split_arguments(arguments, known, engine=cls.engine, refused=_REFUSED)
+        if faults := batch_size_faults(options):
+            raise SpecError(faults)
+        _check_options(options)
+        check_place(options.get("resident"), versions.device())
+        return spec, options
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Any:

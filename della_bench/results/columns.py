@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Literal, cast
 
+from della_bench.errors import SpecError
 from della_bench.results.settings import plain_name
 from della_bench.results.table import Cell, Comparison, Row, Table, scorer_label
+from della_bench.spec import KEYS, MergeSpec
 
 __all__ = ["Column", "Value", "alpaca_eval_cell", "alpaca_eval_columns", "columns", "verdict"]
 
@@ -31,6 +33,7 @@ def columns(table: Table) -> list[Column]:
         Column("name", "text", lambda row: row.name),
         Column("method", "text", lambda row: row.method),
         Column("spec", "text", lambda row: row.spec),
+        *_spec_columns(table.rows),
         Column("fingerprint", "text", lambda row: row.fingerprint),
         Column("engine", "text", lambda row: row.engine),
         Column("reference", "text", lambda row: row.note),
@@ -43,6 +46,44 @@ def columns(table: Table) -> list[Column]:
     for benchmark in table.benchmarks:
         out += _benchmark(benchmark, table.baseline)
     return [*out, Column("date", "date", _date)]
+
+
+def _spec_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return a column for each key that some row's spec has, defaults included: `spec.lambda`, `spec.density`, ..."""
+    keys = {row.spec: _keys_of(row.spec) for row in rows}
+    used = [key for key in KEYS if any(key in values for values in keys.values())]
+    return [_spec_column(key, keys) for key in used if key != "name"]
+
+
+def _spec_column(key: str, keys: Mapping[str, Mapping[str, object]]) -> Column:
+    """Return the column of a key: numbers where every spec has one number for it, else text as in a spec."""
+    found = {spec: _one_of_equals(values[key]) for spec, values in keys.items() if key in values}
+    kinds = {type(value) for value in found.values()}
+    if kinds == {bool}:
+        return Column(f"spec.{key}", "bool", lambda row: cast(Value, found.get(row.spec)))
+    if kinds == {int}:
+        return Column(f"spec.{key}", "int", lambda row: cast(Value, found.get(row.spec)))
+    if kinds <= {int, float}:
+        numbers = {spec: float(str(value)) for spec, value in found.items()}
+        return Column(f"spec.{key}", "float", lambda row: numbers.get(row.spec))
+    texts = {
+        spec: "+".join(map(str, value)) if isinstance(value, list) else str(value) for spec, value in found.items()
+    }
+    return Column(f"spec.{key}", "text", lambda row: texts.get(row.spec))
+
+
+def _one_of_equals(value: object) -> object:
+    """Return the one number that a list repeats for each expert, else the value as it is."""
+    numbers = isinstance(value, list) and value and all(isinstance(each, (int, float)) for each in value)
+    return value[0] if isinstance(value, list) and numbers and len(set(value)) == 1 else value
+
+
+def _keys_of(spec: str) -> Mapping[str, object]:
+    """Return the effective keys of a merge's spec; none of another model's arguments, or of another release's spec."""
+    try:
+        return MergeSpec.parse(spec).as_keys(effective=True)
+    except SpecError:
+        return {}
 
 
 def _benchmark(name: str, baseline: str | None) -> list[Column]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from della_bench.errors import SpecError
+from della_bench.models.bars import count_answers, watched_bars
 from della_bench.spec import MergeSpec
 
 __all__ = ["Engine"]
@@ -18,11 +19,20 @@ log = logging.getLogger(__name__)
 class Engine:
     """A model of lm-eval that takes one spec after the other."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], *, show_bars: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        *,
+        show_bars: bool = False,
+        watch: Callable[[str, int, int], None] | None = None,
+    ) -> None:
         """`name` is hf or vllm, `options` are the model type's own arguments (device, batch_size, ...).
 
-        Without `show_bars` lm-eval shows no bar of the answers; it does not look at TQDM_DISABLE.
+        Without `show_bars` lm-eval shows no bar of the answers; it does not look at TQDM_DISABLE. `watch` is told what
+        is under way, how much of it is done, and of how much: tensors merged, questions answered.
         """
+        self._watch = watch
         self.name = name
         self._show_bars = show_bars
         self.options = dict(options)
@@ -30,6 +40,10 @@ class Engine:
 
     def load(self, spec: MergeSpec) -> Any:
         """Return the model with the merge of `spec` in it: remerged where the running one can take it, else new."""
+        with watched_bars(self._watch):
+            return self._load(spec)
+
+    def _load(self, spec: MergeSpec) -> Any:
         if self._model is not None and hasattr(self._model, "remerge"):
             try:
                 self._model.remerge(spec)
@@ -44,6 +58,8 @@ class Engine:
         self._model = DellaMergedLM(**spec.as_keys(), **engine, **self.options)
         if not self._show_bars:
             self._model.generate_until = partial(self._model.generate_until, disable_tqdm=True)
+        if self._watch is not None:
+            count_answers(self._model, self._watch)
         return self._model
 
     def close(self) -> None:

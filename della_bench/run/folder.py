@@ -69,9 +69,10 @@ class RunFolder:
             return None
         try:
             places = noted.get("places", noted["scorers"])  # of earlier releases: a score had its scorer's name alone
-            return [read_score(score_path(self.folder, benchmark.name, name)) for name in places]
+            scores = [read_score(score_path(self.folder, benchmark.name, name)) for name in places]
         except DataError:  # gone or broken: it is made again
             return None
+        return scores if all(score["value"] is not None for score in scores) else None
 
     def record_model(self, model: Any) -> None:
         """Take the loaded model, and write down what it is: spec.yaml and provenance.json."""

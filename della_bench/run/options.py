@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Options"]
+__all__ = ["Money", "Options"]
+
+
+@dataclass
+class Money:
+    """US dollars that judges have spent in this run, or may have: what got lost on the way counts at its worst case."""
+
+    spent: Decimal = Decimal(0)
+
+    def spend(self, amount: Decimal) -> None:
+        """Count what was spent."""
+        self.spent += amount
 
 
 @dataclass(frozen=True)
@@ -17,7 +28,9 @@ class Options:
 
     benchmarks, include_path, unsafe: as `Tasks` takes them. engine: hf or vllm. arguments: the model type's own. limit:
     only so many documents of each task. force: do again what is done. judge: of gsm8k, "exact" asks no model.
-    annotator: alpaca_eval's judge. max_cost: US dollars that judging one benchmark of one model may spend.
+    annotator: alpaca_eval's judge. max_cost: US dollars that all judging of this run may spend; max_cost_each: that
+    judging one benchmark of one model may. money: what is spent so far. watch: told what is under way within a step,
+    how much of it is done, and of how much.
     """
 
     out: Path
@@ -31,3 +44,12 @@ class Options:
     judge: str = "exact"
     annotator: str = "alpaca_eval_gpt4"
     max_cost: Decimal | None = None
+    max_cost_each: Decimal | None = None
+    money: Money = field(default_factory=Money, compare=False)
+    watch: Callable[[str, int, int], None] = field(default=lambda what, done, total: None, compare=False)
+
+    def left(self) -> Decimal | None:
+        """Return the US dollars that judging the next benchmark may spend, None where there is no limit."""
+        whole = None if self.max_cost is None else max(Decimal(0), self.max_cost - self.money.spent)
+        limits = [limit for limit in (whole, self.max_cost_each) if limit is not None]
+        return min(limits, default=None)

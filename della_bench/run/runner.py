@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DellaBenchError
+from della_bench.errors import DataError, DellaBenchError
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Score
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate
 from della_bench.run.folder import RunFolder
 from della_bench.run.options import Options
-from della_bench.run.scorers import expected_cost, scorers_of
+from della_bench.run.preflight import check_engine, check_scorers, unusable
+from della_bench.run.scorers import Scorer, expected_cost, scorers_of
 from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError, Tasks
+from della_bench.run.watching import Ended, Step, Watcher
 from della_bench.spec import MergeSpec
 
 __all__ = ["Planned", "Runner"]
@@ -40,24 +43,42 @@ class Planned:
     cost: Decimal | None = Decimal(0)
 
 
+@dataclass
+class _Ending:
+    """What a step finds out about its own end."""
+
+    known: bool = False
+    scores: list[Score] = field(default_factory=list)
+
+
 class Runner:
     """Runs specs, one folder each, with one engine for all.
 
-    `tell` is called with a line for people whenever a model is done; `show_bars` lets lm-eval show its progress bars.
+    `tell` is called with a line for people whenever a model is done; `watcher` is told of every step.
     """
 
     def __init__(
-        self, options: Options, tell: Callable[[str], None], *, show_bars: bool = False, manager: Any = None
+        self,
+        options: Options,
+        tell: Callable[[str], None],
+        *,
+        show_bars: bool = False,
+        watcher: Watcher | None = None,
+        manager: Any = None,
     ) -> None:
-        """`manager` is lm-eval's TaskManager, where the caller has one already.
+        """`show_bars` lets lm-eval show its progress bars; `manager` is its TaskManager, where the caller has one.
 
         Raises UsageError where a benchmark does not exist, or runs programs and that is not allowed.
         """
-        self._options, self._tell = options, tell
+        self._watcher = watcher or Watcher()
+        self._options, self._tell = replace(options, watch=self._watcher.working), tell
         self._tasks = Tasks(
             options.benchmarks, include_path=options.include_path, unsafe=options.unsafe, manager=manager
         )
-        self._engine = Engine(options.engine, options.arguments, show_bars=show_bars)
+        self._engine = Engine(
+            options.engine, options.arguments, show_bars=show_bars, watch=None if watcher is None else watcher.working
+        )
+        self._faults: dict[tuple[str, str], list[str]] = {}  # (benchmark, reason): models
 
     def plan(self, specs: Sequence[MergeSpec]) -> Iterator[Planned]:
         """Yield every step in the order of the run; opens the sources, but loads no model and writes nothing."""
@@ -75,25 +96,50 @@ class Runner:
     def run(self, specs: Sequence[MergeSpec]) -> list[str]:
         """Run all specs; returns a fault for each step that failed, after all the others have been run.
 
-        Tasks are built, with their data, before the first model is loaded. A folder in which another process works is
-        left for the end, when its lock is waited for.
+        A score without a value is a step that failed. What can be known before the first merge is looked for before it:
+        tasks with their data, the engine and its arguments, judges with their price, key and server, a sandbox; and
+        sources, where a spec whose sources are not to be had is told at once, and the others are run. A folder in which
+        another process works is left for the end, when its lock is waited for.
 
-        Raises BrokenTasksError with the faults of all tasks that cannot be built.
+        Raises UsageError, SpecError and BrokenTasksError with what no model could be run with.
         """
-        if any(self._must_evaluate(spec) for spec in specs):
+        self._faults = {}
+        specs = list(specs)
+        to_evaluate = [spec for spec in specs if self._must_evaluate(spec)]
+        if to_evaluate:
+            check_engine(to_evaluate[0], self._options)
+            check_scorers(self._tasks.benchmarks, self._options)
             self._tasks.build()  # now, while nothing is written; else when a step turns out to be undone
-        faults: list[str] = []
+        for spec, error in unusable(to_evaluate, self._options).items():
+            self._tell(f"{spec.display_name}: cannot be run: {error}")
+            self._fault("", spec, error)
+            specs.remove(spec)
+        self._watcher.planned([step for spec in specs for step in self._steps(spec)])
         later = []
         try:
             for spec in specs:
-                if not self._run_one(spec, faults, wait=False):
+                if not self._run_one(spec, wait=False):
                     later.append(spec)
             for spec in later:
-                self._tell(f"{spec.display_name}: another process works on it; waiting for it")
-                self._run_one(spec, faults, wait=True)
+                self._say(f"{spec.display_name}: another process works on it; waiting for it")
+                self._run_one(spec, wait=True)
         finally:
             self._engine.close()
-        return faults
+        return [_fault_text(row, reason, names) for (row, reason), names in self._faults.items()]
+
+    def _steps(self, spec: MergeSpec) -> Iterator[Step]:
+        for row in self._tasks.benchmarks:
+            yield Step(spec, row, "evaluate")
+            for scorer in scorers_of(row):
+                yield Step(spec, row, scorer.step)
+
+    def _say(self, line: str) -> None:
+        self._tell(line)
+        self._watcher.said(line)
+
+    def _fault(self, row: str, spec: MergeSpec, error: DellaBenchError) -> None:
+        """Note what failed; what fails for the same reason with several models is told once."""
+        self._faults.setdefault((row, str(error)), []).append(spec.display_name)
 
     def _must_evaluate(self, spec: MergeSpec) -> bool:
         """Return whether a look at the file names is enough to see that something has to be evaluated."""
@@ -102,7 +148,7 @@ class Runner:
             any(folder.glob(f"samples_{row.task}_*.jsonl")) for row in self._tasks.benchmarks
         )
 
-    def _run_one(self, spec: MergeSpec, faults: list[str], *, wait: bool) -> bool:
+    def _run_one(self, spec: MergeSpec, *, wait: bool) -> bool:
         folder = self._options.out / folder_name(spec)
         with folder_lock(folder, wait=wait) as locked:
             if not locked:
@@ -110,33 +156,71 @@ class Runner:
             try:
                 run = RunFolder(spec, folder, self._options)
             except DellaBenchError as error:
-                faults.append(f"{spec.display_name}: {error}")
+                self._fault("", spec, error)
+                for step in self._steps(spec):
+                    self._watcher.ended(step, Ended("failed", reason=str(error)))
                 return True
-            scores: list[Score] = []
-            for row in self._tasks.benchmarks:
-                try:
-                    scores += self._benchmark(run, row)
-                except BrokenTasksError:  # it would come again with every model
-                    raise
-                except DellaBenchError as error:
-                    faults.append(f"{spec.display_name}, {row.name}: {error}")
-        self._tell(f"{spec.display_name}: {'  '.join(map(_score_text, scores)) or 'nothing scored'}")
+            parts = [part for row in self._tasks.benchmarks for part in self._benchmark(run, row)]
+        self._say(f"{spec.display_name}: {'  '.join(parts) or 'nothing scored'}")
         return True
 
-    def _benchmark(self, run: RunFolder, row: Benchmark) -> list[Score]:
-        """Evaluate and score one benchmark as far as it is not done; returns its scores."""
-        force = self._options.force
-        evaluated = None if force else run.evaluated(row, self._tasks.digest(row))
-        if evaluated is None:
-            evaluated = self._evaluate(run, row)
-        scores = []
+    def _benchmark(self, run: RunFolder, row: Benchmark) -> list[str]:
+        """Evaluate and score one benchmark as far as it is not done; returns its scores in words, and what failed."""
+        step = Step(run.spec, row, "evaluate")
+        try:
+            with self._watched(step) as ended:
+                evaluated = None if self._options.force else run.evaluated(row, self._tasks.digest(row))
+                ended.known = evaluated is not None
+                if evaluated is None:
+                    evaluated = self._evaluate(run, row)
+        except BrokenTasksError:  # it would come again with every model
+            raise
+        except DellaBenchError as error:
+            self._fault(row.name, run.spec, error)
+            for scorer in scorers_of(row):
+                self._watcher.ended(Step(run.spec, row, scorer.step), Ended("failed", reason="not evaluated"))
+            return [f"{row.name} failed"]
+        parts = []
         for scorer in scorers_of(row):
-            known = None if force else run.scored(row, scorer, evaluated)
-            if known is None:
-                known = scorer.score(evaluated, run.folder, self._options)
-                run.record_scores(row, scorer, evaluated, known)
-            scores += known
+            try:
+                with self._watched(Step(run.spec, row, scorer.step)) as ended:
+                    ended.scores = self._score(run, row, scorer, evaluated, ended)
+                parts += map(_score_text, ended.scores)
+            except DellaBenchError as error:
+                self._fault(row.name, run.spec, error)
+                parts.append(f"{row.name} ({scorer.judge(self._options) if scorer.judge else scorer.step}) unscored")
+        return parts
+
+    def _score(
+        self, run: RunFolder, row: Benchmark, scorer: Scorer, evaluated: Evaluated, ended: _Ending
+    ) -> list[Score]:
+        """Return the scores of a step, made now where they are not there. Raises DataError where one has no value."""
+        scores = None if self._options.force else run.scored(row, scorer, evaluated)
+        ended.known = scores is not None
+        if scores is None:
+            scores = scorer.score(evaluated, run.folder, self._options)
+            if all(score["value"] is not None for score in scores):  # else it is asked for again
+                run.record_scores(row, scorer, evaluated, scores)
+        for score in scores:
+            if score["value"] is None:
+                kinds = score["detail"].get("unscored_kinds") or score["detail"].get("failures") or {}
+                why = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+                name = score["scorer"]["name"]
+                raise DataError(f"{name} could score nothing of {score['unscored']}" + (f" ({why})" if why else ""))
         return scores
+
+    @contextmanager
+    def _watched(self, step: Step) -> Iterator[_Ending]:
+        """Tell of a step that it begins and how it ends."""
+        self._watcher.began(step)
+        ending, started = _Ending(), time.monotonic()
+        try:
+            yield ending
+        except DellaBenchError as error:
+            self._watcher.ended(step, Ended("failed", time.monotonic() - started, reason=str(error)))
+            raise
+        how: Literal["known", "done"] = "known" if ending.known else "done"
+        self._watcher.ended(step, Ended(how, time.monotonic() - started, tuple(ending.scores)))
 
     def _evaluate(self, run: RunFolder, row: Benchmark) -> Evaluated:
         task = self._tasks.task(row)
@@ -156,6 +240,12 @@ class Runner:
         )
         run.record_evaluation(row, evaluated, started)
         return evaluated
+
+
+def _fault_text(row: str, reason: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]}, {row}: {reason}" if row else f"{names[0]}: {reason}"
+    return f"{row or 'not run'}: {reason} ({', '.join(names)})"
 
 
 def _score_text(score: Score) -> str:

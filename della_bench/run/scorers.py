@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from della_bench.benchmarks import BENCHMARKS, Benchmark
 from della_bench.errors import DataError
@@ -21,6 +22,11 @@ from della_bench.results.logged import score_logged
 from della_bench.results.schema import Score
 from della_bench.run.evaluation import Evaluated
 from della_bench.run.options import Options
+
+if TYPE_CHECKING:
+    from della_bench.judging.client import Tally
+    from della_bench.judging.cost import Price
+    from della_bench.judging.settings import JudgeSettings
 
 __all__ = ["Scorer", "expected_cost", "scorers_of", "scores"]
 
@@ -37,26 +43,32 @@ class Scorer:
 
     score: takes the evaluation, the folder to write below and the options; writes scores and items, returns the scores.
     cost: about what that will cost in US dollars, None where nobody is paid. judge: the judge that the options choose,
-    None where they choose none; another judge makes a step undone.
+    None where they choose none; another judge makes a step undone. check: raises what can be known to be wrong before
+    any model has answered: no key, no server, no price, no sandbox.
     """
 
     step: str
     score: ScoreFunction
     cost: CostFunction | None = None
     judge: Callable[[Options], str] | None = None
+    check: Callable[[Options], None] | None = None
 
 
 _SCORERS: dict[str, list[Scorer]] = {}
 
 
 def scores(
-    *benchmarks: str, step: str, cost: CostFunction | None = None, judge: Callable[[Options], str] | None = None
+    *benchmarks: str,
+    step: str,
+    cost: CostFunction | None = None,
+    judge: Callable[[Options], str] | None = None,
+    check: Callable[[Options], None] | None = None,
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Mark a function as the scorer of benchmarks; `step` is what plans and provenance.json call it."""
 
     def mark(function: ScoreFunction) -> ScoreFunction:
         for name in benchmarks:
-            _SCORERS.setdefault(BENCHMARKS[name].name, []).append(Scorer(step, function, cost, judge))
+            _SCORERS.setdefault(BENCHMARKS[name].name, []).append(Scorer(step, function, cost, judge, check))
         return function
 
     return mark
@@ -103,7 +115,14 @@ def score_by_task(evaluated: Evaluated, out: Path, options: Options) -> list[Sco
     )
 
 
-@scores("mbpp", "humaneval", step="sandbox")
+def check_sandbox(options: Options) -> None:
+    """Raise SandboxError where no level of isolation holds."""
+    from della_bench.scoring.sandbox import find_level
+
+    find_level()
+
+
+@scores("mbpp", "humaneval", step="sandbox", check=check_sandbox)
 def run_programs(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Run the programs in the sandbox; with a limit some problems may be missing."""
     from della_bench.scoring.code.score import score_code
@@ -128,15 +147,32 @@ def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | No
         return estimate_gsm8k(path, options.judge).cost
 
 
-@scores("gsm8k", step="judge", cost=cost_of_gsm8k, judge=lambda options: options.judge)
+def check_gsm8k(options: Options) -> None:
+    """Raise JudgeError where the judge, its price, its key or its server are not there."""
+    from della_bench.judging.gsm8k.by_number import EXACT
+    from della_bench.judging.gsm8k.judge import load_judge_as_set
+
+    if options.judge == EXACT:
+        return
+    settings = _settings(options)
+    _check_asking(settings, load_judge_as_set(options.judge, settings).price)
+
+
+@scores("gsm8k", step="judge", cost=cost_of_gsm8k, judge=lambda options: options.judge, check=check_gsm8k)
 def judge_math(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Ask the judge that is chosen: `exact` compares numbers and asks no model; others spend up to `max_cost`."""
     from della_bench.judging.gsm8k.judge import judge_gsm8k
-    from della_bench.judging.settings import JudgeSettings
 
-    settings = JudgeSettings(max_cost=options.max_cost)
-    owner, limit = evaluated.fingerprint, options.limit
-    return [judge_gsm8k(evaluated.samples, out, options.judge, settings=settings, owner=owner, limit=limit)]
+    score = judge_gsm8k(
+        evaluated.samples,
+        out,
+        options.judge,
+        settings=_settings(options),
+        owner=evaluated.fingerprint,
+        limit=options.limit,
+        progress=_progress(options),
+    )
+    return [score]
 
 
 def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decimal | None:
@@ -154,15 +190,57 @@ def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decima
         return estimate_alpaca_eval(path, options.annotator, limit=options.limit).cost
 
 
-@scores("alpaca_eval", step="annotator", cost=cost_of_alpaca_eval, judge=lambda options: options.annotator)
+def check_alpaca_eval(options: Options) -> None:
+    """Raise JudgeError or DataError where the annotator, its baseline, price, key or server are not there."""
+    from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, load_annotator
+    from della_bench.judging.alpaca.reference import load_reference, published_annotations
+    from della_bench.judging.prices import price_of
+
+    annotator = load_annotator(options.annotator)
+    load_reference(annotator.baseline)
+    if annotator.metric == LENGTH_CONTROLLED:
+        published_annotations()
+    _check_asking(_settings(options), price_of(annotator.model))
+
+
+@scores(
+    "alpaca_eval",
+    step="annotator",
+    cost=cost_of_alpaca_eval,
+    judge=lambda options: options.annotator,
+    check=check_alpaca_eval,
+)
 def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
     """Ask alpaca_eval's annotator, spending up to `max_cost`, over as many instructions as were evaluated."""
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
+
+    score = judge_alpaca_eval(
+        evaluated.samples,
+        out,
+        options.annotator,
+        settings=_settings(options),
+        owner=evaluated.fingerprint,
+        limit=options.limit,
+        progress=_progress(options),
+    )
+    return [score]
+
+
+def _settings(options: Options) -> JudgeSettings:
     from della_bench.judging.settings import JudgeSettings
 
-    settings = JudgeSettings(max_cost=options.max_cost)
-    owner, limit = evaluated.fingerprint, options.limit
-    return [judge_alpaca_eval(evaluated.samples, out, options.annotator, settings=settings, owner=owner, limit=limit)]
+    return JudgeSettings(max_cost=options.left(), spent=options.money.spend)
+
+
+def _progress(options: Options) -> Callable[[int, int, Tally], None]:
+    return lambda done, total, tally: options.watch("judging", done, total)
+
+
+def _check_asking(settings: JudgeSettings, price: Price | None) -> None:
+    """Raise JudgeError where a limit has no price to be held against, or there is no key or no server."""
+    settings.budget(price)
+    settings.server.require_key()
+    settings.server.check()
 
 
 def _rows(benchmark: str, limit: int | None) -> list[Mapping[str, str]]:

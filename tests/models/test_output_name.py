@@ -43,6 +43,14 @@ def test_different_specs_write_into_folders_of_their_own_that_are_the_same_each_
     assert evaluate("della_merged", model_args=str(MergeSpec.parse(one)), use_cache=str(tmp_path / "c")) == names[0]
 
 
+def test_lm_eval_does_not_warn_that_none_looks_like_a_chat_model(family, evaluate, caplog):
+    spec = {"base": "zoo:base", "experts": "zoo:chat", "merge_method": "task_arithmetic"}
+    evaluate("della_merged", model_args=spec)
+    assert "appears to be an" not in caplog.text
+    evaluate("dummy", model_args={"pretrained": "org/name-chat"})
+    assert "appears to be an" in " ".join(caplog.text.split())
+
+
 def test_a_running_model_writes_under_the_name_of_the_merge_that_it_holds(family, evaluate):
     one, two = keys(family, "a", "b"), keys(family, "a", "b", lambda_factor=0.5)
     lm = DellaMergedLM(**one, device="cpu")

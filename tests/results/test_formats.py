@@ -57,6 +57,23 @@ def test_csv_is_rfc_4180_with_unrounded_numbers(table):
             assert float(line["zoo_math vs base p"]) == cell.versus.p
 
 
+def test_each_key_of_the_spec_is_a_column_of_its_own_type(tmp_path):
+    specs = {
+        "one": "base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5,weights=1.0+0.5,lambda=0.7",
+        "two": "base=zoo:base,experts=zoo:math+zoo:code,merge_method=task_arithmetic,lambda=1",
+        "other": "pretrained=org/name,dtype=float32",
+    }
+    for name, spec in specs.items():
+        plain_folder(tmp_path / "runs" / name, name, {"zoo_math": HALF}, spec=spec)
+    table = build_table([tmp_path / "runs"])
+    rows = {row["name"]: row for row in rows_of(render(table, "csv"))}
+    assert (rows["one"]["spec.lambda"], rows["two"]["spec.lambda"], rows["other"]["spec.lambda"]) == ("0.7", "1.0", "")
+    assert (rows["one"]["spec.density"], rows["two"]["spec.density"]) == ("0.5", "")
+    assert (rows["one"]["spec.weights"], rows["two"]["spec.weights"]) == ("1.0+0.5", "1.0")
+    assert rows["one"]["spec.experts"] == "zoo:math+zoo:code"
+    assert {row["name"]: row["spec.lambda"] for row in json.loads(render(table, "json"))["rows"]}["one"] == 0.7
+
+
 def test_no_cell_is_a_formula_to_a_spreadsheet_and_numbers_stay_numbers(table):
     text = render(table, "csv")
     for row in csv.reader(io.StringIO(text, newline="")):

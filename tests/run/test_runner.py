@@ -7,7 +7,7 @@ import pytest
 from della_bench.errors import JudgeError, UsageError
 from della_bench.lock import folder_lock
 from della_bench.results.leaderboard import build_table
-from della_bench.results.schema import read_provenance, read_score
+from della_bench.results.schema import read_provenance, read_score, write_score
 from della_bench.run import runner as module
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import evaluate
@@ -17,6 +17,7 @@ from della_bench.run.runner import Runner
 from della_bench.run.scorers import Scorer, score_by_task
 from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError
+from della_bench.run.watching import Watcher
 from della_bench.spec import MergeSpec
 from tests.run.tasks import write_task
 
@@ -185,9 +186,56 @@ def test_a_scorer_that_fails_stops_nothing_else_and_is_told_at_the_end(tmp_path,
 
     steps = [Scorer("lm_eval", score_by_task), Scorer("judge", failing)]
     monkeypatch.setattr(module, "scorers_of", lambda row: steps)
-    faults, _, _ = go(tmp_path, manager, (TIES, MEAN))
-    assert faults == ["ties, zoo_math: no network", "ta, zoo_math: no network"]
+    faults, lines, _ = go(tmp_path, manager, (TIES, MEAN))
+    assert faults == ["zoo_math: no network (ties, ta)"]  # once, not once a model
     assert len(build_table([tmp_path]).rows) == 2
+    assert lines[0].endswith("zoo_math (judge) unscored")
+    assert lines[0].startswith("ties: zoo_math (lm_eval")
+
+
+def test_a_score_without_a_value_is_a_failure_and_is_asked_for_again(tmp_path, manager, monkeypatch):
+    asked = []
+
+    def nothing(evaluated, out, options):
+        (score,) = score_by_task(evaluated, out, options)
+        asked.append(score)
+        unscored = {**score, "value": None, "interval": None, "n": 0, "unscored": 4}
+        write_score(out, unscored, score["detail"]["place"])
+        return [{**unscored, "detail": {**score["detail"], "unscored_kinds": {"failed: status 500": 4}}}]
+
+    monkeypatch.setattr(module, "scorers_of", lambda row: [Scorer("judge", nothing)])
+    for count in (1, 2):
+        faults, lines, _ = go(tmp_path, manager)
+        assert faults == ["ties, zoo_math: lm_eval-answer-is could score nothing of 4 (4 failed: status 500)"]
+        assert lines == ["ties: zoo_math (judge) unscored"]
+        assert len(asked) == count
+
+
+def test_a_watcher_is_told_of_every_step_and_of_what_is_done_within_it(tmp_path, manager):
+    told, work = [], set()
+
+    class Recording(Watcher):
+        def planned(self, steps):
+            told.append(len(steps))
+
+        def began(self, step):
+            told.append(("began", step.spec.name, step.what))
+
+        def ended(self, step, how):
+            told.append((how.how, step.spec.name, step.what))
+
+        def working(self, what, done, total):
+            work.add((what, done, total))
+
+    options = Options(tmp_path, ("zoo_math",), arguments={"batch_size": 4, "device": "cpu"}, limit=4)
+    for how in ("done", "known"):
+        told.clear()
+        Runner(options, lambda line: None, watcher=Recording(), manager=manager).run([TIES, MEAN])
+        steps = [(name, what) for name in ("ties", "ta") for what in ("evaluate", "lm_eval")]
+        assert told == [4, *[(word, *step) for step in steps for word in ("began", how)]]
+    assert ("answering", 4, 4) in work
+    merged = {what: total for what, done, total in work if done == total and what.startswith("Merging")}
+    assert merged.keys() == {"Merging by ties", "Merging by task_arithmetic"}  # the second is a remerge
 
 
 def test_a_model_that_cannot_be_opened_is_told_and_the_others_run(tmp_path, manager):

@@ -7,7 +7,7 @@ import typer
 from della_bench.cli.judge import alpaca_eval, gsm8k, judges
 from della_bench.cli.judge.options import JudgeCommand
 
-__all__ = ["app"]
+__all__ = ["JudgeCommand", "app"]
 
 app = typer.Typer(
     no_args_is_help=True,

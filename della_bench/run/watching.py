@@ -1,0 +1,78 @@
+"""What a run tells of its steps as they begin and end, for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from della_bench.benchmarks import Benchmark
+from della_bench.results.schema import Score
+from della_bench.spec import MergeSpec
+
+__all__ = ["Ended", "Step", "Watcher", "Watchers"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run: `what` is "evaluate" or a scorer's step."""
+
+    spec: MergeSpec
+    benchmark: Benchmark
+    what: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a step ended: known from an earlier run, done now, or failed for a `reason`; `seconds` it took."""
+
+    how: Literal["known", "done", "failed"]
+    seconds: float = 0.0
+    scores: tuple[Score, ...] = ()
+    reason: str = ""
+
+
+class Watcher:
+    """Is told how a run goes on; each method does nothing until a class that shows it overrides it."""
+
+    def planned(self, steps: Sequence[Step]) -> None:
+        """All steps, in order, before the first one."""
+
+    def began(self, step: Step) -> None:
+        """A step begins."""
+
+    def ended(self, step: Step, how: Ended) -> None:
+        """A step has ended; one that failed leaves out those that need it, which end as failed, too."""
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Within a step: so much of it is done."""
+
+    def said(self, line: str) -> None:
+        """A line for people: a model's scores when it is done, or what a run waits for."""
+
+
+class Watchers(Watcher):
+    """Several watchers as one."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = tuple(watchers)
+
+    def planned(self, steps: Sequence[Step]) -> None:  # noqa: D102
+        for each in self._watchers:
+            each.planned(steps)
+
+    def began(self, step: Step) -> None:  # noqa: D102
+        for each in self._watchers:
+            each.began(step)
+
+    def ended(self, step: Step, how: Ended) -> None:  # noqa: D102
+        for each in self._watchers:
+            each.ended(step, how)
+
+    def working(self, what: str, done: int, total: int) -> None:  # noqa: D102
+        for each in self._watchers:
+            each.working(what, done, total)
+
+    def said(self, line: str) -> None:  # noqa: D102
+        for each in self._watchers:
+            each.said(line)
