@@ -30,6 +30,14 @@ def merge(
         bool,
         typer.Option("--overwrite", help="Replace a folder that this command wrote; nothing else is ever replaced."),
     ] = False,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Folder with runs of this merge, whose scores go into the card; repeatable."),
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Upload the folder to the Hugging Face hub, too; private.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository for --push public.")] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Take a repository's own Python code along.")
     ] = False,
@@ -51,5 +59,16 @@ def merge(
     show_warnings()
     logging.getLogger("della_bench.merge").setLevel(logging.INFO)
     merged = Merge(MergeSpec.parse(text), trust_remote_code=trust_remote_code)
-    write_folder(merged, out, device=device, max_shard_bytes=shard_bytes, overwrite=overwrite)
+    scores = None
+    if runs:
+        from della_bench.merge.card import scores_of
+
+        scores = scores_of(merged, runs)
+    if push is not None:
+        from della_bench.merge.hub import check_pushable, push_folder
+
+        check_pushable(push, overwrite=overwrite)
+    write_folder(merged, out, device=device, max_shard_bytes=shard_bytes, overwrite=overwrite, scores=scores)
     say(f"{out}: {merged.spec}")
+    if push is not None:
+        say(push_folder(out, push, private=not public))

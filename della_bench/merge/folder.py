@@ -14,16 +14,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-import della_bench
 from della_bench.checkpoint import HostTensor, TensorInfo
 from della_bench.checkpoint.tensor import ITEM_SIZES, Bytes
 from della_bench.devices import require_device
 from della_bench.errors import MergeError
+from della_bench.merge.card import make_card
 from della_bench.merge.companions import check_companions, copy_companions
 from della_bench.merge.config import merged_config
 from della_bench.merge.output import ALIGNMENT, Output
 from della_bench.merge.replacing import check_replaceable, put_in_place, write_mark
 from della_bench.merge.stream import Merge, is_cpu
+from della_bench.results.table import Row
 
 __all__ = ["write_folder"]
 
@@ -36,12 +37,14 @@ def write_folder(
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = False,
     progress: bool = True,
+    scores: Row | None = None,
 ) -> Path:
     """Write the merge with config, tokenizer and a model card as a folder that transformers and vLLM load.
 
     It is written beside its final name and renamed when it is whole, so that a folder of that name is always complete.
     Tensors go to disk one at a time, as they are merged.
 
+    scores: the merge's row of a leaderboard, for the card (`card.scores_of`).
     With `overwrite` a folder is replaced that this function wrote and that nobody has added to (see `replacing`).
 
     Raises UsageError where there is no such device or what stands at `out` has to stay, CheckpointError where the
@@ -59,7 +62,7 @@ def write_folder(
         _write_weights(merge, partial, device, max_shard_bytes, progress)
         _write_config(merge, partial)
         copy_companions(merge, partial)
-        (partial / "README.md").write_text(_card(merge), encoding="utf-8")
+        (partial / "README.md").write_text(make_card(merge, scores), encoding="utf-8")
         write_mark(partial, merge.spec)
         partial.chmod(0o777 & ~_umask())
         put_in_place(partial, out)
@@ -168,37 +171,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _card(merge: Merge) -> str:
-    spec = merge.spec
-    sources = [spec.base, *dict.fromkeys(spec.experts)]
-    hub = [s.place for s in sources if not s.scheme and not Path(s.place).exists()]
-    front = ["---", "library_name: transformers", "tags: [merge, della_bench]"]
-    front += ["base_model:", *(f"- {json.dumps(place)}" for place in hub)] if hub else []
-    lines = [
-        *front,
-        "---",
-        "",
-        f"# {spec.display_name}",
-        "",
-        f"Merged by `{spec.merge_method}`: {spec.method.summary} ({spec.method.source}).",
-        "",
-        "```yaml",
-        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in spec.as_keys(effective=True).items()),
-        "```",
-        "",
-        f"Made with della_bench {della_bench.__version__}; digest of the spec `{spec.digest}`. The same spec on",
-        "the same files gives the same bits:",
-        "",
-        "```",
-        f"della-bench merge '{spec}' -o DIR",
-        "```",
-        "",
-        "To evaluate the merge without writing it:",
-        "",
-        "```",
-        f"lm_eval --model della_merged --model_args '{spec}' --tasks ...",
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
