@@ -21,7 +21,7 @@ def compare(
     items: Annotated[
         str | None, typer.Option(metavar="BENCHMARK", help="Show the items that only one of the two has right, too.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most items to show.")] = 20,
+    limit: Annotated[int, typer.Option("--most", "--limit", min=1, help="Most items to show.")] = 20,
 ) -> None:
     """Compare A with B on every benchmark that both have: difference, interval, paired test, and whether it is noise.
 

@@ -36,7 +36,13 @@ class Compat(str, Enum):
 
 def score(
     benchmark: Annotated[
-        str, typer.Argument(metavar="BENCHMARK", help=f"{' or '.join(WITH_PROGRAMS)}.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="BENCHMARK",
+            help=f"{' or '.join(WITH_PROGRAMS)}.",
+            show_default=False,
+            autocompletion=lambda incomplete: [name for name in WITH_PROGRAMS if name.startswith(incomplete)],
+        ),
     ],
     samples: Annotated[
         Path,

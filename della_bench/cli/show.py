@@ -21,7 +21,7 @@ def show(
         str | None, typer.Option(metavar="BENCHMARK", help="Show the answers behind this number, too.")
     ] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="Of the answers only those that are not right.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Most answers to show.")] = 20,
+    limit: Annotated[int, typer.Option("--most", "--limit", min=1, help="Most answers to show.")] = 20,
 ) -> None:
     """Show what was evaluated, with every number's interval and scorer, and the answers behind it."""
     from della_bench.cli.console import say, show_warnings
@@ -83,4 +83,4 @@ def _items(console: Console, row: Row, benchmark: str, wrong: bool, limit: int) 
             if text:
                 console.print(Text.assemble((f"{label}: ", "bold"), visible(text)))
     if len(shown) > limit:
-        say(f"... and {len(shown) - limit} more (--limit)")
+        say(f"... and {len(shown) - limit} more (--most)")

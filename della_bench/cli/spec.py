@@ -21,31 +21,36 @@ SpecArgument = Annotated[
 
 
 def spec(
-    text: SpecArgument,
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC...", help="key=value,key=value..., a JSON object, a YAML file, or a YAML list."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
-    """Check a merge's spec and print it in canonical form, with its digest and what each key means.
+    """Check merges' specs and print them in canonical form, with their digests and what each key means.
 
-    No model is opened.
+    Takes what `della-bench run` takes. No model is opened. JSON is one object, or a list where several are asked for.
     """
-    from della_bench.cli.console import show_warnings
-    from della_bench.spec import MergeSpec
-
-    show_warnings()
-    parsed = MergeSpec.parse(text)
-    if as_json:
-        _print_json(parsed)
-    else:
-        _print_table(parsed)
-
-
-def _print_json(parsed: MergeSpec) -> None:
     import json
 
-    from della_bench.cli.console import say_data
+    from della_bench.cli.console import say, say_data, show_warnings
+    from della_bench.run.specs import read_specs
 
-    facts = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name}
-    say_data(json.dumps({**facts, "keys": parsed.as_keys(effective=True)}, indent=2, ensure_ascii=False) + "\n")
+    show_warnings()
+    parsed = read_specs(specs)
+    if as_json:
+        facts = [_facts(each) for each in parsed]
+        say_data(json.dumps(facts if len(facts) > 1 else facts[0], indent=2, ensure_ascii=False) + "\n")
+        return
+    for number, each in enumerate(parsed):
+        if number:
+            say("")
+        _print_table(each)
+
+
+def _facts(parsed: MergeSpec) -> dict[str, object]:
+    keys = parsed.as_keys(effective=True)
+    return {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name, "keys": keys}
 
 
 def _print_table(parsed: MergeSpec) -> None:
