@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from della_bench.errors import SpecError
+from della_bench.spec.authors import MERGEKITS_OWN, is_authors, translate_authors
 from della_bench.spec.files import read_json, read_yaml
 from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, number_text, read_rescale_flag
 from della_bench.spec.mergekit import is_mergekit, translate
@@ -69,7 +70,13 @@ def _from_file(path: object) -> dict[str, Any]:
     data = read_yaml(str(path))
     if "config" in data:
         raise SpecError(f"config={path}: names another config; put all keys into one file")
-    return translate(data, f"config={path}") if is_mergekit(data) else data
+    where = f"config={path}"
+    if is_authors(data):
+        if data.get("merge_method") not in MERGEKITS_OWN:
+            return translate_authors(data, where)
+        kept = {"t", "normalize"}
+        data = {**data, "parameters": {key: each for key, each in data["parameters"].items() if key in kept}}
+    return translate(data, where) if is_mergekit(data) else data
 
 
 def key_name(name: str) -> str:
