@@ -46,7 +46,7 @@ def with_averages(rows: Sequence[Row], averaged: Sequence[str]) -> list[Row]:
         for index, row in enumerate(out)
         if row.average is not None and all(is_mean(row.cells[name]) for name in averaged)
     }
-    for index, (_, average) in zip(values, bootstrap(list(values.values()), averaged), strict=True):
+    for index, (_, average) in zip(values, bootstrap(list(values.values()), averaged, average_only=True), strict=True):
         if average is not None and average.low < average.high:
             out[index] = replace(out[index], average_interval=(100 * average.low, 100 * average.high))
     return out

@@ -54,13 +54,15 @@ def bootstrap(
     averaged: Sequence[str],
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
+    *,
+    average_only: bool = False,
 ) -> Iterator[tuple[dict[str, Resampled], Resampled | None]]:
     """Yield, for each of `samples`, what resampling its items says of its benchmarks and of its average.
 
     samples: by benchmark one value an item (n), without NaN: a row's values, or one row's minus another's. Items are
     resampled within each benchmark, the benchmarks are not: it is how far a number could move with other items of the
     same benchmarks. The average, the mean over `averaged` of the means over items, is None where a sample lacks one of
-    them.
+    them. average_only: leave the benchmarks' own numbers out, whose percentiles take most of the time.
 
     The interval is the percentile interval, and p is twice the smaller share of resampled means on either side of 0,
     the observed mean counted as one of them: (count + 1) / (resamples + 1). Resampling cannot tell how far below
@@ -92,6 +94,8 @@ def bootstrap(
                     averages = [(place, row_of[index]) for place, index in enumerate(members) if index in row_of]
                     places, rows = zip(*averages, strict=True) if averages else ((), ())
                     sums[list(rows)] += means[list(places)]
+                if average_only:
+                    continue
                 observed = np.array([_observed(block[index], [benchmark]) for index in members])
                 for index, resampled in zip(members, _read(means, observed, confidence), strict=True):
                     out[index][benchmark] = resampled

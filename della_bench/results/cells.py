@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.evaluation import Candidate
-from della_bench.results.logged import group_items, logged_items, score_of_items
+from della_bench.results.logged import group_items, logged_values, score_of_items, score_of_values
 from della_bench.results.schema import SCHEMA, Item, Score, read_items
 from della_bench.results.table import Cell
 
@@ -30,22 +31,24 @@ def make_cell(candidate: Candidate) -> Cell:
 
     Raises DataError where its files cannot be read or contradict one another.
     """
-    score, items = candidate.score, None
-    if score is None and candidate.source.parts:
-        items = group_items(candidate.source, candidate.metric)
+    source, score, items = candidate.source, candidate.score, None
+    keys, values = None, None
+    if score is None and source.parts:
+        items = group_items(source, candidate.metric)
         score = _of_group(candidate, items)
-    elif score is None and candidate.source.samples is not None:
-        items = logged_items(candidate.source.samples, candidate.metric, candidate.source.filter or "none")
-        score = score_of_items(candidate.benchmark, candidate.metric, candidate.scorer, items)
-        if candidate.n and len(items) != candidate.n:
-            path = candidate.source.samples
-            message = f"{path}: samples of {len(items)} documents, and lm-eval scored {candidate.n}: torn, or edited"
-            raise DataError(message, exit_code=USERS_FILE)
-    elif score is not None and candidate.source.items is not None:
-        items = _items_of(candidate.source.items, score)
+    elif score is None and source.samples is not None:
+        keys, found = logged_values(source.samples, candidate.metric, source.filter or "none")
+        score, values = score_of_values(candidate.benchmark, candidate.metric, candidate.scorer, found), _array(found)
+        if candidate.n and len(keys) != candidate.n:
+            counts = f"samples of {len(keys)} documents, and lm-eval scored {candidate.n}"
+            raise DataError(f"{source.samples}: {counts}: torn, or edited", exit_code=USERS_FILE)
+    elif score is not None and source.items is not None:
+        items = _items_of(source.items, score)
     if score is None:
         score = _unlogged(candidate)
-    keys, values = _arrays(items) if items else (None, None)
+    if items:
+        keys = tuple((item["doc_id"], item["doc_hash"]) for item in items)
+        values = _array([item["value"] for item in items])
     interval = score["interval"]
     return Cell(
         benchmark=candidate.benchmark,
@@ -95,13 +98,11 @@ def _items_of(path: Path, score: Score) -> list[Item]:
     return items
 
 
-def _arrays(items: list[Item]) -> tuple[tuple[tuple[int, str], ...], Values]:
-    """Return the keys of the items, and their values (n): NaN where one is unscored."""
+def _array(values: Sequence[float | None]) -> Values:
+    """Return the values (n): NaN where one is unscored."""
     import numpy as np
 
-    keys = tuple((item["doc_id"], item["doc_hash"]) for item in items)
-    values = np.array([np.nan if item["value"] is None else item["value"] for item in items], dtype=float)
-    return keys, values
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
 def _unlogged(candidate: Candidate) -> Score:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +20,16 @@ from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 from della_bench.results.table import CellSource
 
-__all__ = ["group_items", "logged_items", "logged_metric", "logged_scorer", "score_logged", "score_of_items"]
+__all__ = [
+    "group_items",
+    "logged_items",
+    "logged_metric",
+    "logged_scorer",
+    "logged_values",
+    "score_logged",
+    "score_of_items",
+    "score_of_values",
+]
 
 
 def logged_scorer(filter_name: str, version: str) -> Scorer:
@@ -62,6 +71,28 @@ def logged_items(path: Path, metric: str, filter_name: str) -> list[Item]:
     return [found[doc_id] for doc_id in sorted(found)]
 
 
+def logged_values(path: Path, metric: str, filter_name: str) -> tuple[tuple[tuple[int, str], ...], list[float | None]]:
+    """Return (doc_id, doc_hash) and value of what `logged_items` returns, without what only a reader of it needs.
+
+    A table of hundreds of tasks has millions of items. Raises DataError as `logged_items` does.
+    """
+    found: dict[int, tuple[str, float | None]] = {}
+    for _, row in read_rows(path):
+        if row.get("filter", "none") != filter_name:
+            continue
+        doc_id, value = row.get("doc_id"), row.get(metric)
+        plain = type(doc_id) is int and doc_id not in found and (value is None or type(value) in (int, float))
+        if not plain or not (value is None or 0 <= value <= 1):
+            break
+        found[doc_id] = str(row.get("doc_hash", "")), None if value is None else float(value)
+    else:
+        if found:
+            order = sorted(found)
+            return tuple((doc_id, found[doc_id][0]) for doc_id in order), [found[doc_id][1] for doc_id in order]
+    items = logged_items(path, metric, filter_name)  # something is unusual: it reads that, or says what
+    return tuple((item["doc_id"], item["doc_hash"]) for item in items), [item["value"] for item in items]
+
+
 def group_items(source: CellSource, metric: str) -> list[Item]:
     """Return what lm-eval logged of the tasks of a group, one after the other: numbered through, hashes by task.
 
@@ -76,13 +107,12 @@ def group_items(source: CellSource, metric: str) -> list[Item]:
     return out
 
 
-def score_of_items(benchmark: str, metric: str, scorer: Scorer, items: Iterable[Item]) -> Score:
-    """Return the score of items whose values are shares from 0 to 1: their mean in percent."""
+def score_of_values(benchmark: str, metric: str, scorer: Scorer, values: Sequence[float | None]) -> Score:
+    """Return the score of items whose values are shares from 0 to 1, None where unscored: their mean in percent."""
     import numpy as np
 
     from della_bench.results.stats import mean_interval
 
-    values = [item["value"] for item in items]
     scored = np.array([value for value in values if value is not None], dtype=float)
     interval = mean_interval(scored)
     return Score(
@@ -96,6 +126,11 @@ def score_of_items(benchmark: str, metric: str, scorer: Scorer, items: Iterable[
         scorer=scorer,
         detail={},
     )
+
+
+def score_of_items(benchmark: str, metric: str, scorer: Scorer, items: Iterable[Item]) -> Score:
+    """Return the score of items, as `score_of_values` does."""
+    return score_of_values(benchmark, metric, scorer, [item["value"] for item in items])
 
 
 def score_logged(
