@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+_WIDE = 110  # columns of a terminal that has room for intervals beside their values
+_HEADS = ("benchmark", "A", "B", "A - B [95 %]", "better : worse", "p", "p (Holm)", "")
+_NARROW_HEADS = ("benchmark", "A", "B", "A - B\n[95 %]", "better\n: worse", "p\n(Holm)", "")
+
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, or a results file of lm-eval.")],
@@ -44,7 +48,13 @@ def compare(
     console = Terminal()
     for label, row in (("A", ours), ("B", theirs)):
         console.print(Text(visible_line(f"{label}  {row.name}  {row.spec}")), soft_wrap=True)
-    shown = plain_table("benchmark", "A", "B", "A - B [95 %]", "better : worse", "p", "p (Holm)", "")
+    narrow = console.width < _WIDE
+    shown = plain_table(*(_NARROW_HEADS if narrow else _HEADS))
+    if narrow:
+        shown.padding = (0, 1, 0, 0)
+        for column in shown.columns[1:]:
+            column.no_wrap = True  # only names may be broken
+    reasons: list[str] = []
     compared: list[tuple[str, tuple[str, str], Comparison | None]] = []
     for name in table.benchmarks:
         cells = [row.cells.get(name) for row in (ours, theirs)]
@@ -55,9 +65,16 @@ def compare(
         averages = [number_text(row.average, row.average_interval) for row in (ours, theirs)]
         compared.append(("average", (averages[0], averages[1]), ours.versus))
     for name, (a, b), versus in compared:
-        numbers = _numbers(versus)
-        shown.add_row(visible_line(name), a, b, *numbers, verdict(versus) or "")
+        difference, counts, p, holm = _numbers(versus)
+        numbers = [a, b, difference, counts, p, holm]
+        if narrow:  # intervals and corrected p values below what they belong to
+            numbers = [each.replace(" [", "\n[") for each in (a, b, difference, counts, f"{p}\n{holm}".strip())]
+        word, colon, reason = (verdict(versus) or _only_one(a, b)).partition(": ")
+        shown.add_row(visible_line(name), *numbers, "see below" if colon and narrow else word)
+        reasons += [f"{name}: {word}: {reason}"] if colon else []
     console.print(shown)
+    for line in reasons:
+        console.print(visible_line(line), markup=False, highlight=False)
     if items is not None:
         _items(console, ours, theirs, items, limit)
     for note in table.notes:
@@ -75,6 +92,12 @@ def _only(run: Path) -> str:
         what = f"holds {len(names)} models ({', '.join(sorted(names.values()))})" if names else "holds no evaluation"
         raise UsageError("\n".join([f"{run}: {what}; name the folder of one run", *faults]))
     return next(iter(names))
+
+
+def _only_one(a: str, b: str) -> str:
+    """Say which of the two has a number where only one has."""
+    missing = a == "–", b == "–"
+    return {(True, False): "only B", (False, True): "only A"}.get(missing, "")
 
 
 def _numbers(versus: Comparison | None) -> tuple[str, str, str, str]:

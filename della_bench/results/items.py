@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from della_bench.jsonfiles import read_rows
 from della_bench.results.logged import group_items, logged_items
+from della_bench.results.preferences import preference_words
 from della_bench.results.schema import Item, read_items
+from della_bench.results.settings import plain_name
 from della_bench.results.table import Cell, CellSource, JoinedItem
 
 __all__ = ["joined_items"]
@@ -35,7 +38,8 @@ def joined_items(cell: Cell) -> Iterator[JoinedItem]:
         item = items[doc_id]
         if row.get("doc_hash", doc_hash) != doc_hash:
             row = {}  # samples of another document: what was asked is not known
-        yield _joined(item, row)
+        told = preference_words(item, row) if plain_name(cell.benchmark) == "alpaca_eval" else ""
+        yield replace(_joined(item, row), told=told)
 
 
 def _of_group(source: CellSource) -> Iterator[JoinedItem]:

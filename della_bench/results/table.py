@@ -157,7 +157,8 @@ class JoinedItem:
 
     `prompt` is the text that the model saw, `response` its raw text, `target` the reference. `answer` is what was
     scored (extracted from the response), `verdict` the scorer's word, `value` 0 to 1 or None where unscored,
-    `explanation` the judge's or sandbox's reasons. All of it is text that a model may have written: never HTML. A field
+    `explanation` the judge's or sandbox's reasons. `told` is the verdict in words where a judge preferred one of two
+    answers: `target` is then the other one. All of it is text that a model may have written: never HTML. A field
     is empty where the files do not hold it.
     """
 
@@ -170,3 +171,4 @@ class JoinedItem:
     verdict: str
     value: float | None
     explanation: str
+    told: str = ""

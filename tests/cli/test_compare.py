@@ -71,3 +71,19 @@ def test_other_documents_are_not_compared_and_the_reason_is_told(folders, tmp_pa
 def test_a_folder_of_several_models_is_an_error_that_names_them(folders, tmp_path):
     with pytest.raises(UsageError, match=r"holds 2 models \(one, two\); name the folder of one run"):
         call(tmp_path, folders[0])
+
+
+def test_a_terminal_of_80_columns_shows_all_numbers_whole(folders):
+    found = CliRunner().invoke(app, ["compare", *map(str, folders)], env={"COLUMNS": "80"})
+    lines = found.stdout.splitlines()
+    assert max(map(len, lines[2:])) <= 80
+    for whole in ("zoo_math", "zoo_code", "average", "20 : 20", "<0.001", "+50.0", "noise"):
+        assert whole in found.stdout
+    assert "[35.2, 64.8]" in found.stdout  # an interval in one piece, below its value
+
+
+def test_a_benchmark_that_only_one_has_is_said_to_be_that_ones(folders, tmp_path):
+    plain_folder(tmp_path / "c", "three", {"zoo_math": [1.0] * 40})
+    lines = call(folders[0], tmp_path / "c").stdout.splitlines()
+    (code,) = (line for line in lines if line.strip().startswith("zoo_code"))
+    assert code.rstrip().endswith(("only A", "not compared", "see below"))

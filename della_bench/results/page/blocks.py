@@ -17,7 +17,10 @@ __all__ = ["Packed", "pack", "pack_items"]
 
 
 class ItemsBlock(TypedDict):
-    """One cell's items as columns: `doc` places among the benchmark's documents, `own` prompts by position."""
+    """One cell's items as columns: `doc` places among the benchmark's documents, `own` prompts by position.
+
+    `told` is the verdict in words, by position, where a judge preferred one of two answers.
+    """
 
     doc: list[int]
     value: list[float | None]
@@ -26,6 +29,7 @@ class ItemsBlock(TypedDict):
     response: list[str]
     why: list[str]
     own: dict[str, str]
+    told: dict[str, str]
 
 
 @dataclass
@@ -94,7 +98,16 @@ def _cell_block(
 
     An answer is None where it is the whole response.
     """
-    block: ItemsBlock = {"doc": [], "value": [], "verdict": [], "answer": [], "response": [], "why": [], "own": {}}
+    block: ItemsBlock = {
+        "doc": [],
+        "value": [],
+        "verdict": [],
+        "answer": [],
+        "response": [],
+        "why": [],
+        "own": {},
+        "told": {},
+    }
     for position, item in enumerate(joined_items(cell)):
         number = documents.setdefault((item.doc_id, item.doc_hash), len(documents))
         if number == len(prompts):
@@ -110,4 +123,6 @@ def _cell_block(
         block["answer"].append(None if item.answer == item.response else item.answer)
         block["response"].append(item.response)
         block["why"].append(item.explanation)
+        if item.told:
+            block["told"][str(position)] = item.told
     return block

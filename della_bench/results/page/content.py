@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TypedDict
 
-from della_bench.results.compare import AVERAGE
+from della_bench.results.compare import AVERAGE, is_mean
 from della_bench.results.page.blocks import Packed
+from della_bench.results.page.limits import FIRST_COLUMNS, WIDE
 from della_bench.results.page.pairs import Pairs, compare_all, corrected_against, table_correction
 from della_bench.results.settings import settings_text
 from della_bench.results.table import Cell, Row, Table, scorer_label
@@ -24,19 +25,30 @@ class BenchmarkContent(TypedDict):
 
 
 class CellContent(TypedDict):
-    """A cell; `block` is the id of its packed items, or None with the `reason` why there are none."""
+    """A cell; `block` is the id of its packed items, or None with the `reason` why there are none.
+
+    `kind` is a place in `kinds`. `set` tells over which items, by whom and as what the value was had: where two cells
+    have the same one their values may be subtracted; None where they may not.
+    """
 
     value: float | None
     interval: tuple[float, float] | None
     n: int
     unscored: int
-    metric: str
-    scorer: str
-    settings: str
+    kind: int
+    set: int | None
     date: str
     excluded: str | None
     block: str | None
     reason: str | None
+
+
+class KindContent(TypedDict):
+    """What many cells share: the metric, who scored, and how was asked."""
+
+    metric: str
+    scorer: str
+    settings: str
 
 
 class VersusContent(TypedDict):
@@ -100,6 +112,8 @@ class PageContent(TypedDict):
     benchmarks: list[BenchmarkContent]
     averaged: list[str]
     baseline: int | None
+    first: int
+    kinds: list[KindContent]
     rows: list[RowContent]
     paired: PairedContent
 
@@ -113,11 +127,14 @@ def content(table: Table, packed: Packed, paired: Sequence[int]) -> PageContent:
     compared = [table.rows[place] for place in paired]
     base = next((index for index, row in enumerate(compared) if row.name == table.baseline), None)
     measures = compare_all(compared, table.benchmarks, table.averaged)
+    shared = _Shared()
     return {
         "benchmarks": [{"name": name, "label": label} for name, label in zip(*_labels(table), strict=True)],
         "averaged": list(table.averaged),
         "baseline": None if base is None else paired[base],
-        "rows": [_row(index, row, packed, index in paired) for index, row in enumerate(table.rows)],
+        "first": FIRST_COLUMNS if len(table.benchmarks) > WIDE else len(table.benchmarks),
+        "rows": [_row(index, row, packed, shared, index in paired) for index, row in enumerate(table.rows)],
+        "kinds": shared.kinds,
         "paired": {"rows": list(paired), "measures": _measures(compared, base, measures)},
     }
 
@@ -136,7 +153,30 @@ def _labels(table: Table) -> tuple[tuple[str, ...], list[str]]:
     return table.benchmarks, labels
 
 
-def _row(index: int, row: Row, packed: Packed, paired: bool) -> RowContent:
+class _Shared:
+    """What cells have in common, numbered as it comes."""
+
+    def __init__(self) -> None:
+        self.kinds: list[KindContent] = []
+        self._places: dict[tuple[str, str, str], int] = {}
+        self._sets: dict[tuple[object, ...], int] = {}
+
+    def kind(self, cell: Cell) -> int:
+        """Return the place of a cell's kind."""
+        found = cell.metric, scorer_label(cell.scorer), settings_text(cell.settings)
+        if found not in self._places:
+            self._places[found] = len(self.kinds)
+            self.kinds.append({"metric": found[0], "scorer": found[1], "settings": found[2]})
+        return self._places[found]
+
+    def set(self, cell: Cell) -> int | None:
+        """Return the number of what a cell is about, None where its value is no mean over items that are there."""
+        if cell.excluded or cell.item_set is None or cell.unscored or not is_mean(cell):
+            return None
+        return self._sets.setdefault((cell.item_set, cell.prompts, self.kind(cell)), len(self._sets))
+
+
+def _row(index: int, row: Row, packed: Packed, shared: _Shared, paired: bool) -> RowContent:
     return {
         "name": row.name,
         "method": row.method,
@@ -144,7 +184,7 @@ def _row(index: int, row: Row, packed: Packed, paired: bool) -> RowContent:
         "average": row.average,
         "interval": row.average_interval,
         "reference": row.reference,
-        "cells": {name: _cell(index, cell, packed) for name, cell in row.cells.items()},
+        "cells": {name: _cell(index, cell, packed, shared) for name, cell in row.cells.items()},
         "versus": {} if paired else _versus(row),
     }
 
@@ -169,16 +209,15 @@ def _versus(row: Row) -> dict[str, VersusContent]:
     }
 
 
-def _cell(index: int, cell: Cell, packed: Packed) -> CellContent:
+def _cell(index: int, cell: Cell, packed: Packed, shared: _Shared) -> CellContent:
     place = index, cell.benchmark
     return {
         "value": cell.value,
         "interval": cell.interval,
         "n": cell.n,
         "unscored": cell.unscored,
-        "metric": cell.metric,
-        "scorer": scorer_label(cell.scorer),
-        "settings": settings_text(cell.settings),
+        "kind": shared.kind(cell),
+        "set": shared.set(cell),
         "date": date_text(cell.date),
         "excluded": cell.excluded,
         "block": packed.cells.get(place),

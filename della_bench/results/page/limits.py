@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import isqrt
 
 from della_bench.results.table import Row, Table
 
-__all__ = ["Limits", "first_with_baseline", "shortened"]
+__all__ = ["FIRST_COLUMNS", "WIDE", "Limits", "first_with_baseline", "shortened"]
+
+WIDE = 24  # benchmarks up to which a page shows all columns at once
+FIRST_COLUMNS = 12  # those that it shows of more, until the reader chooses
 
 
 @dataclass(frozen=True)
@@ -15,18 +20,23 @@ class Limits:
     """The most models that are shown, compared with one another pair by pair, and shown with their samples.
 
     1,000 rows open in seconds; 100 paired rows are 4,950 pairs a benchmark; 100 rows with 2,600 items are some 100 MB.
-    `comparisons` is the most of all pairs in all benchmarks and the average: with more benchmarks fewer are paired.
+    `comparisons` is the most of all pairs in all benchmarks and the average, `items` the most of all samples: with more
+    benchmarks, fewer are paired and fewer have their samples.
     """
 
     rows: int = 1000
     paired: int = 100
     sampled: int = 100
     comparisons: int = 50_000
+    items: int = 300_000
 
-    def for_benchmarks(self, count: int) -> Limits:
-        """Return the limits of a table with so many benchmarks."""
-        pairs = self.comparisons // (count + 1)
-        return replace(self, paired=min(self.paired, (1 + isqrt(1 + 8 * pairs)) // 2))  # the most n of n (n - 1) / 2
+    def for_table(self, table: Table) -> Limits:
+        """Return the limits of a table with so many benchmarks and items."""
+        pairs = self.comparisons // (len(table.benchmarks) + 1)
+        paired = min(self.paired, (1 + isqrt(1 + 8 * pairs)) // 2)  # the most n of n (n - 1) / 2
+        sizes = (sum(len(cell.keys or ()) for cell in row.cells.values()) for row in table.rows if not row.reference)
+        sampled = bisect_right(list(accumulate(sizes)), self.items)
+        return replace(self, paired=paired, sampled=min(self.sampled, max(1, sampled)))
 
 
 def first_with_baseline(table: Table, limit: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from della_bench.jsonfiles import write_whole
 from della_bench.results.page.assets import HERE, assets, policy
 from della_bench.results.page.blocks import pack_items
 from della_bench.results.page.content import content, date_text, script_text
-from della_bench.results.page.limits import Limits, first_with_baseline, shortened
+from della_bench.results.page.limits import FIRST_COLUMNS, WIDE, Limits, first_with_baseline, shortened
 from della_bench.results.table import Cell, Row, Table, scorer_label
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["write_page"]
 
 LIMITS = Limits()
+_NAMED = 8  # benchmarks that the page's first lines name: with more the table would stand below the first screen
 
 
 def write_page(
@@ -38,7 +39,7 @@ def write_page(
     The samples behind the cells are read here. The page says where `limits` make it hold less than all. progress: show
     a bar on stderr. Raises OSError.
     """
-    limits = limits.for_benchmarks(len(table.benchmarks))
+    limits = limits.for_table(table)
     table = shortened(table, limits)
     paired, sampled = (first_with_baseline(table, limit) for limit in (limits.paired, limits.sampled))
     packed = pack_items(table.rows, table.benchmarks, sampled, progress=progress)
@@ -50,6 +51,8 @@ def write_page(
         .render(
             title=title,
             table=table,
+            columns=table.benchmarks[:FIRST_COLUMNS] if len(table.benchmarks) > WIDE else table.benchmarks,
+            wide=len(table.benchmarks) > WIDE,
             compared=sum(not row.reference for row in table.rows),
             version=__version__,
             date=date_text(max(dates, default=None)),
@@ -77,6 +80,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "benchmark_title": title_of,
+        "some": _some,
         "one": lambda value: f"{value:.1f}",
         "date": date_text,
         "scorer": scorer_label,
@@ -84,6 +88,12 @@ def _environment() -> jinja2.Environment:
         "breakable": _breakable,
     }
     return environment
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return a few names in a row, and of many only how many there are."""
+    found = list(names)
+    return ", ".join(found) if len(found) <= _NAMED else f"{len(found)} tasks"
 
 
 def _breakable(name: str) -> markupsafe.Markup:

@@ -10,9 +10,9 @@ import pytest
 
 from della_bench.results.leaderboard import build_table
 from della_bench.results.page import Limits, write_page
-from tests.results.making import BASE_SPEC, plain_folder
+from tests.results.making import BASE_SPEC, plain_folder, scored
 from tests.results.page.conftest import Visit
-from tests.results.page.tables import HOSTILE, hostile, models
+from tests.results.page.tables import HOSTILE, answers, hostile, models
 
 Open = Callable[..., Visit]
 
@@ -113,7 +113,7 @@ def test_a_pinned_row_is_what_the_others_are_compared_with(page: Path, visit: Op
     assert versus(found, "strong") == ""
     pressed = found.tab.locator("button.pin[aria-pressed=true]")
     assert pressed.count() == 1
-    assert found.tab.locator("#baseline option:checked").text_content() == "strong"
+    assert found.tab.locator("#key strong").text_content() == "strong"
     pressed.click()
     assert versus(found, "base") == ""
 
@@ -298,8 +298,7 @@ def test_rows_beyond_the_limits_keep_their_numbers_and_their_difference_from_the
     assert "better" in versus(found, "strong")
     assert "inside the noise" in versus(found, "near")
     found.tab.get_by_role("button", name="Compare with strong").click()
-    assert versus(found, "near") == ""
-    assert found.tab.locator("button.pin:disabled").count() == 2
+    assert "this page does not test this pair" in versus(found, "weak")
     assert found.tab.get_by_role("button", name="samples of near").count() == 0
     assert found.tab.locator("#heat td button").count() == 2
     assert found.complaints == []
@@ -334,3 +333,70 @@ def test_a_large_table_draws_what_is_in_sight_and_the_rest_when_the_reader_comes
     found.tab.wait_for_selector("#panels svg")
     assert found.tab.locator("#panels svg[role=img]").count() == 2
     assert found.complaints == []
+
+
+def test_a_wide_table_shows_its_first_columns_until_others_are_chosen(tmp_path: Path, visit: Open) -> None:
+    tasks = [f"task {index:02}" for index in range(30)]
+    for name, spec in (("base", BASE_SPEC), ("m", None)):
+        plain_folder(tmp_path / name, name, {task: [1.0, 0.0, 1.0] for task in tasks}, spec=spec)
+    write_page(build_table([tmp_path]), tmp_path / "page.html")
+    found = visit(tmp_path / "page.html")
+    shown = found.tab.locator("#leaderboard thead th:not([hidden]) button")
+    assert [text.strip() for text in shown.all_text_contents()] == ["Model", "Average", *tasks[:12]]
+    assert "30 tasks" in str(found.tab.locator(".lede").text_content())
+    assert found.tab.locator("#panels svg").count() == 1
+    found.tab.get_by_label("Columns").fill("29")
+    line = found.tab.locator("#leaderboard tbody tr", has=found.tab.get_by_text("m", exact=True))
+    assert line.locator("td").count() == 3
+    assert "inside the noise" in versus(found, "m", "task 29")
+    line.locator("button.cell").click()
+    found.tab.wait_for_selector("#item pre")
+    assert "on task 29" in str(found.tab.locator("#viewer-title").text_content())
+    found.tab.keyboard.press("Escape")
+    found.tab.get_by_label("Columns").fill("*")
+    assert line.locator("td").count() == 32
+    assert found.complaints == []
+
+
+def test_one_benchmark_has_no_average_beside_it_and_no_link_to_what_is_not_there(tmp_path: Path, visit: Open) -> None:
+    for name, spec in (("base", BASE_SPEC), ("m", None)):
+        plain_folder(tmp_path / name, name, {"math": [1.0, 0.0]}, spec=spec)
+    write_page(build_table([tmp_path]), tmp_path / "page.html")
+    found = visit(tmp_path / "page.html")
+    assert found.texts("#leaderboard thead button") == ["Model", "math"]
+    for link in found.tab.locator("nav a").evaluate_all("all => all.map(each => each.getAttribute('href'))"):
+        assert found.tab.locator(link).is_visible()
+    assert found.complaints == []
+
+
+def test_an_item_of_alpaca_eval_shows_both_answers_and_the_verdict_in_words(tmp_path: Path, visit: Open) -> None:
+    plain_folder(tmp_path, "m", {"alpaca_eval": [1.0, 0.0]}, metric="answer_length")
+    path = scored(tmp_path, "alpaca_eval", [1.0, 0.0], metric="win_rate")
+    items = path.with_name(path.name.replace(".json", ".items.jsonl"))
+    reply = "[{'model': 'model_2', 'rank': 1}, {'model': 'model_1', 'rank': 2}]"
+    items.write_text(items.read_text().replace("because of 0", reply))
+    write_page(build_table([tmp_path]), tmp_path / "page.html")
+    found = visit(tmp_path / "page.html")
+    found.tab.locator("button.cell").first.click()
+    found.tab.wait_for_selector("#item pre")
+    assert found.texts("#item h4") == [
+        "Prompt", "Answer of the baseline", "Answer of the model", "What was scored", "Reply of the judge",
+    ]  # fmt: skip
+    told = str(found.tab.locator("#item .told").text_content())
+    assert told.startswith("The judge preferred this answer to the baseline's. It saw this answer as the second")
+
+
+def test_no_label_of_a_plot_or_a_difference_is_cut(tmp_path: Path, visit: Open) -> None:
+    long = "a-merge-of-" + "-".join(f"expert{index}" for index in range(9))
+    plain_folder(tmp_path / "a", long, {"math": answers(0.5, 20, 0), "code": answers(0.5, 20, 1)}, spec=BASE_SPEC)
+    plain_folder(tmp_path / "b", "b", {"math": answers(0.5, 20, 2), "code": answers(0.5, 20, 3)})
+    write_page(build_table([tmp_path]), tmp_path / "page.html")
+    tab = visit(tmp_path / "page.html").tab
+    cut = """name => [...document.querySelectorAll("#panels svg")].filter(svg => {
+      const text = [...svg.querySelectorAll("text")].find(each => each.textContent === name);
+      return !text || text.getBoundingClientRect().left < svg.getBoundingClientRect().left;
+    }).length"""
+    assert tab.evaluate(cut, long) == 0
+    for place in ("thead span", "tbody th"):
+        fits = "each => each.scrollWidth <= each.clientWidth + 1 && each.scrollHeight <= each.clientHeight + 1"
+        assert tab.locator(f".heat {place}").evaluate_all(f"all => all.every({fits})")

@@ -16,6 +16,7 @@ from della_bench.results.page import Limits, write_page
 from della_bench.results.page.assets import APP, HERE, assets
 from della_bench.results.page.blocks import pack
 from della_bench.results.page.content import script_text
+from della_bench.results.table import Table
 from tests.results.making import BASE_SPEC, plain_folder
 from tests.results.page.tables import HOSTILE, hostile, models
 
@@ -197,10 +198,21 @@ def test_an_empty_table_is_a_page_too(tmp_path: Path) -> None:
     assert (value["rows"], value["paired"]["rows"]) == ([], [])
 
 
+def _empty(benchmarks: int) -> Table:
+    return Table(rows=(), benchmarks=tuple(map(str, range(benchmarks))), averaged=())
+
+
 def test_with_more_benchmarks_fewer_rows_are_compared_pair_by_pair() -> None:
     for benchmarks in (1, 3, 9, 10, 40, 300, 60_000):
-        limits = Limits().for_benchmarks(benchmarks)
+        limits = Limits().for_table(_empty(benchmarks))
         pairs = limits.paired * (limits.paired - 1) // 2
         assert pairs * (benchmarks + 1) <= limits.comparisons
         assert limits.paired == 100 or (pairs + limits.paired) * (benchmarks + 1) > limits.comparisons
-    assert Limits().for_benchmarks(9).paired == 100
+    assert Limits().for_table(_empty(9)).paired == 100
+
+
+def test_with_more_items_fewer_rows_have_their_samples(tmp_path: Path) -> None:
+    table = models(tmp_path / "runs", n=60)  # four rows of 120 items
+    assert Limits().for_table(table).sampled == 4
+    assert Limits(items=300).for_table(table).sampled == 2
+    assert Limits(items=1).for_table(table).sampled == 1

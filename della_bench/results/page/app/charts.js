@@ -1,14 +1,20 @@
 // Dots with whiskers, one panel a measure.
 
-const INK = { better: "var(--better)", worse: "var(--worse)", noise: "var(--noise)", plain: "var(--accent)", baseline: "var(--ink)", reference: "var(--muted)" };
-const LABEL = 30; // characters of a name beside an axis
-const OPEN = 12; // panels that are drawn unasked
+const INK = { better: "var(--better)", worse: "var(--worse)", noise: "var(--noise)", plain: "var(--accent)", untested: "var(--accent)", baseline: "var(--ink)", reference: "var(--muted)" };
+const LABEL = 30; // characters of a line of a name beside an axis
+const OPEN = benchmarks.length > content.first ? 1 : 12; // panels that are drawn unasked: none but the first of many
 const TALL = 100; // rows of a panel: a longer one is no overview
 
-function shortened(name, most = LABEL) {
-  if (name.length <= most) return name;
-  const head = Math.ceil((most - 1) * 0.6);
-  return `${name.slice(0, head)}\u2026${name.slice(name.length - (most - 1 - head))}`;
+// A name in lines of at most so many characters, broken behind its parts where it has any.
+function inLines(name, most = LABEL) {
+  const lines = [""];
+  for (const part of name.match(/[^-_/+,: ]+[-_/+,: ]*|[-_/+,: ]+/g) ?? []) {
+    if (lines.at(-1) && lines.at(-1).length + part.trimEnd().length > most) lines.push("");
+    let rest = part;
+    for (; rest.length > most; rest = rest.slice(most)) lines.splice(-1, 1, lines.at(-1) + rest.slice(0, most), "");
+    lines.splice(-1, 1, lines.at(-1) + rest);
+  }
+  return lines.filter(Boolean);
 }
 
 // Whether a row differs from the baseline in a measure: better, worse, noise, or plain where nothing is compared.
@@ -45,21 +51,22 @@ function summary(measure, found) {
 
 function panel(measure, width) {
   const found = points(measure);
-  const names = new Map(found.map((point) => [point.name, shortened(point.name)]));
-  const longest = Math.max(6, ...[...names.values()].map((name) => name.length));
+  const broken = new Map(found.map((point) => [point.name, inLines(point.name, width < 420 ? 20 : LABEL)]));
+  const longest = Math.max(6, ...[...broken.values()].flat().map((line) => line.length));
+  const tallest = Math.max(1, ...[...broken.values()].map((each) => each.length));
   const base = state.baseline === null ? null : measured(rows[state.baseline], measure);
   const chart = Plot.plot({
     className: "chart",
     ariaLabel: summary(measure, found),
     width,
-    height: 44 + Math.max(1, found.length) * 19,
-    marginLeft: Math.min(0.45 * width, 14 + longest * 6.1),
+    height: 44 + Math.max(1, found.length) * (5 + 14 * tallest),
+    marginLeft: 14 + longest * 6.3,
     marginRight: 14,
     marginTop: 8,
     marginBottom: 34,
     style: { fontSize: "11px", background: "transparent" },
     x: { label: "percent", nice: true, grid: true, ticks: Math.max(3, width / 90) },
-    y: { domain: found.map((point) => point.name), label: null, tickSize: 0, tickFormat: (name) => names.get(name) },
+    y: { domain: found.map((point) => point.name), label: null, tickSize: 0, tickFormat: (name) => broken.get(name).join("\n") },
     color: { type: "identity" },
     marks: [
       base ? Plot.ruleX([base.value], { stroke: "var(--ink)", strokeDasharray: "3,3", strokeOpacity: 0.6 }) : null,
@@ -87,7 +94,7 @@ function asImage(chart) {
   return chart;
 }
 
-const VERDICTS = { better: "better than the baseline", worse: "worse", noise: "inside the noise", plain: "not compared", baseline: "baseline", reference: "reference" };
+const VERDICTS = { better: "better than the baseline", worse: "worse", noise: "inside the noise", plain: "not compared", untested: "not tested", baseline: "baseline", reference: "reference" };
 
 function drawCharts() {
   const holder = byId("panels");

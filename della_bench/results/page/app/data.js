@@ -1,7 +1,8 @@
 // What the page was made from, and how its packed parts are read.
 
 const content = JSON.parse(document.getElementById("content").textContent);
-const { rows, benchmarks, paired } = content;
+const { rows, benchmarks, paired, kinds } = content;
+const placeOfBenchmark = new Map(benchmarks.map((benchmark, place) => [benchmark.name, place]));
 const AVERAGE = "";
 const measures = [
   ...(content.averaged.length > 1 ? [AVERAGE] : []),
@@ -56,7 +57,9 @@ function compare(measure, ours, theirs) {
   if (ours === theirs) return null;
   if (!placeOf.has(ours) || !placeOf.has(theirs)) {
     const known = theirs === content.baseline ? rows[ours].versus[measure] : null;
-    return known ? { ...known, verdict: verdict(known.difference, known.holm ?? known.p) } : null;
+    if (!known) return untested(measure, rows[ours], rows[theirs]);
+    if (known.difference === null) return { reason: known.reason ?? "no common items" };
+    return { ...known, verdict: verdict(known.difference, known.holm ?? known.p) };
   }
   const n = paired.rows.length;
   const found = paired.measures[measure];
@@ -81,11 +84,22 @@ function compare(measure, ours, theirs) {
   };
 }
 
+// The difference of two rows that this page does not test against one another, where both are about the same items.
+function untested(measure, ours, theirs) {
+  const names = measure === AVERAGE ? content.averaged : [measure];
+  const pairs = names.map((name) => [ours.cells[name], theirs.cells[name]]);
+  if (pairs.some(([a, b]) => !a || !b)) return null;
+  if (pairs.some(([a, b]) => a.set === null || a.set !== b.set)) return { reason: "not over the same items, or not in one way" };
+  const difference = pairs.reduce((sum, [a, b]) => sum + a.value - b.value, 0) / pairs.length;
+  return { difference, interval: null, p: null, holm: null, verdict: "untested" };
+}
+
 function verdict(difference, p) {
   return p >= 0.05 || !difference ? "noise" : difference > 0 ? "better" : "worse";
 }
 
 function differenceText(found) {
+  if (found.verdict === "untested") return `${signed(found.difference)} points; this page does not test this pair`;
   const words = { better: "better", worse: "worse", noise: "inside the noise" };
   const range = found.interval ? ` (${signed(found.interval[0])} to ${signed(found.interval[1])})` : "";
   const p = pText(found.holm ?? found.p);

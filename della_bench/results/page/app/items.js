@@ -21,6 +21,7 @@ async function itemsOf(benchmark, indices) {
         answer: block.answer[at] ?? block.response[at],
         response: block.response[at],
         why: block.why[at],
+        told: block.told[at] ?? "",
         prompt: block.own[at] ?? null,
       };
     }),
@@ -73,17 +74,19 @@ function sideView(side, name, titled) {
   const value = side.value === null ? "unscored" : side.value === 0 || side.value === 1 ? "" : ` (${side.value.toFixed(2)})`;
   const verdict = el("p", { className: `verdict ${kind}` }, el("span", { ariaHidden: "true" }, STANDING[kind]),
     ` ${side.verdict || kind}${value && value !== side.verdict ? value.replace("unscored", " \u2013 unscored") : ""}`);
-  return el("div", { className: "side" }, title, verdict, side.prompt === null ? null : part("Its own prompt", side.prompt),
+  const told = side.told ? el("p", { className: "told" }, side.told) : null;
+  return el("div", { className: "side" }, title, verdict, told, side.prompt === null ? null : part("Its own prompt", side.prompt),
     part("Answer of the model", side.response, "response"),
     side.answer === side.response ? null : part("What was scored", side.answer),
-    part(kind === "right" ? "Reasons" : "Reasons of the verdict", side.why));
+    part(side.told ? "Reply of the judge" : kind === "right" ? "Reasons" : "Reasons of the verdict", side.why));
 }
 
-function itemView(item, names) {
+function itemView(item, names, benchmark) {
+  const reference = benchmark.split(" (", 1)[0] === "alpaca_eval" ? "Answer of the baseline" : "Reference";
   return [
     el("h3", { className: "document", tabIndex: -1 }, `Document ${item.id}`),
     part("Prompt", item.prompt, "prompt"),
-    part("Reference", item.target),
+    part(reference, item.target, "reference"),
     el("div", { className: names.length > 1 ? "sides" : "" }, ...item.sides.map((side, which) => sideView(side, names[which], names.length > 1))),
   ].filter(Boolean);
 }

@@ -46,10 +46,13 @@ function change(part) {
 
 const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 
-// Whether a measure is among the columns that the reader wants to see: its name has one of the words.
+// Whether a measure is among the columns that the reader wants to see: its name has one of the words, `*` stands for
+// all, and without a word the first columns of a wide table are shown.
 function isChosen(measure) {
   const words = wordsOf(state.columns);
-  return measure === AVERAGE || !words.length || words.some((word) => measure.toLowerCase().includes(word));
+  if (measure === AVERAGE || words.includes("*")) return true;
+  if (!words.length) return placeOfBenchmark.get(measure) < content.first;
+  return words.some((word) => measure.toLowerCase().includes(word));
 }
 
 function shownRows() {

@@ -111,7 +111,7 @@ function placeLabels(chart, found, best) {
   const taken = found.map((point) => [x.apply(point.x) - 6, y.apply(point.y) - 6, 12, 12]);
   const group = d3.select(chart).append("g").attr("class", "labels").attr("aria-hidden", "true").attr("font-size", 11);
   for (const point of [...found].sort((a, b) => rank(a) - rank(b)).slice(0, LABELLED)) {
-    const text = shortened(point.name, 26);
+    const text = point.name;
     const size = text.length * 6.6;
     const [left, top] = [x.apply(point.x), y.apply(point.y)];
     const places = [[left + 9, top - 7, "start"], [left - 9 - size, top - 7, "end"], [left - size / 2, top - 22, "middle"], [left - size / 2, top + 9, "middle"]];

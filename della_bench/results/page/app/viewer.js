@@ -64,8 +64,9 @@ function factsOf(row, other, benchmark, cell) {
   const found = other === null ? null : compare(benchmark, row, other);
   if (found) return found.reason ? `not compared: ${found.reason}` : `First minus second: ${differenceText(found)}.`;
   if (!cell || cell.value === null) return "nothing scored";
-  return [`${oneDecimal(cell.value)} (${intervalText(cell.interval)})`, `${cell.metric} over ${cell.n} items`,
-    cell.unscored ? `${cell.unscored} unscored` : "", cell.scorer, cell.settings, cell.date].filter(Boolean).join(" \u00b7 ");
+  const { metric, scorer, settings } = kinds[cell.kind];
+  return [`${oneDecimal(cell.value)} (${intervalText(cell.interval)})`, `${metric} over ${cell.n} items`,
+    cell.unscored ? `${cell.unscored} unscored` : "", scorer, settings, cell.date].filter(Boolean).join(" \u00b7 ");
 }
 
 const choices = () => (viewed.other === null ? CHOICES.one : CHOICES.two);
@@ -79,7 +80,7 @@ function drawChoices() {
   const buttons = Object.entries(choices()).map(([key, [label, keep]]) => {
     const count = viewed.items.filter(keep).length;
     const text = viewed.other === null || !["first", "second"].includes(key) ? label
-      : `${shortened(rows[key === "first" ? viewed.row : viewed.other].name, 22)} better`;
+      : `${rows[key === "first" ? viewed.row : viewed.other].name} better`;
     const button = el("button", { type: "button", disabled: !count && key !== viewed.choice, value: key }, `${text} ${count}`);
     button.setAttribute("aria-pressed", String(key === viewed.choice));
     button.addEventListener("click", () => {
@@ -130,7 +131,7 @@ function show(position) {
   const item = viewed.list[position];
   const names = [viewed.row, viewed.other].filter((index) => index !== null).map((index) => rows[index].name);
   const view = byId("item");
-  view.replaceChildren(...itemView(item, names));
+  view.replaceChildren(...itemView(item, names, viewed.benchmark));
   view.scrollTop = 0;
   history.replaceState(null, "", addressOf(item.id));
 }
