@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
-from della_bench.jsonfiles import USERS_FILE, read_json
+from della_bench.jsonfiles import USERS_FILE, read_json, read_rows
 from della_bench.results.identity import Identity, identity_of
 from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.samples import begins_as_results
@@ -170,18 +171,26 @@ def _part_of(task: str, groups: Mapping[str, Sequence[str]]) -> str | None:
 def _old_samples(results: Path) -> dict[str, Path]:
     """Return the samples beside a results file without a time: `samples_<task>`, or <model arguments>_<task>.
 
-    Releases before 0.4.3 named them so. Where several files end in a task's name, none is its own for certain.
+    Releases before 0.4.3 named them so. Where several files end in a task's name, none is its own for certain; where
+    the rows do not say which of several filters they are of, as in 0.4.2, the numbers stand without samples.
     """
     value = read_json(results)
     found = {}
-    for task in value["results"]:
+    for task, result in value["results"].items():
         for start in ("samples_", "*_"):
             names = (f"{start}{glob.escape(task)}.{ending}" for ending in ("jsonl", "json"))
             paths = [path for name in names for path in results.parent.glob(name)]
-            if len(paths) == 1:
+            if len(paths) == 1 and (len(logged_metric(result)) < 2 or _names_filters(paths[0])):
                 found[task] = paths[0]
                 break
     return found
+
+
+def _names_filters(samples: Path) -> bool:
+    try:
+        return any("filter" in row for _, row in itertools.islice(read_rows(samples), 1))
+    except DataError:  # said where the samples are read
+        return True
 
 
 def _number(value: object) -> float | None:

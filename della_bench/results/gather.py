@@ -168,7 +168,7 @@ class Gathered:
 def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, scorers: Mapping[str, str]) -> Gathered:
     """Collect evaluations by model; `benchmarks` and `scorers` as `build_table` takes them."""
     models: dict[str, _Model] = {}
-    for evaluation in evaluations:
+    for evaluation in _with_known_models(list(evaluations)):
         model = models.setdefault(evaluation.who.fingerprint, _Model(evaluation))
         if (evaluation.date, str(evaluation.results)) > (model.latest.date, str(model.latest.results)):
             model.latest = evaluation
@@ -178,6 +178,22 @@ def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, 
             model.candidates.setdefault(candidate.benchmark, []).append(candidate)
     _part_by_settings(models)
     return Gathered(models, benchmarks, scorers)
+
+
+def _with_known_models(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """Give what only names a model to lm-eval's run of a checkpoint of that name, or of the samples that it names."""
+    known: dict[str, set[int]] = {}
+    for place, evaluation in enumerate(evaluations):
+        if not evaluation.who.by_name:
+            logs = (path.stem for path in evaluation.samples.values())
+            for name in (Path(evaluation.who.name).name, *logs):
+                known.setdefault(name, set()).add(place)
+    out = []
+    for evaluation in evaluations:
+        places = known.get(evaluation.who.name, set()) if evaluation.who.by_name else set()
+        whose = {evaluations[place].who.fingerprint: evaluations[place].who for place in places}
+        out.append(replace(evaluation, who=next(iter(whose.values()))) if len(whose) == 1 else evaluation)
+    return out
 
 
 def _part_by_settings(models: Mapping[str, _Model]) -> None:

@@ -17,13 +17,17 @@ __all__ = ["Identity", "identity_of"]
 
 @dataclass(frozen=True)
 class Identity:
-    """A model: what tables call it, its merge method (empty for no merge), spec, fingerprint, and what ran it."""
+    """A model: what tables call it, its merge method (empty for no merge), spec, fingerprint, and what ran it.
+
+    by_name: nothing but the name is known.
+    """
 
     name: str
     method: str
     spec: str
     fingerprint: str
     engine: str
+    by_name: bool = False
 
 
 def identity_of(path: Path, value: Mapping[str, object]) -> Identity:

@@ -16,6 +16,7 @@ from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.evaluation import Candidate, Evaluation, is_results_file, read_evaluation
+from della_bench.results.layouts import foreign_evaluations, foreign_scores
 from della_bench.results.schema import Score, items_path, read_score
 from della_bench.results.settings import UNKNOWN, Settings
 from della_bench.results.table import CellSource
@@ -28,7 +29,7 @@ def find_evaluations(paths: Sequence[Path], faults: list[str]) -> Iterator[Evalu
 
     What cannot be read is appended to `faults`, a sentence each. Raises DataError where a path does not exist.
     """
-    seen: set[Path] = set()
+    seen: set[tuple[object, ...]] = set()
     visited: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
@@ -61,20 +62,24 @@ def _file(path: Path, faults: list[str]) -> Iterator[Evaluation]:
     yield from _folder(path.parent, [path.name], faults)
 
 
-def _fresh(evaluations: Iterator[Evaluation], seen: set[Path]) -> Iterator[Evaluation]:
-    """Leave out what another path has led to already."""
+def _fresh(evaluations: Iterator[Evaluation], seen: set[tuple[object, ...]]) -> Iterator[Evaluation]:
+    """Leave out what another path has led to already; one file may hold several models' numbers."""
     for evaluation in evaluations:
-        real = evaluation.results.resolve()
-        if real not in seen:
-            seen.add(real)
+        numbers = tuple((each.benchmark, each.scorer["name"]) for each in evaluation.candidates)
+        what = evaluation.results.resolve(), evaluation.who.fingerprint, numbers
+        if what not in seen:
+            seen.add(what)
             yield evaluation
 
 
 def _folder(folder: Path, names: Sequence[str], faults: list[str]) -> Iterator[Evaluation]:
     results = [folder / name for name in names if is_results_file(folder / name)]
     scores = sorted((folder / "scores").glob("*.json"))
+    yield from foreign_evaluations(folder, names, faults)
     if not results:
-        if scores or "provenance.json" in names or "spec.yaml" in names:
+        if scores and "provenance.json" not in names and "spec.yaml" not in names:
+            yield from foreign_scores(folder, scores, faults)
+        elif scores or "provenance.json" in names or "spec.yaml" in names:
             faults.append(f"{folder}: half written: no results of lm-eval yet; left out")
         return
     found = []
