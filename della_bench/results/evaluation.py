@@ -146,7 +146,7 @@ def _groups(value: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _samples(results: Path) -> dict[str, Path]:
     """Return the samples that were logged with a results file, by task: their names end in the same time."""
-    match = _TIME.search(results.name)
+    match = re.fullmatch(r"results(_.+)\.json", results.name) or _TIME.search(results.name)
     if match is None:
         return _old_samples(results)
     found: dict[str, Path] = {}

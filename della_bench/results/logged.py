@@ -81,8 +81,8 @@ def logged_values(path: Path, metric: str, filter_name: str) -> tuple[tuple[tupl
         if row.get("filter", "none") != filter_name:
             continue
         doc_id, value = row.get("doc_id"), row.get(metric)
-        plain = type(doc_id) is int and doc_id not in found and (value is None or type(value) in (int, float))
-        if not plain or not (value is None or 0 <= value <= 1):
+        share = value is None or (type(value) in (int, float) and 0 <= value <= 1)
+        if type(doc_id) is not int or doc_id in found or not share:
             break
         found[doc_id] = str(row.get("doc_hash", "")), None if value is None else float(value)
     else:

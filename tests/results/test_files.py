@@ -44,6 +44,11 @@ def test_results_of_any_name_are_found_with_their_samples(tmp_path: Path) -> Non
         assert not table.faults
 
 
+def test_samples_belong_to_results_of_the_same_ending_whatever_it_is(tmp_path: Path) -> None:
+    plain_folder(tmp_path, "m", {"math": [1.0, 0.0]}, time="of_May")
+    assert build_table([tmp_path]).rows[0].cells["math"].keys is not None
+
+
 def test_files_without_a_time_are_told_by_their_task(tmp_path: Path) -> None:
     plain_folder(tmp_path, "m", {"math": [1.0, 0.0]})
     (tmp_path / f"results_{TIME}.json").rename(tmp_path / "results.json")
