@@ -53,6 +53,7 @@ def alpaca_eval(
     replace: options.ReplaceOption = False,
     base_url: options.BaseUrlOption = None,
     azure: options.AzureOption = False,
+    api_key_file: options.ApiKeyFileOption = None,
     model: options.ModelOption = None,
     concurrency: options.ConcurrencyOption = 32,
     requests_per_minute: options.RequestsOption = None,
@@ -75,6 +76,7 @@ def alpaca_eval(
     settings = options.make_settings(
         base_url=base_url,
         azure=azure,
+        api_key_file=api_key_file,
         model=model,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,

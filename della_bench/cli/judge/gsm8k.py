@@ -33,6 +33,7 @@ def gsm8k(
     replace: options.ReplaceOption = False,
     base_url: options.BaseUrlOption = None,
     azure: options.AzureOption = False,
+    api_key_file: options.ApiKeyFileOption = None,
     model: options.ModelOption = None,
     concurrency: options.ConcurrencyOption = 32,
     requests_per_minute: options.RequestsOption = None,
@@ -57,6 +58,7 @@ def gsm8k(
     settings = options.make_settings(
         base_url=base_url,
         azure=azure,
+        api_key_file=api_key_file,
         model=model,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from della_bench.results.schema import Score
 
 __all__ = [
+    "ApiKeyFileOption",
     "AzureOption",
     "BaseUrlOption",
     "BatchOption",
@@ -77,6 +78,15 @@ BaseUrlOption = Annotated[
 AzureOption = Annotated[
     bool,
     typer.Option("--azure", help="Ask the Azure endpoint that AZURE_OPENAI_ENDPOINT names.", rich_help_panel=_ASKING),
+]
+ApiKeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file",
+        metavar="FILE",
+        help="Take the key from FILE: the key alone, or JSON as the DELLA authors' judge reads it (Azure too).",
+        rich_help_panel=_ASKING,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
@@ -152,8 +162,12 @@ def make_settings(
     retry_unscored: bool = False,
     batch: bool = False,
     resume: bool = True,
+    api_key_file: Path | None = None,
 ) -> JudgeSettings:
-    """Return what the options say. Raises JudgeError where they contradict each other."""
+    """Return what the options say. Raises JudgeError where they contradict each other.
+
+    A key file gives server and model where no option does.
+    """
     from decimal import Decimal
 
     from della_bench.judging.client import RetryPolicy
@@ -161,6 +175,13 @@ def make_settings(
     from della_bench.judging.server import Server
     from della_bench.judging.settings import JudgeSettings
 
+    if api_key_file is not None:
+        from della_bench.judging.key_file import use_key_file
+
+        said = use_key_file(api_key_file)
+        model = model or said.model
+        if base_url is None:
+            azure, base_url = azure or said.azure, said.base_url
     return JudgeSettings(
         server=Server(base_url, azure),
         model=model,
