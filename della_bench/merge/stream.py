@@ -19,7 +19,9 @@ from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.errors import MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
+from della_bench.merge.plan import plan
 from della_bench.spec import MergeSpec, Source
+from della_bench.spec.varying import depth
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +51,9 @@ class Merge:
         heads, infos = self.fits[0].heads, self.fits[0].parameters
         own = {name: heads.get(name, name) for name in infos}
         self._fits = [Fit(self.base, own, self.base, infos, heads), *self.fits]
+        self._places = depth(self.names)
+        if spec.varies:
+            plan(spec, self._places)  # says what does not fit before any weight is read
 
     @property
     def names(self) -> list[str]:
@@ -112,7 +117,7 @@ class Merge:
                 merged = sources[0]
                 if len(sources) > 1:
                     dtype = torch_dtype(self.info(name).dtype)
-                    merged = merge_tensor_fast(self.spec, name, merged, sources[1:], dtype)
+                    merged = merge_tensor_fast(self.spec, name, merged, sources[1:], dtype, self._places[name])
                     self._check_result(name, merged)
                 del sources
                 yield name, merged
@@ -130,7 +135,9 @@ class Merge:
                 merged = sources[0]
                 if len(sources) > 1:
                     try:
-                        merged = merge_host_tensors(self.spec, name, sources, self.info(name).dtype, workers)
+                        merged = merge_host_tensors(
+                            self.spec, name, sources, self.info(name).dtype, workers, self._places[name]
+                        )
                     except BrokenSourceError as error:
                         raise _not_finite(self.sources[error.position], name) from None
                     self._check_result(name, merged)

@@ -15,21 +15,24 @@ from della_bench.merge.drop import drop
 from della_bench.merge.fuse import add_to_base, fuse
 from della_bench.spec import MergeSpec, Numbers
 from della_bench.spec.method import MergeFunction
+from della_bench.spec.tensor import TensorSpec
 
 __all__ = ["merge_tensor"]
 
 
 def merge_tensor(
-    spec: MergeSpec,
+    spec: MergeSpec | TensorSpec,
     name: str,
     base: torch.Tensor,
     experts: Sequence[torch.Tensor],
     dtype: torch.dtype | None = None,
+    place: float = 0.0,
 ) -> torch.Tensor:
     """Merge one tensor of any shape.
 
     name: the tensor's name in the base's checkpoint, which its random bits depend on. experts: one tensor for each of
     the spec's experts, in its order, shaped like `base`, on the same device. dtype: of the result, default the base's.
+    place: where the tensor lies among the model's layers, from 0 to 1, for numbers that vary over them.
 
     Integer and bool tensors are the base's. Where no expert takes part in an element, or lambda is 0, the result is
     the base to the bit. Raises MergeError where a method's own function returns what it may not.
@@ -39,18 +42,19 @@ def merge_tensor(
         return base
     if base.numel() == 0:
         return base.to(dtype)
-    function = spec.method.function()
+    numbers = spec.at(name, place)
+    function = numbers.method.function()
     if function is not None:
-        return _by_function(function, spec, name, base, experts).to(dtype)
+        return _by_function(function, numbers, name, base, experts).to(dtype)
     wide = base.to(torch.float32)
-    deltas = [_pruned_delta(spec, name, index, wide, expert, base.dtype) for index, expert in enumerate(experts)]
-    scaling = spec.method.scaling
-    fused, takes_part = fuse(deltas, spec.weights, elect=spec.elect, normalize=spec.normalize, scaling=scaling)
-    return add_to_base(base, fused, takes_part, spec.lambda_ if scaling == "lambda" else 1.0, dtype)
+    deltas = [_pruned_delta(numbers, name, index, wide, expert, base.dtype) for index, expert in enumerate(experts)]
+    scaling = numbers.method.scaling
+    fused, takes_part = fuse(deltas, numbers.weights, elect=numbers.elect, normalize=numbers.normalize, scaling=scaling)
+    return add_to_base(base, fused, takes_part, numbers.lambda_ if scaling == "lambda" else 1.0, dtype)
 
 
 def _by_function(
-    function: MergeFunction, spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor]
+    function: MergeFunction, spec: TensorSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor]
 ) -> torch.Tensor:
     """Merge by a method's function over whole tensors; a stored tensor where it returns that."""
     numbers = Numbers(
@@ -72,16 +76,17 @@ def _by_function(
 
 
 def _pruned_delta(
-    spec: MergeSpec, name: str, index: int, base: torch.Tensor, expert: torch.Tensor, key_dtype: torch.dtype
+    spec: TensorSpec, name: str, index: int, base: torch.Tensor, expert: torch.Tensor, key_dtype: torch.dtype
 ) -> torch.Tensor:
     delta = expert.to(torch.float32) - base
     density, kind = spec.density[index] if spec.density else 1.0, spec.method.drop
+    epsilon = spec.epsilon[index] if spec.epsilon else None
     if isinstance(kind, str):
         return drop(
             delta,
             kind=kind,
             density=density,
-            epsilon=spec.epsilon,
+            epsilon=epsilon,
             rescale=spec.rescale,
             key_dtype=key_dtype,
             key=bits.tensor_key(spec.seed, index, name),
@@ -89,15 +94,15 @@ def _pruned_delta(
     if density >= 1:
         return delta
     words = _words(spec, name, index, base) if spec.method.random else None
-    return _checked(kind(delta, density, spec.epsilon, words), base, spec, name)
+    return _checked(kind(delta, density, epsilon, words), base, spec, name)
 
 
-def _words(spec: MergeSpec, name: str, index: int, like: torch.Tensor) -> torch.Tensor:
+def _words(spec: TensorSpec, name: str, index: int, like: torch.Tensor) -> torch.Tensor:
     """Return the random words of one expert's tensor, in its shape."""
     return bits.words(bits.tensor_key(spec.seed, index, name), like.numel(), like.device).reshape(like.shape)
 
 
-def _checked(result: object, like: torch.Tensor, spec: MergeSpec, name: str) -> torch.Tensor:
+def _checked(result: object, like: torch.Tensor, spec: TensorSpec, name: str) -> torch.Tensor:
     """Return the result of a method's function. Raises MergeError where it is not float32 in the tensor's shape."""
     if not isinstance(result, torch.Tensor):
         what = type(result).__name__

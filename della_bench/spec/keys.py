@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from della_bench.spec.method import Method
+from della_bench.spec.numbers import number_text, plain, read_decimal
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, decode
+from della_bench.spec.varying import Value, anchors, mapped, read_value, read_values
 from della_bench.suggest import nearest
 
-__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "is_used", "number_text", "read_bool", "read_rescale_flag"]
+__all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "is_used", "read_bool", "read_rescale_flag"]
 
 _DTYPES = {
     "float32": "float32", "fp32": "float32", "float": "float32",
@@ -26,61 +25,23 @@ _RESCALES = ("inverse_keep", "l1", "none")
 _ELECTS = ("sum", "count", "none")
 
 
-def read_decimal(value: object) -> Decimal:
-    """Read a finite number as the Decimal of its shortest representation, so that 1 - 0.9 is 0.1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
-        raise ValueError("not a number")
-    try:
-        number = Decimal(repr(float(value)) if isinstance(value, float) else value)
-    except InvalidOperation:
-        raise ValueError("not a number") from None
-    if not number.is_finite() or math.isinf(float(number)):
-        raise ValueError("not a finite number")
-    return number
-
-
-def number_text(value: float) -> str:
-    """Write a number so that it parses back to itself and holds no character of the spec's syntax."""
-    text = repr(value)
-    return text.removesuffix(".0").replace("e+", "e")
-
-
-def _number(value: Decimal) -> float:
-    return float(value) + 0.0  # turns -0.0 into 0.0
-
-
 def read_number(value: object) -> float:
     """Read any finite number."""
-    return _number(read_decimal(value))
+    return plain(read_decimal(value))
 
 
-def read_numbers(value: object) -> tuple[Decimal, ...]:
-    """Read one number, `a+b+c`, or a list of numbers."""
-    if isinstance(value, str):
-        value = re.split(r"(?<![eE])\+", value.strip())  # the plus of 1e+16 is part of a number
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if not value:
-            raise ValueError("an empty list")
-        return tuple(read_decimal(item) for item in value)
-    return (read_decimal(value),)
-
-
-def _read_weights(value: object) -> tuple[float, ...]:
-    return tuple(_number(w) for w in read_numbers(value))
-
-
-def _read_density(value: object) -> tuple[float, ...]:
-    numbers = tuple(_number(d) for d in read_numbers(value))
-    if not all(0 < d <= 1 for d in numbers):
+def _read_density(value: object) -> tuple[Value, ...]:
+    values = read_values(value)
+    if not all(0 < number <= 1 for one in values for number in anchors(one)):
         raise ValueError("a density is in (0, 1] (a drop rate in [0, 1))")
-    return numbers
+    return values
 
 
-def _read_epsilon(value: object) -> float:
-    number = read_number(value)
-    if not 0 <= number < 0.5:
+def _read_epsilon(value: object) -> tuple[Value, ...]:
+    values = read_values(value)
+    if not all(0 <= number < 0.5 for one in values for number in anchors(one)):
         raise ValueError("an epsilon is in [0, 0.5) (a window size in [0, 1))")
-    return number
+    return values
 
 
 def read_bool(value: object) -> bool:
@@ -147,14 +108,14 @@ def _read_source(value: object) -> Source:
     return Source.parse(str(value))
 
 
-def _read_expert(value: object) -> tuple[Source, float | None]:
+def _read_expert(value: object) -> tuple[Source, Value | None]:
     """Read `source[:weight]`, or a mapping with `source` (or `model`) and `weight`."""
     if isinstance(value, Mapping):
         unknown = set(value) - {"source", "model", "weight"}
         sources = [value[k] for k in ("source", "model") if k in value]
         if unknown or len(sources) != 1:
             raise ValueError("an expert in a list is 'source[:weight]' or {source: ..., weight: ...}")
-        weight = None if value.get("weight") is None else read_number(value["weight"])
+        weight = None if value.get("weight") is None else read_value(value["weight"])
         return _read_source(sources[0]), weight
     if isinstance(value, str):
         head, colon, tail = value.strip().rpartition(":")
@@ -171,7 +132,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_experts(value: object) -> tuple[tuple[Source, float | None], ...]:
+def _read_experts(value: object) -> tuple[tuple[Source, Value | None], ...]:
     """Read `a[:w]+b[:w]`, a list of such items, or a mapping from source to weight."""
     if isinstance(value, Mapping):
         value = [{"source": source, "weight": weight} for source, weight in value.items()]
@@ -225,20 +186,19 @@ class OtherName:
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def _complement(value: object) -> list[Decimal]:
-    return [1 - number for number in _numbers_in(value, 0, 1, "a drop rate is in [0, 1)")]
+def _complement(value: object) -> list[Value]:
+    return [mapped(one, lambda rate: 1 - rate) for one in _from_0_below_1(value, "a drop rate")]
 
 
-def _half(value: object) -> Decimal:
-    (number,) = _numbers_in(value, 0, 1, "a window size is in [0, 1)", most=1)
-    return number / 2
+def _half(value: object) -> list[Value]:
+    return [mapped(one, lambda size: size / 2) for one in _from_0_below_1(value, "a window size")]
 
 
-def _numbers_in(value: object, low: int, high: int, allowed: str, most: int | None = None) -> tuple[Decimal, ...]:
-    numbers = read_numbers(value)
-    if not all(low <= n < high for n in numbers) or (most and len(numbers) > most):
-        raise ValueError(allowed)
-    return numbers
+def _from_0_below_1(value: object, what: str) -> tuple[Value, ...]:
+    values = read_values(value)
+    if not all(0 <= number < 1 for one in values for number in anchors(one)):
+        raise ValueError(f"{what} is in [0, 1)")
+    return values
 
 
 KEYS: dict[str, Key] = {
@@ -247,12 +207,12 @@ KEYS: dict[str, Key] = {
     "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
     "merge_method": Key("a row of the methods' table", _read_method, "della"),
     "weights": Key("weight of each expert's delta before the election; one for all or one each",
-                   _read_weights, 1.0, of_methods=True, none_is_absent=True),
+                   read_values, 1.0, of_methods=True, none_is_absent=True),
     "density": Key("share of delta parameters kept, in (0, 1]; one for all or one each", _read_density,
                    of_methods=True, none_is_absent=True),
-    "epsilon": Key("half-width of the range of keep probabilities around the density", _read_epsilon,
-                   of_methods=True, none_is_absent=True),
-    "lambda": Key("scale of the merged delta", read_number, 1.0, of_methods=True),
+    "epsilon": Key("half-width of the range of keep probabilities around the density; one for all or one each",
+                   _read_epsilon, of_methods=True, none_is_absent=True),
+    "lambda": Key("scale of the merged delta", read_value, 1.0, of_methods=True),
     "rescale": Key("how kept values make up for dropped ones: inverse_keep (1 / keep probability), "
                    "l1 (match the L1 norm), none", _read_rescale, of_methods=True),
     "elect": Key("sign election: by the sum of the deltas, by count, or none", _read_elect, of_methods=True),

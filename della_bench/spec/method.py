@@ -62,7 +62,7 @@ class Numbers:
     tensor: str  # its name in the base's checkpoint
     weights: tuple[float, ...]  # one an expert
     density: tuple[float, ...]  # one an expert; empty where the method takes none
-    epsilon: float | None
+    epsilon: tuple[float, ...]  # likewise
     lambda_: float
     normalize: bool
     words: Callable[[int], torch.Tensor]

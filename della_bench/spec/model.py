@@ -8,16 +8,22 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from della_bench.spec.keys import KEYS, is_used, number_text
+from della_bench.errors import SpecError
+from della_bench.spec.keys import KEYS, is_used
 from della_bench.spec.method import BUILT_IN, Elect, Method, Rescale
 from della_bench.spec.methods import ALGORITHM_VERSION
-from della_bench.spec.parsing import key_name, read_fields
+from della_bench.spec.numbers import number_text
+from della_bench.spec.parsing import key_name, read_fields, too_wide
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, encode
+from della_bench.spec.tensor import TensorSpec
+from della_bench.spec.thresholds import fits_density
+from della_bench.spec.varying import Value, Varying, text, value_at
 
 __all__ = ["MergeSpec"]
 
@@ -31,17 +37,18 @@ class MergeSpec:
     """A merge, fully determined: the same spec and the same input files give the same bits.
 
     Made by `MergeSpec.parse`, which checks everything. Keys that the method does not use hold their neutral value, so
-    that two specs are equal exactly when they mean the same (and have the same name). `density` holds one number an
-    expert and is empty where the method drops nothing; `epsilon` is None where the method has none.
+    that two specs are equal exactly when they mean the same (and have the same name). `weights` hold one value an
+    expert, and so do `density` and `epsilon`, which are empty where the method has none. A value is a number, or a
+    `Varying` that differs from tensor to tensor; `at` makes plain numbers of it.
     """
 
     base: Source
     experts: tuple[Source, ...]
     merge_method: str
-    weights: tuple[float, ...]
-    density: tuple[float, ...]
-    epsilon: float | None
-    lambda_: float
+    weights: tuple[Value, ...]
+    density: tuple[Value, ...]
+    epsilon: tuple[Value, ...]
+    lambda_: Value
     rescale: Rescale
     elect: Elect
     normalize: bool
@@ -81,6 +88,29 @@ class MergeSpec:
         return parsed
 
     @property
+    def varies(self) -> bool:
+        """Whether any number differs from tensor to tensor."""
+        return any(isinstance(value, Varying) for value in self.values)
+
+    @property
+    def values(self) -> list[Value]:
+        """All that may vary: weights, densities, epsilons, lambda."""
+        return [*self.weights, *self.density, *self.epsilon, self.lambda_]
+
+    def at(self, name: str, place: float = 0.0) -> TensorSpec:
+        """Return the plain numbers for a tensor, at `place` among the layers (0: the first one, 1: the last).
+
+        Raises SpecError where there is none for a tensor of this name, or where they do not fit each other.
+        """
+        if not self.varies:
+            return self._plain
+        return _numbers_of(self, name, place)
+
+    @cached_property
+    def _plain(self) -> TensorSpec:
+        return _numbers_of(self, "", 0.0)
+
+    @property
     def method(self) -> Method:
         """What the method does: a row of the methods' table, or another package's."""
         return find_method(self.merge_method)
@@ -91,7 +121,7 @@ class MergeSpec:
         if self.name is not None:
             return self.name
         shown = ("density", "epsilon", "lambda", "weights")
-        numbers = [f"{key}{text}" for key, text in self._texts().items() if key in shown]
+        numbers = [f"{key}{value}" for key, value in self._texts().items() if key in shown]
         return "-".join([self.merge_method, *numbers])
 
     @property
@@ -104,8 +134,8 @@ class MergeSpec:
         algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION}
         if self.method.package != BUILT_IN:
             algorithm["method"] = [self.method.package, self.method.version]
-        text = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        whole = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(whole.encode("ascii")).hexdigest()
 
     @property
     def file_name(self) -> str:
@@ -125,10 +155,10 @@ class MergeSpec:
             "base": str(self.base),
             "experts": [str(source) for source in self.experts],
             "merge_method": self.merge_method,
-            "weights": list(self.weights),
-            "density": list(self.density),
-            "epsilon": self.epsilon,
-            "lambda": self.lambda_,
+            "weights": [_plain(value) for value in self.weights],
+            "density": [_plain(value) for value in self.density],
+            "epsilon": _one_for_all([_plain(value) for value in self.epsilon]),
+            "lambda": _plain(self.lambda_),
             "rescale": self.rescale,
             "elect": self.elect,
             "normalize": self.normalize,
@@ -146,7 +176,7 @@ class MergeSpec:
 
     def __str__(self) -> str:
         """Return the canonical string: what one pastes after --model_args."""
-        return ",".join(f"{key}={text}" for key, text in self._texts().items())
+        return ",".join(f"{key}={value}" for key, value in self._texts().items())
 
     def _defaults(self) -> dict[str, Any]:
         row = self.method
@@ -162,11 +192,49 @@ class MergeSpec:
         return {key: _text(key, value) for key, value in self.as_keys().items()}
 
 
+def _numbers_of(spec: MergeSpec, name: str, place: float) -> TensorSpec:
+    faults: list[str] = []
+
+    def numbers(key: str, values: Sequence[Value]) -> tuple[float, ...]:
+        found = [value_at(value, name, place) for value in values]
+        if None in found:
+            faults.append(f"{key}: no rule is for tensor {name}; give a last one without a pattern, for the rest")
+        return tuple(0.0 if number is None else number for number in found)
+
+    made = TensorSpec(
+        merge_method=spec.merge_method,
+        weights=numbers("weights", spec.weights),
+        density=numbers("density", spec.density),
+        epsilon=numbers("epsilon", spec.epsilon),
+        lambda_=numbers("lambda", [spec.lambda_])[0],
+        rescale=spec.rescale,
+        elect=spec.elect,
+        normalize=spec.normalize,
+        seed=spec.seed,
+    )
+    if spec.method.magprune and not faults:
+        for density, epsilon in zip(made.density, made.epsilon, strict=True):
+            if not fits_density(epsilon, density):
+                faults.append(f"epsilon={number_text(epsilon)} at tensor {name}: {too_wide(density)}")
+    if faults:
+        raise SpecError(faults)
+    return made
+
+
+def _plain(value: Value) -> float | str:
+    """Return a value as JSON and YAML hold it: what varies in its short form."""
+    return text(value) if isinstance(value, Varying) else value
+
+
+def _one_for_all(values: list[float | str]) -> float | str | list[float | str] | None:
+    return (values[0] if len(set(values)) == 1 else values) if values else None
+
+
 def _text(key: str, value: Any) -> str:
     if key == "experts":
         return "+".join(value)
     if isinstance(value, list):
-        return number_text(value[0]) if len(set(value)) == 1 else "+".join(map(number_text, value))
+        return "+".join(_text(key, one) for one in (value[:1] if len(set(value)) == 1 else value))
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any, cast
 from della_bench.errors import SpecError
 from della_bench.spec.authors import MERGEKITS_OWN, is_authors, translate_authors
 from della_bench.spec.files import read_json, read_yaml
-from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, number_text, read_rescale_flag
+from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, read_rescale_flag
 from della_bench.spec.mergekit import is_mergekit, translate
 from della_bench.spec.method import Elect, Method, Rescale
+from della_bench.spec.numbers import number_text
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source
-from della_bench.spec.thresholds import exact
+from della_bench.spec.thresholds import fits_density, room
+from della_bench.spec.varying import Value, anchors, text
 from della_bench.suggest import nearest
 
-__all__ = ["key_name", "read_fields"]
+__all__ = ["key_name", "read_fields", "too_wide"]
 
 
 def read_fields(
@@ -122,7 +125,7 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     if merge_method is None:
         return {}
     row = find_method(merge_method)
-    experts: tuple[tuple[Source, float | None], ...] = values.get("experts") or ()
+    experts: tuple[tuple[Source, Value | None], ...] = values.get("experts") or ()
     weights = _weights(values, experts, faults)
     unused = tuple(given[key][0] for key in given if not is_used(key, row))
     if not is_used("weights", row):
@@ -132,11 +135,10 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     if row.experts and experts and len(experts) != row.experts:
         wanted = "one" if row.experts == 1 else row.experts
         faults.append(f"experts: {merge_method} takes exactly {wanted}, got {len(experts)}")
-    if row.weights_within and not all(row.weights_within[0] <= weight <= row.weights_within[1] for weight in weights):
-        low, high = map(number_text, row.weights_within)
-        faults.append(
-            f"weights={'+'.join(map(number_text, weights))}: a weight of {merge_method} is in [{low}, {high}]"
-        )
+    low, high = row.weights_within or (-math.inf, math.inf)
+    if not all(low <= number <= high for weight in weights for number in anchors(weight)):
+        within = f"[{number_text(low)}, {number_text(high)}]"
+        faults.append(f"weights={'+'.join(map(text, weights))}: a weight of {merge_method} is in {within}")
     density, epsilon = _density(row, values, given, len(experts), faults)
     if row.drop in ("magnitude", "magnitude_row") and "rescale" in given:
         # In the authors' code the flag has no effect there, and is on by default; inverse_keep by name still does.
@@ -166,8 +168,8 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
 
 
 def _weights(
-    values: Mapping[str, Any], experts: Sequence[tuple[Source, float | None]], faults: list[str]
-) -> tuple[float, ...]:
+    values: Mapping[str, Any], experts: Sequence[tuple[Source, Value | None]], faults: list[str]
+) -> tuple[Value, ...]:
     beside = [weight for _, weight in experts]
     if values.get("weights") is None:
         return tuple(KEYS["weights"].default if weight is None else weight for weight in beside)
@@ -182,43 +184,51 @@ def _density(
     given: Mapping[str, tuple[str, object]],
     count: int,
     faults: list[str],
-) -> tuple[tuple[float, ...], float | None]:
-    """Return the densities and the epsilon that the method uses; each must be there where it is needed."""
+) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+    """Return the densities and the epsilons that the method uses; each must be there where it is needed."""
     if not row.drops:
-        return (), _epsilon(row, values, faults)
+        return (), _epsilon(row, values, given, count, faults)
     if "density" not in values:
         allowed = "density in (0, 1] or drop_rate in [0, 1)"
         faults.append(f"density: missing, and {row.name} drops parameters; give {allowed}")
     density = values.get("density")
     if density is not None:
         density = _one_each(given["density"][0], density, count, faults)
-    epsilon = _epsilon(row, values, faults)
-    if row.magprune and density and epsilon is not None:
-        for d in sorted(set(density)):
-            # An expert of density 1 is not dropped from, so that no probability is off its range.
-            if d < 1 and not (exact(d) - exact(epsilon) > 0 and exact(d) + exact(epsilon) <= 1):
-                below, above = exact(d), 1 - exact(d)
-                limit = f"{'below' if below <= above else 'at most'} {number_text(float(min(below, above)))}"
-                faults.append(
-                    f"{given['epsilon'][0]}={given['epsilon'][1]!r}: too wide for a density of {number_text(d)}; "
-                    "density - epsilon must be above 0 and density + epsilon at most 1, "
-                    f"so epsilon (half of window_size) {limit}"
-                )
+    epsilon = _epsilon(row, values, given, count, faults)
+    if row.magprune and density and len(epsilon) == len(density):
+        # Of what varies the plan checks each tensor's numbers.
+        pairs = {pair for pair in zip(density, epsilon, strict=True) if all(isinstance(n, float) for n in pair)}
+        for d, e in sorted(cast("set[tuple[float, float]]", pairs)):
+            if not fits_density(e, d):
+                faults.append(f"{given['epsilon'][0]}={given['epsilon'][1]!r}: {too_wide(d)}")
     return density or (), epsilon
 
 
-def _epsilon(row: Method, values: Mapping[str, Any], faults: list[str]) -> float | None:
+def too_wide(density: float) -> str:
+    """Return the reason why an epsilon does not go with a density."""
+    limit, included = room(density)
+    return (
+        f"too wide for a density of {number_text(density)}; "
+        "density - epsilon must be above 0 and density + epsilon at most 1, "
+        f"so epsilon (half of window_size) {'at most' if included else 'below'} {number_text(limit)}"
+    )
+
+
+def _epsilon(
+    row: Method, values: Mapping[str, Any], given: Mapping[str, tuple[str, object]], count: int, faults: list[str]
+) -> tuple[Value, ...]:
     if not row.uses("epsilon"):
-        return None
+        return ()
     if "epsilon" not in values:
         allowed = "epsilon in [0, 0.5) or window_size (2 * epsilon)"
         faults.append(f"epsilon: missing, and {row.name} needs it; give {allowed}")
-    return values.get("epsilon")
+    epsilon = values.get("epsilon")
+    return () if epsilon is None else _one_each(given["epsilon"][0], epsilon, count, faults)
 
 
-def _one_each(name: str, numbers: tuple[float, ...], count: int, faults: list[str]) -> tuple[float, ...]:
-    if len(numbers) == 1:
-        return numbers * count
-    if count and len(numbers) != count:
-        faults.append(f"{name}: {len(numbers)} numbers for {count} experts; give one, or one for each expert")
-    return numbers
+def _one_each(name: str, values: tuple[Value, ...], count: int, faults: list[str]) -> tuple[Value, ...]:
+    if len(values) == 1:
+        return values * count
+    if count and len(values) != count:
+        faults.append(f"{name}: {len(values)} numbers for {count} experts; give one, or one for each expert")
+    return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["ONE", "exact", "keep_bounds", "kept_count", "threshold"]
+__all__ = ["ONE", "exact", "fits_density", "keep_bounds", "kept_count", "room", "threshold"]
 
 ONE = 2**32  # the threshold that always keeps
 
@@ -28,6 +28,17 @@ def threshold(probability: Fraction) -> int:
 def keep_bounds(density: float, epsilon: float) -> tuple[int, int]:
     """Return the thresholds of density - epsilon (smallest magnitude) and density + epsilon (largest)."""
     return threshold(exact(density) - exact(epsilon)), threshold(exact(density) + exact(epsilon))
+
+
+def fits_density(epsilon: float, density: float) -> bool:
+    """Whether density - epsilon is above 0 and density + epsilon at most 1; of density 1 nothing is dropped."""
+    return density >= 1 or (exact(density) - exact(epsilon) > 0 and exact(density) + exact(epsilon) <= 1)
+
+
+def room(density: float) -> tuple[float, bool]:
+    """Return the largest epsilon that a density has room for, and whether it may be that itself."""
+    below, above = exact(density), 1 - exact(density)
+    return float(min(below, above)), above < below
 
 
 def kept_count(density: float, n: int) -> int:

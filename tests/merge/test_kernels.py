@@ -92,9 +92,9 @@ def test_a_value_that_is_not_finite_is_found_wherever_it_stands(dtype, value):
 def test_a_merge_that_the_kernels_do_not_cover_goes_to_the_reference():
     base = torch.randn(4, 4, dtype=torch.float64)
     case = Case("della")
-    assert not cpu.supports(case.spec, [HostTensor.of(base)] * 3, "F64")
-    assert not cpu.supports(case.spec, [HostTensor.of(base.float())] * 3, "F64")
-    assert cpu.supports(case.spec, [HostTensor.of(base.float())] * 3, "F32")
+    assert not cpu.supports(case.spec.at(""), [HostTensor.of(base)] * 3, "F64")
+    assert not cpu.supports(case.spec.at(""), [HostTensor.of(base.float())] * 3, "F64")
+    assert cpu.supports(case.spec.at(""), [HostTensor.of(base.float())] * 3, "F32")
     assert torch.equal(
         merge_tensor_fast(case.spec, "w", base, [base + 1, base]), merge_tensor(case.spec, "w", base, [base + 1, base])
     )

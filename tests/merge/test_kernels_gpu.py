@@ -42,7 +42,7 @@ def both(case, base, experts, dtype=None):
     """Merge by the reference, on the CPU, and by the kernels; the two must be equal."""
     dtype = dtype or base.dtype
     moved = base.to(DEVICE), [expert.to(DEVICE) for expert in experts]
-    assert gpu.supports(case.spec, *moved, dtype)
+    assert gpu.supports(case.spec.at(""), *moved, dtype)
     found = gpu.merge_tensor_gpu(case.spec, case.name, *moved, dtype)
     assert found.device.type == DEVICE
     expected = merge_tensor(case.spec, case.name, base, experts, dtype)
@@ -136,24 +136,24 @@ def test_equals_at_a_cut_are_kept_from_the_first_across_tiles(monkeypatch):
 
 def test_a_merge_that_the_kernels_do_not_cover_is_named_so():
     base = torch.zeros(4, 4, device=DEVICE)
-    assert gpu.supports(Case("della").spec, base, [base, base], base.dtype)
-    assert not gpu.supports(Case("della").spec, base.double(), [base, base], torch.float64)
-    assert not gpu.supports(Case("della").spec, base, [base, base.double()], base.dtype)
-    assert not gpu.supports(Case("linear").spec, base, [base, base], base.dtype)
-    assert not gpu.supports(Case("della").spec, base[:0], [base[:0], base[:0]], base.dtype)
-    assert not gpu.supports(Case("della", lambda_=0.0).spec, base, [base, base], base.dtype)
+    assert gpu.supports(Case("della").spec.at(""), base, [base, base], base.dtype)
+    assert not gpu.supports(Case("della").spec.at(""), base.double(), [base, base], torch.float64)
+    assert not gpu.supports(Case("della").spec.at(""), base, [base, base.double()], base.dtype)
+    assert not gpu.supports(Case("linear").spec.at(""), base, [base, base], base.dtype)
+    assert not gpu.supports(Case("della").spec.at(""), base[:0], [base[:0], base[:0]], base.dtype)
+    assert not gpu.supports(Case("della", lambda_=0.0).spec.at(""), base, [base, base], base.dtype)
     many = Case("della", weights=(1.0,) * 9)
-    assert not gpu.supports(many.spec, base, [base] * 9, base.dtype)
+    assert not gpu.supports(many.spec.at(""), base, [base] * 9, base.dtype)
     ranked, norank = Case("della", weights=(1.0,)), Case("della_norank", weights=(1.0,))
     long = base.reshape(-1)[:1].expand(2**20 + 1)
-    assert not gpu.supports(ranked.spec, long, [long], base.dtype)
-    assert gpu.supports(norank.spec, long, [long], base.dtype)
+    assert not gpu.supports(ranked.spec.at(""), long, [long], base.dtype)
+    assert gpu.supports(norank.spec.at(""), long, [long], base.dtype)
 
 
 @pytest.mark.parametrize("column", ["drop", "elect", "scaling", "rescale"])
 def test_a_choice_that_the_kernels_do_not_know_is_not_covered(monkeypatch, column):
     base = torch.zeros(4, 4, device=DEVICE)
-    assert not gpu.supports(with_unknown(column, monkeypatch), base, [base, base], base.dtype)
+    assert not gpu.supports(with_unknown(column, monkeypatch).at(""), base, [base, base], base.dtype)
 
 
 SIZES = [(method, shape) for method in KINDS for shape in ((3, 131_072), (4096, 11_008))]
@@ -171,7 +171,7 @@ def test_tensors_of_real_size_give_the_references_bits_on_a_gpu(method, dtype, s
     base = normal(0.02).to(DTYPES[dtype])
     experts = [(base.float() + normal(0.001)).to(base.dtype) for _ in range(3)]
     case = Case(method, weights=(1.0, 0.7, 1.3), densities=(0.4,), epsilon=0.14, lambda_=1.1)
-    assert gpu.supports(case.spec, base, experts, base.dtype)
+    assert gpu.supports(case.spec.at(""), base, experts, base.dtype)
     found = merge_tensor_fast(case.spec, case.name, base, experts)
     assert found.is_cuda
     # By the CPU's loops, which other tests hold to the reference: the reference itself takes minutes here.

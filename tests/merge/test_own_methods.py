@@ -87,7 +87,7 @@ def test_a_merge_function_gets_what_it_takes_and_neutral_values_for_the_rest(spe
     def merge(base, experts, numbers):
         assert base.dtype == experts[0].dtype == torch.float32
         assert (numbers.tensor, numbers.weights, numbers.lambda_) == ("w", (0.25, 2.0), 3.0)
-        assert (numbers.density, numbers.epsilon, numbers.normalize) == ((), None, False)
+        assert (numbers.density, numbers.epsilon, numbers.normalize) == ((), (), False)
         assert numbers.words(1).shape == base.shape
         return base + numbers.lambda_ * (experts[0] * numbers.weights[0] + experts[1] * numbers.weights[1])
 
@@ -160,8 +160,8 @@ def with_unknown(column, monkeypatch):
 @pytest.mark.parametrize("column", ["drop", "elect", "scaling", "rescale"])
 def test_a_choice_that_the_kernels_do_not_know_goes_to_the_reference(monkeypatch, column):
     tensors = [HostTensor.of(tensor) for tensor in (BASE, *EXPERTS)]
-    assert cpu.supports(ROW.spec, tensors, "BF16")
+    assert cpu.supports(ROW.spec.at(""), tensors, "BF16")
     spec = with_unknown(column, monkeypatch)
-    assert not cpu.supports(spec, tensors, "BF16")
+    assert not cpu.supports(spec.at(""), tensors, "BF16")
     monkeypatch.setattr("della_bench.merge.tensor.merge_tensor", lambda *_: EXPERTS[0])
     assert torch.equal(merge_tensor_fast(spec, "w", BASE, EXPERTS), EXPERTS[0])

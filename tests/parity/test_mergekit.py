@@ -185,7 +185,7 @@ def test_from_the_same_random_words_both_compute_the_same_values(made, tmp_path,
     """mergekit's Bernoulli draws are replaced by ours; probabilities, rescaling and election remain its own."""
     tensors = random_tensors((24, 60), "a", "b", "c")
     spec = parse(made, tmp_path, seed=11)
-    drawing = [expert for expert, density in enumerate(spec.density) if density < 1]
+    drawing = [expert for expert, density in enumerate(spec.at(NAME).density) if density < 1]
     left = list(drawing)
 
     def bernoulli(probabilities: torch.Tensor) -> torch.Tensor:

@@ -273,7 +273,7 @@ def test_a_missing_density_and_epsilon_are_told_with_their_other_names():
 @pytest.mark.parametrize("density", [0.9, 0.5, 0.10000001, "0.1000000000000001"])
 def test_an_epsilon_may_fill_the_room_that_a_density_leaves(density):
     # 0.9 + 0.1 is 1 and 0.6 - 0.5 is above 0 only when they are computed in decimal.
-    assert MergeSpec.parse({**GOOD, "density": density, "epsilon": 0.1}).epsilon == 0.1
+    assert MergeSpec.parse({**GOOD, "density": density, "epsilon": 0.1}).epsilon == (0.1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_the_bounds_are_told_with_the_name_that_was_given():
 
 
 def test_a_density_of_one_drops_nothing_and_so_leaves_any_room():
-    assert MergeSpec.parse({**GOOD, "density": 1, "epsilon": 0.49}).epsilon == 0.49
+    assert MergeSpec.parse({**GOOD, "density": 1, "epsilon": 0.49}).epsilon == (0.49, 0.49)
     assert MergeSpec.parse({**GOOD, "density": "1+0.6", "epsilon": 0.4}).density == (1.0, 0.6)
     assert "density of 0.6" in fault(density="1+0.6", epsilon=0.49)
 

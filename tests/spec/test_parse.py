@@ -33,7 +33,7 @@ def test_the_defaults_are_della_weights_of_one_lambda_one_and_seed_42():
         merge_method="della",
         weights=(1.0, 1.0),
         density=(0.5, 0.5),
-        epsilon=0.1,
+        epsilon=(0.1, 0.1),
         lambda_=1.0,
         rescale="inverse_keep",
         elect="sum",

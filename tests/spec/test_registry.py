@@ -70,7 +70,7 @@ def test_a_built_in_method_is_found_by_its_name_and_has_no_version():
 def test_a_packages_method_is_a_method_like_every_other(install):
     install("crumbs", CRUMBS, breadcrumbs="crumbs_of_a_test:METHOD")
     spec = MergeSpec.parse(KEYS, merge_method="breadcrumbs", density=0.5, epsilon=0.1)
-    assert (spec.density, spec.epsilon, spec.lambda_) == ((0.5, 0.5), 0.1, 1.0)
+    assert (spec.density, spec.epsilon, spec.lambda_) == ((0.5, 0.5), (0.1, 0.1), 1.0)
     assert str(spec) == "base=b,experts=e+f,merge_method=breadcrumbs,density=0.5,epsilon=0.1"
     assert MergeSpec.parse(str(spec)) == spec
     assert MergeSpec.parse(KEYS, merge_method="breadcrumbs", density=0.5, epsilon=0.1, seed=1).unused == ("seed",)

@@ -148,7 +148,7 @@ def test_a_number_is_its_shortest_text_without_a_plus(number, text):
 
 def test_a_negative_zero_is_zero_in_the_canonical_form():
     spec = MergeSpec.parse(base="b", experts="e", merge_method="task_arithmetic", weights=-0.0)
-    assert math.copysign(1, spec.weights[0]) == 1
+    assert math.copysign(1, spec.at("w").weights[0]) == 1
     assert spec.digest == MergeSpec.parse(base="b", experts="e:0", merge_method="task_arithmetic").digest
 
 

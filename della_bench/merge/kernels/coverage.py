@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from della_bench.spec import MergeSpec
+from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import keep_bounds
 
 __all__ = ["BrokenSourceError", "covers"]
@@ -21,7 +21,7 @@ class BrokenSourceError(Exception):
 
 
 def covers(
-    spec: MergeSpec,
+    spec: TensorSpec,
     *,
     drops: Container[str],
     rescales: Container[str],
@@ -34,7 +34,8 @@ def covers(
     choices. Numbers at the extremes are left to the reference: the fast implementations mask what is left out, which an
     infinite weight times 0 does not, and write a threshold as "at most itself less 1", which 0 cannot be.
     """
-    method, least = spec.method, min(spec.density, default=1.0)
+    method = spec.method
+    drops_of = [spec.bounds_of(expert) for expert in range(len(spec.density))]
     return (
         method.merge is None
         and method.drop_kind in drops
@@ -43,5 +44,5 @@ def covers(
         and method.scaling in scalings
         and spec.lambda_ != 0
         and all(abs(weight) <= _LARGEST for weight in spec.weights)
-        and (least >= 1 or keep_bounds(least, spec.epsilon or 0.0)[0] > 0)
+        and all(density >= 1 or keep_bounds(density, epsilon)[0] > 0 for density, epsilon in drops_of)
     )

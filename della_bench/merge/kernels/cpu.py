@@ -20,7 +20,7 @@ from della_bench.merge.kernels.cpu_blocks import CODES, Array, Blocks
 from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse
 from della_bench.merge.kernels.tables import thresholds_by_rank
 from della_bench.merge.kernels.workers import Workers
-from della_bench.spec import MergeSpec
+from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 __all__ = ["OUTPUTS", "is_finite", "merge_stored", "supports"]
@@ -31,7 +31,7 @@ _ELECT = {"none": cpu_fuse.NONE, "sum": cpu_fuse.SUM, "count": cpu_fuse.COUNT}
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
 
 
-def supports(spec: MergeSpec, sources: Iterable[HostTensor], dtype: str) -> bool:
+def supports(spec: TensorSpec, sources: Iterable[HostTensor], dtype: str) -> bool:
     """Whether the kernels cover a merge: a delta method on float tensors of at most 32 bits. dtype: of the result."""
     base, *experts = sources
     return (
@@ -44,7 +44,7 @@ def supports(spec: MergeSpec, sources: Iterable[HostTensor], dtype: str) -> bool
 
 
 def merge_stored(
-    spec: MergeSpec, name: str, base: HostTensor, experts: Sequence[HostTensor], dtype: str, workers: Workers
+    spec: TensorSpec, name: str, base: HostTensor, experts: Sequence[HostTensor], dtype: str, workers: Workers
 ) -> HostTensor | None:
     """Do what `merge_tensor` does, for a merge that `supports` covers; None where it turns out not to.
 
@@ -69,13 +69,13 @@ def is_finite(tensor: HostTensor) -> bool:
     return bool(cpu_convert.finite(tensor.address, CODES[tensor.dtype], 0, tensor.size))
 
 
-def _drops(spec: MergeSpec, name: str, blocks: Blocks) -> Drops:
+def _drops(spec: TensorSpec, name: str, blocks: Blocks) -> Drops:
     """Return what decides the drops, found by passes over the tensor where the kind needs it."""
     kind, count = spec.method.drop_kind, blocks.experts
     density = list(spec.density) or [1.0] * count
     inverse = spec.rescale == "inverse_keep"
     plain = [max(1, threshold(exact(d))) for d in density]
-    bounds = [keep_bounds(d, spec.epsilon or 0.0) if d < 1 else (ONE, ONE) for d in density]
+    bounds = [keep_bounds(*spec.bounds_of(k)) if d < 1 else (ONE, ONE) for k, d in enumerate(density)]
     drops = Drops(
         kind=DROPS[kind],
         active=np.array([d < 1 for d in density]),
@@ -110,7 +110,7 @@ def _drops(spec: MergeSpec, name: str, blocks: Blocks) -> Drops:
     return drops
 
 
-def _fuse(spec: MergeSpec, drops: Drops, blocks: Blocks) -> Fuse:
+def _fuse(spec: TensorSpec, drops: Drops, blocks: Blocks) -> Fuse:
     scaling, count = spec.method.scaling, blocks.experts
     fuse = Fuse(
         elect=_ELECT[spec.elect],

@@ -28,6 +28,7 @@ def merge_tensor_fast(
     base: torch.Tensor,
     experts: Sequence[torch.Tensor],
     dtype: torch.dtype | None = None,
+    place: float = 0.0,
 ) -> torch.Tensor:
     """Do what `merge_tensor` does, by the fastest implementation that covers the merge; else by the reference.
 
@@ -37,19 +38,20 @@ def merge_tensor_fast(
     if base.device.type == "cpu":
         sources = [HostTensor.of(tensor) for tensor in (base, *experts)]
         with Workers() as workers:
-            return merge_host_tensors(spec, name, sources, dtype_name(dtype), workers).to_torch()
+            return merge_host_tensors(spec, name, sources, dtype_name(dtype), workers, place).to_torch()
     if base.device.type == "cuda" and find_spec("triton") is not None:
         from della_bench.merge.kernels import gpu
 
-        if gpu.supports(spec, base, experts, dtype):
-            return gpu.merge_tensor_gpu(spec, name, base, experts, dtype)
+        numbers = spec.at(name, place)
+        if gpu.supports(numbers, base, experts, dtype):
+            return gpu.merge_tensor_gpu(numbers, name, base, experts, dtype)
     from della_bench.merge.tensor import merge_tensor
 
-    return merge_tensor(spec, name, base, experts, dtype)
+    return merge_tensor(spec, name, base, experts, dtype, place)
 
 
 def merge_host_tensors(
-    spec: MergeSpec, name: str, sources: Sequence[HostTensor], dtype: str, workers: Workers
+    spec: MergeSpec, name: str, sources: Sequence[HostTensor], dtype: str, workers: Workers, place: float = 0.0
 ) -> HostTensor:
     """Do what `merge_tensor` does on the CPU, without torch where the compiled loops cover the merge.
 
@@ -58,8 +60,9 @@ def merge_host_tensors(
     """
     from della_bench.merge.kernels import cpu
 
-    if cpu.supports(spec, sources, dtype):
-        merged = cpu.merge_stored(spec, name, sources[0], sources[1:], dtype, workers)
+    numbers = spec.at(name, place)
+    if cpu.supports(numbers, sources, dtype):
+        merged = cpu.merge_stored(numbers, name, sources[0], sources[1:], dtype, workers)
         if merged is not None:
             return merged
     from della_bench.merge.tensor import merge_tensor
@@ -68,7 +71,7 @@ def merge_host_tensors(
     for position, tensor in enumerate(tensors):
         if not is_finite(tensor):
             raise BrokenSourceError(position)
-    return HostTensor.of(merge_tensor(spec, name, tensors[0], tensors[1:], torch_dtype(dtype)))
+    return HostTensor.of(merge_tensor(spec, name, tensors[0], tensors[1:], torch_dtype(dtype), place))
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from della_bench.merge.kernels.coverage import covers
 from della_bench.merge.kernels.gpu_device import BINS
 from della_bench.merge.kernels.gpu_grid import Grid, rank_tables, tables
 from della_bench.merge.tensor import merge_tensor
-from della_bench.spec import MergeSpec
+from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
 __all__ = ["merge_tensor_gpu", "supports"]
@@ -73,7 +73,7 @@ class _Known(NamedTuple):
     scales: torch.Tensor
 
 
-def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
+def supports(spec: TensorSpec, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
     """Whether the kernels cover a merge.
 
     They cover the rows of drop, elect and fuse that they know, on bfloat16, float16 and float32 tensors, in any
@@ -95,7 +95,7 @@ def supports(spec: MergeSpec, base: torch.Tensor, experts: Sequence[torch.Tensor
 
 
 def merge_tensor_gpu(
-    spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
+    spec: TensorSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
 ) -> torch.Tensor:
     """Do what `merge_tensor` does, for a merge that `supports` covers."""
     with nullcontext() if _INTERPRETED else torch.cuda.device(base.device):
@@ -106,7 +106,7 @@ class _TensorMerge:
     """One tensor's merge: what is known of it, and the launches over its rows."""
 
     def __init__(
-        self, spec: MergeSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
+        self, spec: TensorSpec, name: str, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype
     ) -> None:
         self.spec, self.name, self.dtype = spec, name, dtype
         self.shape, self.device = base.shape, base.device
@@ -161,7 +161,7 @@ class _TensorMerge:
         return torch.tensor([*table, [lambda_, 0.0]], dtype=torch.float32).to(self.device)
 
     def _bounds(self, k: int) -> tuple[int, int]:
-        return keep_bounds(self.density[k], self.spec.epsilon or 0.0)
+        return keep_bounds(*self.spec.bounds_of(k))
 
     # The fused kernel.
 
