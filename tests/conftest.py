@@ -19,8 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
 os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "datasets")
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("busy", deadline=None)  # of how long an example takes a busy machine decides
+hypothesis.settings.load_profile("busy")
 INSTALLED = tuple(sys.path)
 if not Path("/dev/nvidia0").exists():
     # Triton decides at its import whether kernels are interpreted, and a dependency of the tests imports it.

@@ -1,27 +1,33 @@
 """Reading a mergekit YAML as what mergekit itself computes from it (checked against mergekit 0.1.5).
 
 mergekit's defaults differ from ours: della's epsilon is 0.15, dare and della rescale to the L1 norm, a density left out
-is 1, and every weight must be given. Per-layer gradients, filters, slices, modules and tokenizer settings have no
-counterpart yet and are refused by name.
+is 1, and every weight must be given. A number may be a gradient or a list of filters at each place where mergekit looks
+for it: at the model first, then among the shared parameters, then its default. What mergekit does not read it ignores,
+and so does this, with a warning. Slices that are more than the whole model, modules and the tokenizer's settings have
+no counterpart yet and are refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec.keys import read_bool
 from della_bench.spec.source import encode
+from della_bench.spec.varying import Rule, Value, Varying, read_value, simplified
 from della_bench.suggest import nearest
 
 __all__ = ["is_mergekit", "translate"]
 
+log = logging.getLogger(__name__)
+
 _REFUSED = ("slices", "modules", "tokenizer_source", "tokenizer", "chat_template")
 _KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", *_REFUSED)
 _PER_MODEL = ("weight", "density", "epsilon")
-_GLOBAL = ("normalize", "rescale", "lambda", "int8_mask", "t")
+_SHARED = ("normalize", "rescale", "lambda", "int8_mask", "t")
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,10 @@ def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
     Raises SpecError with every fault found.
     """
     faults: list[str] = []
+    ignored = [_told(key, _KEYS) for key in data if key not in _KEYS]
     for key in data:
         if key in _REFUSED and data[key] is not None:
             faults.append(f"{key}: this part of mergekit's format is not supported")
-        elif key not in _KEYS:
-            faults.append(f"{key}: not a key of a mergekit config{nearest(key, _KEYS)}")
     name = data.get("merge_method")
     method = _METHODS.get(str(name))
     if method is None:
@@ -74,19 +79,27 @@ def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
     if not isinstance(shared, Mapping):
         faults.append(f"parameters={shared!r}: not a mapping")
         shared = {}
-    faults += _parameter_faults(shared, "parameters", (*_PER_MODEL, *_GLOBAL))
-    base, models = _models(data, method, faults)
+    ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in (known := (*_PER_MODEL, *_SHARED))]
+    base, models = _models(data, method, ignored, faults)
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
     _numbers(out, method, models, shared, faults)
     if faults:
         raise SpecError([f"{where}: {fault}" for fault in faults])
+    if ignored:
+        log.warning("%s: mergekit does not read these, nor does this: %s", where, ", ".join(ignored))
     return out
 
 
+def _told(key: object, known: Sequence[str]) -> str:
+    """Return a key that is ignored, with what it may have been meant for."""
+    hint = nearest(str(key), known).removeprefix("; ")
+    return f"{key} ({hint})" if hint.startswith("did") else str(key)
+
+
 def _models(
-    data: Mapping[str, object], method: _Method, faults: list[str]
+    data: Mapping[str, object], method: _Method, ignored: list[str], faults: list[str]
 ) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     """Return the base and the other models with their parameters.
 
@@ -104,11 +117,12 @@ def _models(
             faults.append(f"models[{index}]: not a mapping with a model's name")
             continue
         if isinstance(item, Mapping):
-            faults += [f"models[{index}].{k}: not a key of a model" for k in item if k not in ("model", "parameters")]
+            ignored += [f"models[{index}].{k}" for k in item if k not in ("model", "parameters")]
         parameters = (item.get("parameters") if isinstance(item, Mapping) else None) or {}
-        faults += _parameter_faults(parameters, f"models[{index}].parameters", _PER_MODEL)
         if not isinstance(parameters, Mapping):
+            faults.append(f"models[{index}].parameters={parameters!r}: not a mapping")
             parameters = {}
+        ignored += [f"models[{index}].parameters.{_told(k, _PER_MODEL)}" for k in parameters if k not in _PER_MODEL]
         if source != base or method.name in ("linear", "passthrough"):
             found.append((source, dict(parameters)))
     if base is None and method.name in ("linear", "passthrough") and found:
@@ -133,22 +147,6 @@ def _source(text: Any, where: str, faults: list[str]) -> str:
     return encode(place) + (f"@{encode(revision)}" if at else "")
 
 
-def _parameter_faults(parameters: Any, where: str, known: tuple[str, ...]) -> list[str]:
-    if not isinstance(parameters, Mapping):
-        return [f"{where}={parameters!r}: not a mapping"]
-    faults = []
-    for key, value in parameters.items():
-        if key in _GLOBAL and key not in known:
-            faults.append(f"{where}.{key}: of no effect here; mergekit reads it from the top-level parameters only")
-        elif key not in known:
-            faults.append(f"{where}.{key}: not a parameter of the supported methods{nearest(str(key), known)}")
-        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            faults.append(f"{where}.{key}: filters are not supported")
-        elif isinstance(value, (list, Mapping)):
-            faults.append(f"{where}.{key}: gradients over layers and filters are not supported, only a single value")
-    return faults
-
-
 def _numbers(
     out: dict[str, Any],
     method: _Method,
@@ -156,29 +154,69 @@ def _numbers(
     shared: Mapping[str, object],
     faults: list[str],
 ) -> None:
-    def each(key: str, default: Any) -> list[Any]:
-        return [parameters.get(key, shared.get(key, default)) for _, parameters in models]
-
+    """Put the numbers into our keys."""
+    read = _Reader(shared, faults)
     if method.name == "slerp":
         if "t" not in shared:
             faults.append("parameters.t: missing, and slerp needs it")
-        out["weights"] = shared.get("t")
+        out["weights"] = [read.value("t", None)]
     elif method.name != "passthrough":
-        out["weights"] = each("weight", None)
+        out["weights"] = [read.of_model("weight", model, None) for model in models]
         pairs = zip(models, out["weights"], strict=True)
         faults += [f"models: {source} has no weight, and mergekit needs one" for (source, _), w in pairs if w is None]
     if method.normalize is not None:
-        out["normalize"] = shared.get("normalize", method.normalize)
+        out["normalize"] = read.flag("normalize", method.normalize)
     if method.name not in ("linear", "slerp", "passthrough"):
-        out["lambda"] = shared.get("lambda", 1.0)
+        out["lambda"] = read.value("lambda", 1.0)
     if method.rescale is not None:
-        out["density"] = each("density", 1.0)
-        try:
-            out["rescale"] = "l1" if read_bool(shared.get("rescale", method.rescale)) else "none"
-        except ValueError as error:
-            faults.append(f"parameters.rescale={shared['rescale']!r}: {error}")
+        out["density"] = [read.of_model("density", model, 1.0) for model in models]
+        out["rescale"] = "l1" if read.flag("rescale", method.rescale) else "none"
     if method.epsilon:
-        epsilons = each("epsilon", 0.15)
-        if len(set(map(str, epsilons))) > 1:
-            faults.append("epsilon: one value for all models is supported, not one each")
-        out["epsilon"] = epsilons[0] if epsilons else 0.15
+        out["epsilon"] = [read.of_model("epsilon", model, 0.15) for model in models]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads parameters where mergekit looks for them, and notes what cannot be read."""
+
+    shared: Mapping[str, object]
+    faults: list[str]
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return a flag of all models, which is the same for all tensors here."""
+        try:
+            return read_bool(self.shared.get(key, default))
+        except ValueError as error:
+            self.faults.append(f"parameters.{key}={self.shared[key]!r}: {error}")
+            return default
+
+    def value(self, key: str, default: float | None) -> Value | None:
+        """Return a value of all models."""
+        return self._first(key, [("parameters", self.shared)], default)
+
+    def of_model(self, key: str, model: tuple[str, dict[str, Any]], default: float | None) -> Value | None:
+        """Return a value of one model: its own, the shared one for what that has no rule for, then the default."""
+        source, own = model
+        return self._first(key, [(f"models: {source}", own), ("parameters", self.shared)], default)
+
+    def _first(
+        self, key: str, places: Sequence[tuple[str, Mapping[str, object]]], default: float | None
+    ) -> Value | None:
+        rules: list[Rule] = []
+        for where, parameters in places:
+            try:
+                rules += _rules(parameters[key]) if parameters.get(key) is not None else []
+            except ValueError as error:
+                self.faults.append(f"{where}.{key}={parameters[key]!r}: {error}")
+                return 1.0  # given, but of no use to the checks that follow
+        if default is not None:
+            rules.append(Rule(None, (default,)))
+        return simplified(tuple(rules)) if rules else None
+
+
+def _rules(setting: Any) -> list[Rule]:
+    """Return the rules that mergekit reads in a setting, where a list of numbers is a gradient."""
+    if isinstance(setting, list) and not any(isinstance(item, Mapping) for item in setting):
+        setting = {"gradient": setting}
+    value = read_value(setting)
+    return list(value.rules) if isinstance(value, Varying) else [Rule(None, (value,))]

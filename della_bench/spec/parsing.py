@@ -195,9 +195,9 @@ def _density(
     if density is not None:
         density = _one_each(given["density"][0], density, count, faults)
     epsilon = _epsilon(row, values, given, count, faults)
-    if row.magprune and density and len(epsilon) == len(density):
-        # Of what varies the plan checks each tensor's numbers.
-        pairs = {pair for pair in zip(density, epsilon, strict=True) if all(isinstance(n, float) for n in pair)}
+    if row.magprune and density and epsilon:
+        both = zip(density, epsilon, strict=False) if len(set(epsilon)) > 1 else ((d, epsilon[0]) for d in density)
+        pairs = {pair for pair in both if all(isinstance(number, float) for number in pair)}  # others by the plan
         for d, e in sorted(cast("set[tuple[float, float]]", pairs)):
             if not fits_density(e, d):
                 faults.append(f"{given['epsilon'][0]}={given['epsilon'][1]!r}: {too_wide(d)}")

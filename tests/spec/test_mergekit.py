@@ -45,12 +45,12 @@ def config(method="della", models=MODELS, base="org/base", **more):
 
 # What each method of mergekit is with all its defaults: our method, density, epsilon, rescale, elect, normalize.
 DEFAULTS = {
-    "task_arithmetic": ("task_arithmetic", (), None, "none", "none", False),
-    "ties": ("ties", (1.0, 1.0), None, "none", "sum", True),
-    "dare_linear": ("dare_linear", (1.0, 1.0), None, "l1", "none", False),
-    "dare_ties": ("dare_ties", (1.0, 1.0), None, "l1", "sum", False),
-    "della": ("della", (1.0, 1.0), 0.15, "l1", "sum", True),
-    "della_linear": ("della_noelect", (1.0, 1.0), 0.15, "l1", "none", False),
+    "task_arithmetic": ("task_arithmetic", (), (), "none", "none", False),
+    "ties": ("ties", (1.0, 1.0), (), "none", "sum", True),
+    "dare_linear": ("dare_linear", (1.0, 1.0), (), "l1", "none", False),
+    "dare_ties": ("dare_ties", (1.0, 1.0), (), "l1", "sum", False),
+    "della": ("della", (1.0, 1.0), (0.15, 0.15), "l1", "sum", True),
+    "della_linear": ("della_noelect", (1.0, 1.0), (0.15, 0.15), "l1", "none", False),
 }
 
 
@@ -90,8 +90,8 @@ def test_global_parameters_stand_where_a_model_has_none_of_its_own(read):
         {"model": "org/b", "parameters": {"epsilon": 0.1}},
         {"model": "org/c"},
     ]
-    spec = read(config(models=models, parameters={"weight": 2, "density": 0.6, "epsilon": 0.10, "lambda": 1.5}))
-    assert (spec.weights, spec.density, spec.epsilon) == ((0.3, 2.0, 2.0), (0.5, 0.6, 0.6), 0.1)
+    spec = read(config(models=models, parameters={"weight": 2, "density": 0.6, "epsilon": 0.2, "lambda": 1.5}))
+    assert (spec.weights, spec.density, spec.epsilon) == ((0.3, 2.0, 2.0), (0.5, 0.6, 0.6), (0.1, 0.1, 0.2))
     assert spec.lambda_ == 1.5
 
 
@@ -155,7 +155,7 @@ def test_out_dtype_is_the_dtype_of_the_merged_weights_and_dtype_its_default(read
 
 def test_keys_beside_the_config_win(read):
     spec = read(config(), beside=",window_size=0.2,density=0.7,weights=1,seed=3,rescale=1,method=della_layer_norm")
-    assert (spec.epsilon, spec.density, spec.weights, spec.seed) == (0.1, (0.7, 0.7), (1.0, 1.0), 3)
+    assert (spec.epsilon, spec.density, spec.weights, spec.seed) == ((0.1, 0.1), (0.7, 0.7), (1.0, 1.0), 3)
     assert (spec.rescale, spec.merge_method) == ("inverse_keep", "della_layer_norm")
 
 
@@ -207,14 +207,8 @@ def test_a_real_config_with_comments_anchors_and_flow_style_is_read(read):
         ({"tokenizer_source": "union"}, "tokenizer_source: "),
         ({"tokenizer": {"source": "union"}}, "tokenizer: "),
         ({"chat_template": "chatml"}, "chat_template: "),
-        ({"parameters": {"density": [0.1, 0.5]}}, "parameters.density: gradients"),
-        ({"parameters": {"weight": [{"filter": "mlp", "value": 1}, {"value": 0}]}}, "parameters.weight: filters"),
-        ({"parameters": {"weight": {"filter": "mlp", "value": 1}}}, "parameters.weight: "),
-        ({"parameters": {"gamma": 0.01}}, "parameters.gamma: "),
-        ({"parameters": {"densty": 0.5}}, "parameters.densty: "),
         ({"parameters": [1]}, "parameters=[1]: not a mapping"),
         ({"parameters": {"rescale": "perhaps"}}, "parameters.rescale='perhaps': true or false"),
-        ({"merge_methode": "ties"}, "merge_methode: "),
     ],
 )
 def test_what_has_no_counterpart_here_is_refused_by_name(faults, change, told):
@@ -222,34 +216,73 @@ def test_what_has_no_counterpart_here_is_refused_by_name(faults, change, told):
     assert text.startswith(told)
 
 
+@pytest.mark.parametrize("parameters", [[1, 2], "text"])
+def test_parameters_that_are_no_mapping_are_refused_by_their_place(faults, parameters):
+    found = faults(config(models=[{"model": "org/a", "parameters": parameters}]))
+    assert found[0] == f"models[0].parameters={parameters!r}: not a mapping"
+
+
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("change", "told"),
     [
-        ({"weight": [0, 1]}, "models[0].parameters.weight: gradients"),
-        ({"weight": 1, "density": [{"filter": "mlp", "value": 1}]}, "models[0].parameters.density: filters"),
-        ({"weight": 1, "gamma": 0.01}, "models[0].parameters.gamma: "),
-        ({"weight": 1, "normalize": True}, "models[0].parameters.normalize: of no effect here"),
-        ([1, 2], "models[0].parameters=[1, 2]: not a mapping"),
-        ("text", "models[0].parameters='text': not a mapping"),
+        ({"merge_methode": "ties"}, "merge_methode (did you mean 'merge_method'?)"),
+        ({"name": "mine"}, "name"),
+        ({"parameters": {"densty": 0.5}}, "parameters.densty (did you mean 'density'?)"),
+        ({"models": [{"model": "org/a", "weight": 1, "parameters": {"weight": 1}}]}, "models[0].weight"),
+        (
+            {"models": [{"model": "org/a", "parameters": {"weight": 1, "normalize": True}}]},
+            "models[0].parameters.normalize",
+        ),
     ],
 )
-def test_what_has_no_counterpart_in_a_model_is_refused_by_its_place(faults, parameters, told):
-    found = faults(config(models=[{"model": "org/a", "parameters": parameters}]))
-    assert found[0].startswith(told)
+def test_what_mergekit_does_not_read_is_ignored_with_a_warning(read, caplog, change, told):
+    with caplog.at_level(logging.WARNING):
+        read(config(**change))
+    (record,) = caplog.records
+    assert told in record.getMessage()
 
 
-def test_a_gradient_of_slerp_is_refused(faults):
-    data = config(
-        "slerp", [{"model": "org/a"}], parameters={"t": [{"filter": "self_attn", "value": [0, 1]}, {"value": 0.5}]}
+RULES = [{"filter": "self_attn", "value": [0, 0.5, 1]}, {"filter": "mlp", "value": 0.25}, {"value": 0.5}]
+
+
+def test_gradients_and_filters_stand_wherever_mergekit_takes_them(read):
+    own = {"weight": [0.1, 0.9], "density": [{"filter": "mlp", "value": 0.6}]}
+    spec = read(
+        config(
+            models=[{"model": "org/a", "parameters": own}, {"model": "org/b"}],
+            parameters={"weight": RULES, "density": 0.7, "epsilon": [0.1, 0.2], "lambda": [1, 2]},
+        )
     )
-    assert faults(data) == ["parameters.t: filters are not supported"]
+    assert str(spec) == (
+        "base=org/base,experts=org/a+org/b,weights=0.1~0.9+self_attn:0~0.5~1/mlp:0.25/0.5,density=mlp:0.6/0.7+0.7,"
+        "epsilon=0.1~0.2,lambda=1~2,rescale=l1"
+    )
 
 
-def test_one_epsilon_for_each_model_is_refused(faults):
-    models = [
-        {"model": m, "parameters": {"weight": 1, "density": 0.5, "epsilon": e}} for m, e in (("a", 0.1), ("b", 0.2))
-    ]
-    assert faults(config(models=models)) == ["epsilon: one value for all models is supported, not one each"]
+def test_a_default_is_for_what_no_rule_is_for(read):
+    spec = read(config(parameters={"epsilon": [{"filter": "mlp", "value": 0.1}]}))
+    assert str(spec).endswith("epsilon=mlp:0.1/0.15,rescale=l1")
+
+
+def test_slerps_t_may_vary(read):
+    data = config("slerp", [{"model": "org/a"}], parameters={"t": RULES})
+    assert str(read(data)).endswith("weights=self_attn:0~0.5~1/mlp:0.25/0.5")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], "a gradient without a number"),
+        (["x"], "not a number"),
+        ([{"filter": "mlp", "value": "x"}], "not a number"),
+        ([{"filter": 3, "value": 1}], "filter 3: not a part of a tensor's name"),
+        ([{"filter": "mlp"}], "a rule without a value"),
+        ([{"value": 1}, 2], "numbers beside rules"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_by_its_place(faults, given, told):
+    (text,) = faults(config(parameters={"lambda": given}))
+    assert text.startswith(f"parameters.lambda={given!r}: {told}")
 
 
 @pytest.mark.parametrize("text", ["org/a+org/lora", "org/base+org/lora"])
@@ -301,16 +334,16 @@ def test_a_model_without_a_name_is_refused(faults, item):
     assert "models[1]: not a mapping with a model's name" in faults(config(models=[MODELS[1], item]))
 
 
-def test_a_key_beside_a_models_parameters_is_refused(faults):
-    assert faults(config(models=[{**MODELS[1], "weight": 1}])) == ["models[0].weight: not a key of a model"]
-
-
 def test_all_faults_are_told_at_once(faults):
     data = config(
-        "dellla", [{"model": "a+b", "parameters": {"weight": [1, 2]}}], slices=[], modules={}, parameters={"gamma": 1}
+        "dellla",
+        [{"model": "a+b", "parameters": {"weight": [1, "x"]}}],
+        slices=[],
+        modules={},
+        parameters={"lambda": []},
     )
     assert {line.split(":")[0] for line in faults(data)} == {
-        "slices", "modules", "merge_method='dellla'", "parameters.gamma", "models[0].parameters.weight", "models='a+b'",
+        "slices", "modules", "merge_method='dellla'", "models='a+b'",
     }  # fmt: skip
 
 

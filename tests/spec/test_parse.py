@@ -126,7 +126,7 @@ def test_a_drop_rate_and_its_decimal_complement_are_one_digest(drop_rate):
 
 
 def test_a_window_of_0_14_is_an_epsilon_of_0_07():
-    assert parse(epsilon=None, window_size=0.14).epsilon == 0.07
+    assert parse(epsilon=None, window_size=0.14).epsilon == (0.07, 0.07)
 
 
 def test_weights_stand_behind_their_experts_too():
