@@ -36,13 +36,15 @@ def tokenizer(extra: tuple[str, ...] = (), chat_template: str | None = None) -> 
     return made
 
 
-def llama(seed: int = 0, *, vocab: int = 259, dtype: torch.dtype = torch.float32, **options: Any) -> LlamaForCausalLM:
-    """A two-layer Llama with random weights."""
+def llama(
+    seed: int = 0, *, vocab: int = 259, layers: int = 2, dtype: torch.dtype = torch.float32, **options: Any
+) -> LlamaForCausalLM:
+    """A small Llama with random weights."""
     config = LlamaConfig(
         vocab_size=vocab,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=4096,
@@ -53,10 +55,10 @@ def llama(seed: int = 0, *, vocab: int = 259, dtype: torch.dtype = torch.float32
     return _random(LlamaForCausalLM, config, seed, dtype)
 
 
-def gpt2(seed: int = 0, *, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
-    """A two-layer GPT-2 (tied head, Conv1D, biases) with random weights."""
+def gpt2(seed: int = 0, *, layers: int = 2, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
+    """A small GPT-2 (tied head, Conv1D, biases) with random weights."""
     config = GPT2Config(
-        vocab_size=259, n_embd=32, n_layer=2, n_head=2, n_positions=4096, bos_token_id=0, eos_token_id=1
+        vocab_size=259, n_embd=32, n_layer=layers, n_head=2, n_positions=4096, bos_token_id=0, eos_token_id=1
     )
     return _random(GPT2LMHeadModel, config, seed, dtype)
 

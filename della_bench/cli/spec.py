@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from della_bench.spec import MergeSpec
 
 __all__ = ["SpecArgument", "spec"]
@@ -25,11 +27,15 @@ def spec(
         list[str],
         typer.Argument(metavar="SPEC...", help="key=value,key=value..., a JSON object, a YAML file, or a YAML list."),
     ],
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print each tensor's numbers; the base is opened, and no weight is read.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
     """Check merges' specs and print them in canonical form, with their digests and what each key means.
 
-    Takes what `della-bench run` takes. No model is opened. JSON is one object, or a list where several are asked for.
+    Takes what `della-bench run` takes. No model is opened, unless the numbers of its layers are asked for. JSON is one
+    object, or a list where several are asked for.
     """
     import json
 
@@ -38,19 +44,55 @@ def spec(
 
     show_warnings()
     parsed = read_specs(specs)
+    tensors = [_tensors(each) if layers else {} for each in parsed]
     if as_json:
-        facts = [_facts(each) for each in parsed]
+        facts = [_facts(each, numbers) for each, numbers in zip(parsed, tensors, strict=True)]
         say_data(json.dumps(facts if len(facts) > 1 else facts[0], indent=2, ensure_ascii=False) + "\n")
         return
     for number, each in enumerate(parsed):
         if number:
             say("")
         _print_table(each)
+        if layers:
+            _print_tensors(tensors[number])
 
 
-def _facts(parsed: MergeSpec) -> dict[str, object]:
+def _facts(parsed: MergeSpec, tensors: Mapping[str, object]) -> dict[str, object]:
     keys = parsed.as_keys(effective=True)
-    return {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name, "keys": keys}
+    facts = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name, "keys": keys}
+    return {**facts, "tensors": tensors} if tensors else facts
+
+
+def _tensors(parsed: MergeSpec) -> dict[str, dict[str, Any]]:
+    """Return the numbers of each tensor of the base, those that the method uses."""
+    from dataclasses import asdict
+
+    from della_bench.checkpoint import open_source
+    from della_bench.checkpoint.canonical import parameters
+    from della_bench.merge.plan import plan
+    from della_bench.spec.varying import depth
+
+    names = [name for name, info in parameters(open_source(parsed.base)).items() if info.is_float]
+    used = {"lambda_" if key == "lambda" else key for key in parsed.as_keys(effective=True)}
+    shown = [key for key in ("weights", "density", "epsilon", "lambda_") if key in used]
+    numbers = {name: asdict(row) for name, row in plan(parsed, depth(names)).items()}
+    return {name: {key.rstrip("_"): row[key] for key in shown} for name, row in numbers.items()}
+
+
+def _print_tensors(tensors: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the numbers of each tensor, one number where all experts have the same."""
+    from della_bench.cli.console import plain_table, say
+    from della_bench.cli.terminal import Terminal
+
+    columns = list(next(iter(tensors.values()), {}))
+    table = plain_table("tensor", *columns)
+    table.columns[0].no_wrap = True
+    for name, row in tensors.items():
+        many = [value if isinstance(value, tuple) else (value,) for value in row.values()]
+        shown = [numbers[:1] if len(set(numbers)) == 1 else numbers for numbers in many]
+        table.add_row(name, *(", ".join(f"{number:.6g}" for number in numbers) for numbers in shown))
+    say("")
+    Terminal().print(table)
 
 
 def _print_table(parsed: MergeSpec) -> None:

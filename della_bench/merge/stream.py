@@ -21,6 +21,7 @@ from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
 from della_bench.merge.plan import plan
 from della_bench.spec import MergeSpec, Source
+from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.varying import depth
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Merge:
                 merged = sources[0]
                 if len(sources) > 1:
                     dtype = torch_dtype(self.info(name).dtype)
-                    merged = merge_tensor_fast(self.spec, name, merged, sources[1:], dtype, self._places[name])
+                    merged = merge_tensor_fast(self._numbers(name), name, merged, sources[1:], dtype)
                     self._check_result(name, merged)
                 del sources
                 yield name, merged
@@ -135,9 +136,7 @@ class Merge:
                 merged = sources[0]
                 if len(sources) > 1:
                     try:
-                        merged = merge_host_tensors(
-                            self.spec, name, sources, self.info(name).dtype, workers, self._places[name]
-                        )
+                        merged = merge_host_tensors(self._numbers(name), name, sources, self.info(name).dtype, workers)
                     except BrokenSourceError as error:
                         raise _not_finite(self.sources[error.position], name) from None
                     self._check_result(name, merged)
@@ -146,6 +145,9 @@ class Merge:
                 del sources
                 yield name, merged
                 del merged
+
+    def _numbers(self, name: str) -> TensorSpec:
+        return self.spec.at(name, self._places[name])
 
     def _check_result(self, name: str, merged: torch.Tensor | HostTensor) -> None:
         """Raise MergeError where finite sources gave a result that its dtype does not hold."""

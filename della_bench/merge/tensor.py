@@ -26,13 +26,12 @@ def merge_tensor(
     base: torch.Tensor,
     experts: Sequence[torch.Tensor],
     dtype: torch.dtype | None = None,
-    place: float = 0.0,
 ) -> torch.Tensor:
     """Merge one tensor of any shape.
 
-    name: the tensor's name in the base's checkpoint, which its random bits depend on. experts: one tensor for each of
-    the spec's experts, in its order, shaped like `base`, on the same device. dtype: of the result, default the base's.
-    place: where the tensor lies among the model's layers, from 0 to 1, for numbers that vary over them.
+    spec: of one tensor, or of a whole merge; where that varies over layers its numbers at the first layer count. name:
+    the tensor's name in the base's checkpoint, which its random bits depend on. experts: one tensor for each of the
+    spec's experts, in its order, shaped like `base`, on the same device. dtype: of the result, default the base's.
 
     Integer and bool tensors are the base's. Where no expert takes part in an element, or lambda is 0, the result is
     the base to the bit. Raises MergeError where a method's own function returns what it may not.
@@ -42,7 +41,7 @@ def merge_tensor(
         return base
     if base.numel() == 0:
         return base.to(dtype)
-    numbers = spec.at(name, place)
+    numbers = spec.at(name)
     function = numbers.method.function()
     if function is not None:
         return _by_function(function, numbers, name, base, experts).to(dtype)

@@ -37,6 +37,20 @@ def test_spec_prints_a_canonical_line_that_parses_back_first(capsys):
     assert "drop_rate = 1 - density" in " ".join(out.split())
 
 
+def test_spec_prints_the_numbers_of_each_tensor(capsys):
+    varying = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=self_attn:0.9~0.5/0.6,weights=1~2+3"
+    code, out, _ = run(capsys, "spec", "--layers", "--json", varying)
+    tensors = json.loads(out)["tensors"]
+    assert code == 0
+    assert tensors["model.embed_tokens.weight"] == {"weights": [1, 3], "density": [0.6, 0.6], "lambda": 1}
+    last = max(int(name.split(".")[2]) for name in tensors if ".layers." in name)
+    name = f"model.layers.{last}.self_attn.q_proj.weight"
+    assert tensors[name] == {"weights": [2, 3], "density": [0.5, 0.5], "lambda": 1}
+    code, out, _ = run(capsys, "spec", "--layers", varying)
+    (line,) = [line for line in out.splitlines() if line.startswith(name)]
+    assert line.split() == [name, "2,", "3", "0.5", "1"]
+
+
 def test_spec_as_json_holds_every_effective_key(capsys):
     _, out, _ = run(capsys, "spec", SPEC, "--json")
     assert MergeSpec.parse(json.loads(out)["keys"]) == MergeSpec.parse(SPEC)

@@ -39,7 +39,7 @@ ERRORS = 5
 
 
 def config(
-    method: str, models: dict[str, dict[str, float]], shared: dict[str, Any] | None = None, *, base: str | None = "base"
+    method: str, models: dict[str, dict[str, Any]], shared: dict[str, Any] | None = None, *, base: str | None = "base"
 ) -> dict[str, Any]:
     """A mergekit configuration: the parameters of each model, and those of all."""
     made: dict[str, Any] = {
@@ -136,6 +136,7 @@ def test_without_a_draw_both_compute_the_same_values(made, shape, tmp_path):
     assert not any(torch.equal(ours, tensor) for tensor in tensors.values())
 
 
+BY_NAME = [{"filter": "attn", "value": [0.1, 0.5, 0.9]}, {"filter": "mlp", "value": 0.25}, {"value": 0.7}]
 WHOLE = {
     "linear": config("linear", AB, base=None),
     "linear_with_a_base_that_is_not_listed": config("linear", AB, {"weight": 0.5}),
@@ -143,6 +144,11 @@ WHOLE = {
     "task_arithmetic": config("task_arithmetic", AB, {"lambda": 0.8}),
     "ties": config("ties", PRUNED),
     "ties_with_a_base_that_is_listed": config("ties", {"base": {}} | PRUNED),
+    "gradients": config("task_arithmetic", {"a": {"weight": [0, 0.3, 1]}, "b": {"weight": 0.4}}, {"lambda": [1, 0.5]}),
+    "filters": config(
+        "ties", {"a": {"weight": BY_NAME, "density": [0.9, 0.2]}, "b": {}}, {"weight": [0.2, 0.7], "density": 0.6}
+    ),
+    "slerp_by_name": config("slerp", {"base": {}, "a": {}}, {"t": BY_NAME}),
 }
 
 
@@ -152,11 +158,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, make in (("llama", tiny.llama), ("gpt2", tiny.gpt2)):
         for seed, name in enumerate(("base", "a", "b")):
             # A difference of the order of the weights, so that the angle between two models is a real one.
-            tiny.perturbed(make(0), seed, scale=0.02).save_pretrained(root / kind / name)
+            tiny.perturbed(make(0, layers=4), seed, scale=0.02).save_pretrained(root / kind / name)
     return root
 
 
-@pytest.mark.parametrize(("kind", "name"), [*(("llama", name) for name in WHOLE), ("gpt2", "ties")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("llama", name) for name in WHOLE), ("gpt2", "ties"), ("gpt2", "filters")]
+)
 def test_a_whole_model_is_the_one_that_mergekit_writes(kind, name, folders, tmp_path):
     made = in_folder(WHOLE[name], folders / kind)
     choices = options.MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)

@@ -15,6 +15,7 @@ from della_bench.checkpoint.tensor import HostTensor, dtype_name, torch_dtype
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.workers import Workers
 from della_bench.spec import MergeSpec
+from della_bench.spec.tensor import TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +24,11 @@ __all__ = ["is_finite", "merge_host_tensors", "merge_tensor_fast", "working"]
 
 
 def merge_tensor_fast(
-    spec: MergeSpec,
+    spec: MergeSpec | TensorSpec,
     name: str,
     base: torch.Tensor,
     experts: Sequence[torch.Tensor],
     dtype: torch.dtype | None = None,
-    place: float = 0.0,
 ) -> torch.Tensor:
     """Do what `merge_tensor` does, by the fastest implementation that covers the merge; else by the reference.
 
@@ -38,20 +38,20 @@ def merge_tensor_fast(
     if base.device.type == "cpu":
         sources = [HostTensor.of(tensor) for tensor in (base, *experts)]
         with Workers() as workers:
-            return merge_host_tensors(spec, name, sources, dtype_name(dtype), workers, place).to_torch()
+            return merge_host_tensors(spec, name, sources, dtype_name(dtype), workers).to_torch()
     if base.device.type == "cuda" and find_spec("triton") is not None:
         from della_bench.merge.kernels import gpu
 
-        numbers = spec.at(name, place)
+        numbers = spec.at(name)
         if gpu.supports(numbers, base, experts, dtype):
             return gpu.merge_tensor_gpu(numbers, name, base, experts, dtype)
     from della_bench.merge.tensor import merge_tensor
 
-    return merge_tensor(spec, name, base, experts, dtype, place)
+    return merge_tensor(spec, name, base, experts, dtype)
 
 
 def merge_host_tensors(
-    spec: MergeSpec, name: str, sources: Sequence[HostTensor], dtype: str, workers: Workers, place: float = 0.0
+    spec: MergeSpec | TensorSpec, name: str, sources: Sequence[HostTensor], dtype: str, workers: Workers
 ) -> HostTensor:
     """Do what `merge_tensor` does on the CPU, without torch where the compiled loops cover the merge.
 
@@ -60,7 +60,7 @@ def merge_host_tensors(
     """
     from della_bench.merge.kernels import cpu
 
-    numbers = spec.at(name, place)
+    numbers = spec.at(name)
     if cpu.supports(numbers, sources, dtype):
         merged = cpu.merge_stored(numbers, name, sources[0], sources[1:], dtype, workers)
         if merged is not None:
@@ -71,7 +71,7 @@ def merge_host_tensors(
     for position, tensor in enumerate(tensors):
         if not is_finite(tensor):
             raise BrokenSourceError(position)
-    return HostTensor.of(merge_tensor(spec, name, tensors[0], tensors[1:], torch_dtype(dtype), place))
+    return HostTensor.of(merge_tensor(spec, name, tensors[0], tensors[1:], torch_dtype(dtype)))
 
 
 @contextmanager
