@@ -10,7 +10,10 @@ __all__ = ["methods"]
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False) -> None:
-    """List the merge methods: what each does, in one line, and where it comes from. Other packages' come last."""
+    """List the merge methods: what each does, in one line, where it comes from, and which keys it has of its own.
+
+    Other packages' methods come last.
+    """
     import json
 
     from della_bench.cli.console import say, say_data, show_warnings
@@ -25,3 +28,5 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for
     for row in rows:
         pinned = "" if row.pinned else "; its bits may differ between devices"
         say(f"{row.name:{widths[0]}}  {row.summary:{widths[1]}}  {row.origin}{pinned}")
+        for option in row.options:
+            say(f"{'':{widths[0]}}    {option.name}: {option.described}")

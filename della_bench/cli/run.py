@@ -142,6 +142,7 @@ def _arguments(text: str | None, device: str | None, batch_size: str) -> dict[st
     """Return the model type's arguments, read as lm-eval reads them."""
     from della_bench.errors import SpecError
     from della_bench.models.arguments import SPEC_NAMES, doubled_names
+    from della_bench.spec.own_keys import own_key_names
 
     out: dict[str, Any] = {"batch_size": int(batch_size) if batch_size.isdecimal() else batch_size}
     if device is not None:
@@ -151,7 +152,8 @@ def _arguments(text: str | None, device: str | None, batch_size: str) -> dict[st
 
         faults = doubled_names(text)
         given = simple_parse_args_string(text)
-        faults += [f"--model-args {name}=...: belongs to the spec" for name in given if name in SPEC_NAMES]
+        of_spec = SPEC_NAMES | own_key_names()
+        faults += [f"--model-args {name}=...: belongs to the spec" for name in given if name in of_spec]
         if faults:
             raise SpecError(faults)
         out |= given

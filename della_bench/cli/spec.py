@@ -118,4 +118,8 @@ def _print_table(parsed: MergeSpec) -> None:
                 if other.key == key and name != "lambda_"
             ]
             table.add_row(key, shown, what.meaning + f" (or: {', '.join(others)})" * bool(others))
+    for option in row.options:
+        value = values[option.name]
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(option.name, shown, option.described)
     Terminal().print(table)

@@ -14,7 +14,7 @@ from della_bench.merge.exact import exact_sum
 from della_bench.spec.method import Drop, Rescale
 from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
 
-__all__ = ["as_rows", "doubled_ranks", "drop", "keep_largest", "magnitude_thresholds", "rank_thresholds"]
+__all__ = ["as_rows", "doubled_ranks", "drop", "keep_largest", "magnitude_thresholds", "rank_thresholds", "rescaled"]
 
 
 def as_rows(tensor: torch.Tensor) -> torch.Tensor:
@@ -115,6 +115,15 @@ def drop(
     elif rescale == "inverse_keep":
         delta = delta * _inverse_keep(thresholds, delta)
     return torch.where(kept, delta, 0.0)
+
+
+def rescaled(delta: torch.Tensor, kept: torch.Tensor, rescale: Rescale, density: float) -> torch.Tensor:
+    """Return what a drop kept of a delta, scaled as `drop` scales what a cut keeps; zeros where it dropped."""
+    if rescale == "l1":
+        return kept * _l1_factor(delta, kept != 0)
+    if rescale == "inverse_keep":
+        return kept * _inverse_keep(max(1, threshold(exact(density))), delta)
+    return kept
 
 
 def _keys(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from della_bench.merge.drop import as_rows
 from della_bench.spec.method import Elect, Scaling
 
-__all__ = ["ada_ratio", "add_to_base", "agreeing", "fuse"]
+__all__ = ["ada_ratio", "add_to_base", "agreeing", "fuse", "left_to_right"]
 
 
 def agreeing(deltas: Sequence[torch.Tensor], elect: Elect) -> list[torch.Tensor]:
@@ -25,7 +25,7 @@ def agreeing(deltas: Sequence[torch.Tensor], elect: Elect) -> list[torch.Tensor]
     """
     if elect == "none":
         return [delta != 0 for delta in deltas]
-    total = _left_to_right(deltas if elect == "sum" else [delta.sign() for delta in deltas])
+    total = left_to_right(deltas if elect == "sum" else [delta.sign() for delta in deltas])
     negative = total < 0
     return [torch.where(negative, delta < 0, delta > 0) for delta in deltas]
 
@@ -61,10 +61,10 @@ def fuse(
         terms = [delta * ada_ratio(delta, mask, scaling) for delta, mask in zip(weighted, agrees, strict=True)]
     else:
         terms = weighted
-    fused = _left_to_right([torch.where(mask, term, 0.0) for mask, term in zip(agrees, terms, strict=True)])
+    fused = left_to_right([torch.where(mask, term, 0.0) for mask, term in zip(agrees, terms, strict=True)])
     if normalize:
         counted = [torch.ones_like(mask) for mask in agrees] if elect == "none" else agrees
-        divisor = _left_to_right([mask.to(torch.float32) * w for mask, w in zip(counted, weights, strict=True)])
+        divisor = left_to_right([mask.to(torch.float32) * w for mask, w in zip(counted, weights, strict=True)])
         fused = fused / torch.where(divisor == 0, 1.0, divisor)
     takes_part = agrees[0]
     for mask in agrees[1:]:
@@ -87,7 +87,8 @@ def add_to_base(
     return torch.where(takes_part, (base.to(torch.float32) + scaled).to(dtype), own)
 
 
-def _left_to_right(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def left_to_right(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the sum, in the order of the tensors, each sum rounded once."""
     total = tensors[0]
     for tensor in tensors[1:]:
         total = total + tensor

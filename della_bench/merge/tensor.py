@@ -6,15 +6,16 @@ All arithmetic is float32, with one rounding at the end to the dtype of the resu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
 from della_bench.errors import MergeError
 from della_bench.merge import bits
-from della_bench.merge.drop import drop
+from della_bench.merge.drop import drop, rescaled
 from della_bench.merge.fuse import add_to_base, fuse
 from della_bench.spec import MergeSpec, Numbers
-from della_bench.spec.method import MergeFunction
+from della_bench.spec.method import Drop, MergeFunction
 from della_bench.spec.tensor import TensorSpec
 
 __all__ = ["merge_tensor"]
@@ -67,7 +68,7 @@ def _by_function(
     )
     wide_base = base.to(torch.float32) if spec.method.uses_base else None
     wide = [expert.to(torch.float32) for expert in experts]
-    merged = function(wide_base, wide, numbers)
+    merged = function(wide_base, wide, numbers, **dict(spec.options))
     for stored, widened in zip((base, *experts), (wide_base, *wide), strict=True):
         if merged is widened:
             return stored
@@ -78,12 +79,13 @@ def _pruned_delta(
     spec: TensorSpec, name: str, index: int, base: torch.Tensor, expert: torch.Tensor, key_dtype: torch.dtype
 ) -> torch.Tensor:
     delta = expert.to(torch.float32) - base
-    density, kind = spec.density[index] if spec.density else 1.0, spec.method.drop
+    density = spec.density[index] if spec.density else 1.0
     epsilon = spec.epsilon[index] if spec.epsilon else None
-    if isinstance(kind, str):
+    function = spec.method.drop_function()
+    if function is None:
         return drop(
             delta,
-            kind=kind,
+            kind=cast(Drop, spec.method.drop),
             density=density,
             epsilon=epsilon,
             rescale=spec.rescale,
@@ -93,7 +95,9 @@ def _pruned_delta(
     if density >= 1:
         return delta
     words = _words(spec, name, index, base) if spec.method.random else None
-    return _checked(kind(delta, density, epsilon, words), base, spec, name)
+    own = {key: value[index] if isinstance(value, tuple) else value for key, value in spec.options}
+    kept = _checked(function(delta, density, epsilon, words, **own), base, spec, name)
+    return rescaled(delta, kept, spec.rescale, density) if spec.method.uses("rescale") else kept
 
 
 def _words(spec: TensorSpec, name: str, index: int, like: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
+from della_bench.spec.own_keys import method_of, own_key_names
 from della_bench.suggest import nearest
 
 __all__ = ["SPEC_NAMES", "SPEED_ONLY", "batch_size_faults", "doubled_names", "split_arguments"]
@@ -40,13 +41,17 @@ def split_arguments(
 ) -> tuple[MergeSpec, dict[str, Any]]:
     """Return the spec and the engine's arguments.
 
-    known: names that the engine takes. A name that is both (tokenizer, dtype) is the spec's. refused: names that it
+    known: names that the engine takes. A name that is both (tokenizer, dtype) is the spec's, and so is a key that the
+    spec's method has of its own; those of other methods are where the engine does not take them. refused: names that it
     takes too but that make no sense on a merge, beside those that no engine takes, with what to write instead.
 
     Raises SpecError with all faults of the spec, all arguments that are refused on a merge, and all unknown ones.
     """
-    ours = {name: value for name, value in arguments.items() if name in SPEC_NAMES}
-    rest = {name: value for name, value in arguments.items() if name not in SPEC_NAMES}
+    method = method_of(arguments.items())
+    own = {option.name for option in method.options} if method else set()
+    own |= own_key_names().difference(known)
+    ours = {name: value for name, value in arguments.items() if name in SPEC_NAMES or name in own}
+    rest = {name: value for name, value in arguments.items() if name not in ours}
     refused = {**_REFUSED, **(refused or {})}
     faults = [
         f"{name}={rest.pop(name)!r}: not on a merge: {why}"
@@ -56,7 +61,7 @@ def split_arguments(
     rest = {name: value for name, value in rest.items() if name not in refused}
     if (wanted := rest.pop("engine", engine)) != engine:
         faults.append(f"engine={wanted!r}: not available; this model type runs engine={engine}")
-    valid = sorted({*SPEC_NAMES, *known, "engine"})
+    valid = sorted({*SPEC_NAMES, *own, *known, "engine"})
     faults += [f"{name}={rest[name]!r}: unknown argument{nearest(name, valid)}" for name in rest if name not in known]
     try:
         spec = MergeSpec.parse(ours)

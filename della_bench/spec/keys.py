@@ -227,8 +227,8 @@ KEYS: dict[str, Key] = {
 
 
 def is_used(key: str, method: Method) -> bool:
-    """Whether a method uses a key."""
-    return not KEYS[key].of_methods or method.uses(key)
+    """Whether a method uses a key; one that is not every spec's is some other method's own."""
+    return key in KEYS and (not KEYS[key].of_methods or method.uses(key))
 
 
 OTHER_NAMES: dict[str, OtherName] = {

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from della_bench.errors import SpecError
 from della_bench.spec.keys import read_bool
+from della_bench.spec.registry import find_method
 from della_bench.spec.source import encode
 from della_bench.spec.varying import Rule, Value, Varying, read_value, simplified
 from della_bench.suggest import nearest
@@ -32,24 +33,56 @@ _SHARED = ("normalize", "rescale", "lambda", "int8_mask", "t")
 
 @dataclass(frozen=True)
 class _Method:
-    """What a mergekit method is here, with the defaults that mergekit gives it."""
+    """What a mergekit method is here, with the defaults that mergekit gives it.
+
+    None: the method does not have the parameter. options: those that only it has, with our names for them; where they
+    are left out, our defaults are mergekit's.
+    """
 
     name: str
     normalize: bool | None = False
     rescale: bool | None = None
     epsilon: bool = False
+    weight: bool = True
+    lambda_: bool = False
+    base: Literal["needed", "an expert", "optional"] = "needed"
+    options: Mapping[str, str] = field(default_factory=dict)
+    per_model: tuple[str, ...] = ()  # those of the options that each model may have
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
 
 
 _METHODS = {
-    "linear": _Method("linear", normalize=True),
-    "slerp": _Method("slerp", normalize=None),
-    "passthrough": _Method("passthrough", normalize=None),
-    "task_arithmetic": _Method("task_arithmetic"),
-    "ties": _Method("ties", normalize=True, rescale=False),
-    "dare_linear": _Method("dare_linear", rescale=True),
-    "dare_ties": _Method("dare_ties", rescale=True),
-    "della": _Method("della", normalize=True, rescale=True, epsilon=True),
-    "della_linear": _Method("della_noelect", rescale=True, epsilon=True),
+    "linear": _Method("linear", normalize=True, base="an expert"),
+    "slerp": _Method("slerp", normalize=None, weight=False),
+    "passthrough": _Method("passthrough", normalize=None, weight=False, base="an expert"),
+    "task_arithmetic": _Method("task_arithmetic", lambda_=True),
+    "ties": _Method("ties", normalize=True, rescale=False, lambda_=True),
+    "dare_linear": _Method("dare_linear", rescale=True, lambda_=True),
+    "dare_ties": _Method("dare_ties", rescale=True, lambda_=True),
+    "della": _Method("della", normalize=True, rescale=True, epsilon=True, lambda_=True),
+    "della_linear": _Method("della_noelect", rescale=True, epsilon=True, lambda_=True),
+    "breadcrumbs": _Method("breadcrumbs", rescale=False, lambda_=True, options=_same("gamma"), per_model=("gamma",)),
+    "breadcrumbs_ties": _Method(
+        "breadcrumbs_ties", rescale=False, lambda_=True, options=_same("gamma"), per_model=("gamma",)
+    ),
+    "model_stock": _Method("model_stock", normalize=None, weight=False, options=_same("filter_wise")),
+    "sce": _Method("sce", normalize=None, weight=False, options=_same("select_topk")),
+    "nuslerp": _Method(
+        "nuslerp", normalize=None, base="optional", options=_same("nuslerp_flatten", "nuslerp_row_wise")
+    ),
+    "multislerp": _Method(
+        "multislerp", normalize=None, base="optional", options={"eps": "eps", "normalize_weights": "normalize"}
+    ),
+    "karcher": _Method("karcher", normalize=None, weight=False, base="an expert", options=_same("max_iter", "tol")),
+    "nearswap": _Method("nearswap", normalize=None, weight=False, options=_same("t")),
+    "arcee_fusion": _Method("arcee_fusion", normalize=None, weight=False),
+    "ram": _Method("ram", normalize=None, weight=False, options={"epsilon": "threshold"}),
+    "ramplus_tl": _Method(
+        "ramplus_tl", normalize=None, weight=False, options={"r": "r", "alpha": "alpha", "epsilon": "threshold"}
+    ),
 }
 
 
@@ -79,12 +112,16 @@ def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
     if not isinstance(shared, Mapping):
         faults.append(f"parameters={shared!r}: not a mapping")
         shared = {}
-    ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in (known := (*_PER_MODEL, *_SHARED))]
+    known = (*_PER_MODEL, *_SHARED, *method.options)
+    ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
     base, models = _models(data, method, ignored, faults)
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
     _numbers(out, method, models, shared, faults)
+    out |= _options(method, models, shared)
+    if method.base == "optional":
+        out["deltas"] = data.get("base_model") is not None
     if faults:
         raise SpecError([f"{where}: {fault}" for fault in faults])
     if ignored:
@@ -119,15 +156,16 @@ def _models(
         if isinstance(item, Mapping):
             ignored += [f"models[{index}].{k}" for k in item if k not in ("model", "parameters")]
         parameters = (item.get("parameters") if isinstance(item, Mapping) else None) or {}
+        known = (*_PER_MODEL, *method.per_model)
         if not isinstance(parameters, Mapping):
             faults.append(f"models[{index}].parameters={parameters!r}: not a mapping")
             parameters = {}
-        ignored += [f"models[{index}].parameters.{_told(k, _PER_MODEL)}" for k in parameters if k not in _PER_MODEL]
-        if source != base or method.name in ("linear", "passthrough"):
+        ignored += [f"models[{index}].parameters.{_told(k, known)}" for k in parameters if k not in known]
+        if source != base or method.base == "an expert":
             found.append((source, dict(parameters)))
-    if base is None and method.name in ("linear", "passthrough") and found:
+    if base is None and method.base != "needed" and found:
         base = found[0][0]  # mergekit takes config and tokenizer from the first model then
-    elif method.name == "linear" and isinstance(base, str) and all(source != base for source, _ in found):
+    elif method.name in ("linear", "karcher") and isinstance(base, str) and all(source != base for source, _ in found):
         found.append((base, {}))  # mergekit adds it, with the weight that all models share
     if base is None:
         faults.append(f"base_model: missing, and {method.name} needs it")
@@ -160,19 +198,33 @@ def _numbers(
         if "t" not in shared:
             faults.append("parameters.t: missing, and slerp needs it")
         out["weights"] = [read.value("t", None)]
-    elif method.name != "passthrough":
+    elif method.weight:
         out["weights"] = [read.of_model("weight", model, None) for model in models]
         pairs = zip(models, out["weights"], strict=True)
         faults += [f"models: {source} has no weight, and mergekit needs one" for (source, _), w in pairs if w is None]
     if method.normalize is not None:
         out["normalize"] = read.flag("normalize", method.normalize)
-    if method.name not in ("linear", "slerp", "passthrough"):
+    if method.lambda_:
         out["lambda"] = read.value("lambda", 1.0)
     if method.rescale is not None:
         out["density"] = [read.of_model("density", model, 1.0) for model in models]
         out["rescale"] = "l1" if read.flag("rescale", method.rescale) else "none"
     if method.epsilon:
         out["epsilon"] = [read.of_model("epsilon", model, 0.15) for model in models]
+
+
+def _options(method: _Method, models: list[tuple[str, dict[str, Any]]], shared: Mapping[str, object]) -> dict[str, Any]:
+    """Return the parameters that are given of those that only this method has, by our names."""
+    out: dict[str, Any] = {}
+    for theirs, ours in method.options.items():
+        if theirs in method.per_model and any(theirs in parameters for _, parameters in models):
+            own = find_method(method.name).option(ours)
+            out[ours] = [
+                parameters.get(theirs, shared.get(theirs, own.default if own else None)) for _, parameters in models
+            ]
+        elif theirs in shared:
+            out[ours] = shared[theirs]
+    return out
 
 
 @dataclass(frozen=True)

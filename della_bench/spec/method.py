@@ -4,35 +4,37 @@ A method is a row of choices (how deltas are dropped, how signs are elected, how
 of its own, or one function over the whole tensor. A package offers one by an entry point of its name:
 
     [project.entry-points."della_bench.merge_methods"]
-    breadcrumbs = "crumbs:METHOD"
+    stripes = "stripes:METHOD"
 
-    # crumbs.py
-    from della_bench.spec import Method
+    # stripes.py
+    from della_bench.spec import Method, Option
 
-    def drop(delta, density, epsilon, words):
-        '''Leave out the share `epsilon` of the largest magnitudes, and keep the share `density` below them.'''
-        n = delta.numel()
-        order = delta.abs().flatten().argsort(stable=True)
-        top = n - round(epsilon * n)
-        kept = order[max(0, top - round(density * n)) : top]
-        out = delta.new_zeros(n)
-        out[kept] = delta.flatten()[kept]
-        return out.reshape(delta.shape)
+    def drop(delta, density, epsilon, words, *, width):
+        '''Keep the share `density` of the rows, in stripes of `width` rows that lie evenly over the tensor.'''
+        rows = delta.reshape(delta.shape[0], -1) if delta.dim() > 1 else delta.reshape(1, -1)
+        kept = rows.clone()
+        for row in range(len(rows)):
+            stripe = row // width
+            if int((stripe + 1) * density) == int(stripe * density):
+                kept[row] = 0
+        return kept.reshape(delta.shape)
 
-    METHOD = Method("breadcrumbs", "drops the smallest and the largest magnitudes, sum", "arXiv:2312.06795",
-                    drop=drop, takes=("epsilon",), version="1")
+    METHOD = Method("stripes", "keeps stripes of rows, sum", "this example", drop=drop, version="1",
+                    options=(Option("width", "rows of a stripe", int, default=1, least=1),))
 
-From then on `merge_method=breadcrumbs` is a method like every other; it is computed by the torch reference.
+From then on `merge_method=stripes,density=0.5,width=4` is a merge like every other; it is computed by the torch
+reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from della_bench.errors import MergeError
+from della_bench.spec.option import Option
 from della_bench.suggest import nearest
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ _CHOICES = {
     field: get_args(kind)
     for field, kind in (("drop", Drop), ("elect", Elect), ("rescale", Rescale), ("scaling", Scaling))
 }
-_DROP_TAKES = ("epsilon", "seed")
+_DROP_TAKES = ("epsilon", "seed", "rescale")
 _MERGE_TAKES = ("weights", "density", "epsilon", "lambda", "normalize", "seed")
 
 
@@ -69,14 +71,16 @@ class Numbers:
     """words(k): int64 in [0, 2^32), shaped like the base: expert k's random words of this tensor, by the seed."""
 
 
-DropFunction = Callable[["torch.Tensor", float, "float | None", "torch.Tensor | None"], "torch.Tensor"]
-"""(delta, density, epsilon, words) -> what is kept, scaled as it shall be, and zeros. Float32 of the delta's shape; the
-delta is not to be changed. words: int64 in [0, 2^32), shaped like the delta, of this expert; None where the method does
-not take "seed". It is not called for an expert of density 1, of which nothing is dropped."""
+DropFunction = Callable[..., "torch.Tensor"]
+"""(delta, density, epsilon, words, **options) -> what is kept, scaled as it shall be, and zeros. Float32 of the delta's
+shape; the delta is not to be changed. words: int64 in [0, 2^32), shaped like the delta, of this expert; None where the
+method does not take "seed". It is not called for an expert of density 1, of which nothing is dropped. Where the method
+takes "rescale", it leaves the scaling to that key."""
 
-MergeFunction = Callable[["torch.Tensor | None", Sequence["torch.Tensor"], Numbers], "torch.Tensor"]
-"""(base, experts, numbers) -> the merged tensor. Float32 of one shape and device; none is to be changed. base: None
-where `uses_base` is not set. An argument that is returned as it is stands for the stored tensor, to the last bit."""
+MergeFunction = Callable[..., "torch.Tensor"]
+"""(base, experts, numbers, **options) -> the merged tensor. base: a tensor, or None where `uses_base` is not set;
+experts: a sequence of tensors; numbers: `Numbers`. Float32 of one shape and device; none is to be changed. An argument
+that is returned as it is stands for the stored tensor, to the last bit."""
 
 
 @dataclass(frozen=True)
@@ -86,37 +90,47 @@ class Method:
     name: str
     summary: str  # what it does, in a line
     source: str  # where it comes from
-    # A row: how to drop from each delta, and how to fuse what is left.
-    drop: Drop | DropFunction = "none"
+    # A row: how to drop from each delta, and how to fuse what is left. A function may be named as "module:name", which
+    # is imported when the first tensor is merged: to read a spec takes no torch.
+    drop: Drop | DropFunction | str = "none"
     elect: Elect = "none"
     normalize: bool = False
     scaling: Scaling = "lambda"
     rescale: Rescale = "none"
-    # In the place of a row, a function; or "module:name" of one, which is imported when the first tensor is merged.
-    merge: MergeFunction | str | None = None
+    merge: MergeFunction | str | None = None  # in the place of a row, a function or its name
     uses_base: bool = True
     experts: int | None = None  # how many it takes; any number where None
+    least_experts: int = 1
     weights_within: tuple[float, float] | None = None
-    # Which keys of a spec a function takes. A drop: "epsilon", "seed" (beside the density, and what every row takes). A
-    # merge: "weights", "density", "epsilon", "lambda", "normalize", "seed". Density and epsilon must be given then.
+    # Which keys of a spec a function takes. A drop: "epsilon", "seed", "rescale" (beside the density, and what every
+    # row takes). A merge: "weights", "density", "epsilon", "lambda", "normalize", "seed". Density and epsilon must be
+    # given then.
     takes: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()  # further keys, which only this method has; a function gets them by their names
     pinned: bool = True  # whether it gives the same bits on every device
-    version: str = ""  # raised with every change of its bits: a part of every spec's digest. Only built-ins have none
+    # Raised with every change of its bits: a part of every spec's digest. Only the methods of the DELLA authors' code
+    # have none: their bits are those of ALGORITHM_VERSION.
+    version: str = ""
     package: str = ""  # which distribution offers it; filled in where it is loaded
 
     def __post_init__(self) -> None:  # noqa: D105
         for field, choices in _CHOICES.items():
             value = getattr(self, field)
-            if isinstance(value, str) and value not in choices:
+            if isinstance(value, str) and value not in choices and not (field == "drop" and ":" in value):
                 raise ValueError(f"{field}={value!r}: not a choice{nearest(value, choices)}")
-        known = (_MERGE_TAKES if self.merge else _DROP_TAKES) if self.merge or callable(self.drop) else ()
+        known = (_MERGE_TAKES if self.merge else _DROP_TAKES) if self.merge or self.drop_kind == "function" else ()
         if wrong := set(self.takes).difference(known):
             allowed = ", ".join(known) or "nothing, where there is no function"
             raise ValueError(f"takes={sorted(wrong)}: not what this method can take; one of: {allowed}")
         if self.merge and (self.drop, self.elect, self.rescale) != ("none", "none", "none"):
             raise ValueError("merge: stands in the place of drop, elect and rescale; leave them out")
-        if callable(self.drop) and self.rescale != "none":
-            raise ValueError("rescale: a drop function scales what it keeps by itself")
+        if self.drop_kind == "function" and self.rescale != "none" and "rescale" not in self.takes:
+            raise ValueError("rescale: a drop function scales what it keeps by itself, unless it takes the key")
+        if self.options and not known:
+            raise ValueError("options: nothing reads them where there is no function")
+        names = [option.name for option in self.options]
+        if len(set(names)) < len(names):
+            raise ValueError(f"options: one name twice among {', '.join(names)}")
 
     @property
     def kind(self) -> str:
@@ -126,7 +140,7 @@ class Method:
     @property
     def drop_kind(self) -> str:
         """How deltas are dropped: a word of the table, or "function"."""
-        return self.drop if isinstance(self.drop, str) else "function"
+        return self.drop if isinstance(self.drop, str) and ":" not in self.drop else "function"
 
     @property
     def drops(self) -> bool:
@@ -157,7 +171,7 @@ class Method:
         if key == "seed":
             return self.random
         if key == "rescale":
-            return self.drop_kind not in ("none", "function")
+            return "rescale" in self.takes or self.drop_kind not in ("none", "function")
         if self.merge is not None:
             return key in self.takes
         return key != "lambda" or self.scaling == "lambda"
@@ -175,20 +189,35 @@ class Method:
             "rescale": self.rescale,
             "kind": self.kind,
             "pinned": self.pinned,
+            "options": [option.as_dict() for option in self.options],
             "version": self.version,
             "package": self.package,
         }
+
+    def option(self, name: str) -> Option | None:
+        """Return the method's own key of a name; None where it has none."""
+        return next((option for option in self.options if option.name == name), None)
 
     def function(self) -> MergeFunction | None:
         """Return the function that merges a whole tensor, imported; None where the method is a row.
 
         Raises MergeError where it cannot be imported.
         """
-        if not isinstance(self.merge, str):
-            return self.merge
+        return self._imported(self.merge) if isinstance(self.merge, str) else self.merge
+
+    def drop_function(self) -> DropFunction | None:
+        """Return the row's own drop, imported; None where it has none.
+
+        Raises MergeError where it cannot be imported.
+        """
+        if not isinstance(self.drop, str):
+            return self.drop
+        return self._imported(self.drop) if self.drop_kind == "function" else None
+
+    def _imported(self, name: str) -> Callable[..., torch.Tensor]:
         try:
-            function: MergeFunction = resolve_name(self.merge)
+            function: Callable[..., torch.Tensor] = resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
-            what = f"package {self.package} names {self.merge} as its function, which does not load"
+            what = f"package {self.package} names {name} as its function, which does not load"
             raise MergeError(f"merge_method={self.name}: {what}: {type(error).__name__}: {error}") from error
         return function

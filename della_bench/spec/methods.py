@@ -1,5 +1,8 @@
 """The table of built-in merge methods; `method.py` says what a method is, `registry.py` finds those of other packages.
 
+Here stand the methods of the DELLA authors' code. `mergekit_methods.py` and `paper_methods.py` hold those that mergekit and
+later papers add.
+
 Columns: how deltas are dropped, how signs are elected, whether the sum is divided by the weights that agree, what
 scales the merged delta, and how kept values are rescaled. The last three rows work on whole weights instead of deltas.
 
@@ -10,9 +13,11 @@ Here both do what their names say.
 
 from __future__ import annotations
 
+from della_bench.spec.mergekit_methods import MERGEKIT_METHODS
 from della_bench.spec.method import Method
+from della_bench.spec.paper_methods import PAPER_METHODS
 
-__all__ = ["ALGORITHM_VERSION", "METHODS"]
+__all__ = ["ALGORITHM_VERSION", "AUTHORS_METHODS", "METHODS"]
 
 # Deep et al. 2024, Yu et al. 2023, Yadav et al. 2023, Ilharco et al. 2022, Wortsman et al. 2022, Shoemake 1985.
 DELLA = "DELLA, arXiv:2406.11617"
@@ -27,7 +32,7 @@ SLERP = "doi:10.1145/325334.325242"
 # One row a line, so that methods can be compared column by column.
 # fmt: off
 # ruff: noqa: E501
-_ROWS = (
+AUTHORS_METHODS = (
     # Sums and means of deltas, without dropping.
     Method("task_arithmetic", "base + lambda * weighted sum of the deltas", TASK_ARITHMETIC),
     Method("nodrop_noelect", "weighted mean of the deltas", DELLA, normalize=True),
@@ -67,4 +72,4 @@ _ROWS = (
 # Raised whenever a change here or in this package changes the bits of any merge; part of every spec's digest.
 ALGORITHM_VERSION = 1
 
-METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
+METHODS: dict[str, Method] = {row.name: row for row in (*AUTHORS_METHODS, *MERGEKIT_METHODS, *PAPER_METHODS)}

@@ -15,9 +15,11 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec.keys import KEYS, is_used
-from della_bench.spec.method import BUILT_IN, Elect, Method, Rescale
+from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.methods import ALGORITHM_VERSION
 from della_bench.spec.numbers import number_text
+from della_bench.spec.option import OptionValue
+from della_bench.spec.own_keys import default
 from della_bench.spec.parsing import key_name, read_fields, too_wide
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, encode
@@ -39,7 +41,8 @@ class MergeSpec:
     Made by `MergeSpec.parse`, which checks everything. Keys that the method does not use hold their neutral value, so
     that two specs are equal exactly when they mean the same (and have the same name). `weights` hold one value an
     expert, and so do `density` and `epsilon`, which are empty where the method has none. A value is a number, or a
-    `Varying` that differs from tensor to tensor; `at` makes plain numbers of it.
+    `Varying` that differs from tensor to tensor; `at` makes plain numbers of it. `options` are the keys that the method
+    has of its own, each with its value, in the order in which the method names them.
     """
 
     base: Source
@@ -57,6 +60,7 @@ class MergeSpec:
     tokenizer: Source | None
     chat_template: Source | None
     name: str | None
+    options: tuple[tuple[str, OptionValue], ...] = ()
     unused: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
@@ -120,7 +124,7 @@ class MergeSpec:
         """What tables call the merge: its name, or the method and its numbers."""
         if self.name is not None:
             return self.name
-        shown = ("density", "epsilon", "lambda", "weights")
+        shown = ("density", "epsilon", "lambda", "weights", *(name for name, _ in self.options))
         numbers = [f"{key}{value}" for key, value in self._texts().items() if key in shown]
         return "-".join([self.merge_method, *numbers])
 
@@ -128,11 +132,11 @@ class MergeSpec:
     def digest(self) -> str:
         """SHA-256 (hex) over every effective value but the name, and over the version of the merging algorithm.
 
-        The algorithm of another package's method is told by the package's name and the method's version, too.
+        Where a method has a version of its own, as those of other packages do, that and the package's name are in it.
         """
         effective = {key: value for key, value in self.as_keys(effective=True).items() if key != "name"}
         algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION}
-        if self.method.package != BUILT_IN:
+        if self.method.version:
             algorithm["method"] = [self.method.package, self.method.version]
         whole = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(whole.encode("ascii")).hexdigest()
@@ -163,6 +167,7 @@ class MergeSpec:
             "elect": self.elect,
             "normalize": self.normalize,
             "seed": self.seed,
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in self.options},
             "dtype": self.dtype,
             "tokenizer": None if self.tokenizer is None else str(self.tokenizer),
             "chat_template": None if self.chat_template is None else str(self.chat_template),
@@ -171,7 +176,9 @@ class MergeSpec:
         return {
             key: value
             for key, value in values.items()
-            if is_used(key, row) and value is not None and defaults.get(key, _NOT_GIVEN) != value
+            if (row.option(key) is not None or is_used(key, row))
+            and value is not None
+            and defaults.get(key, _NOT_GIVEN) != value
         }
 
     def __str__(self) -> str:
@@ -186,6 +193,11 @@ class MergeSpec:
             "rescale": row.rescale,
             "elect": row.elect,
             "normalize": row.normalize,
+            **{
+                option.name: list(value) if isinstance(value, tuple) else value
+                for option in row.options
+                if (value := default(option, len(self.experts))) is not None
+            },
         }
 
     def _texts(self) -> dict[str, str]:
@@ -211,6 +223,7 @@ def _numbers_of(spec: MergeSpec, name: str, place: float) -> TensorSpec:
         elect=spec.elect,
         normalize=spec.normalize,
         seed=spec.seed,
+        options=spec.options,
     )
     if spec.method.magprune and not faults:
         for density, epsilon in zip(made.density, made.epsilon, strict=True):

@@ -15,6 +15,7 @@ from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, read_rescale_flag
 from della_bench.spec.mergekit import is_mergekit, translate
 from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.numbers import number_text
+from della_bench.spec.own_keys import fill_in, method_of, own_key_names, read_option
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source
 from della_bench.spec.thresholds import fits_density, room
@@ -34,12 +35,15 @@ def read_fields(
     faults: list[str] = []
     pairs = [*_pairs(spec, faults), *keys.items()]
     config = [value for name, value in pairs if name == "config" and value is not None]
-    given_keys = _by_key([pair for pair in pairs if pair[0] != "config"], faults)
+    beside = [pair for pair in pairs if pair[0] != "config"]
+    in_file: list[tuple[str, object]] = []
     if len(config) > 1:
         faults.append("config: given twice")
     elif config:
-        given_keys = {**_by_key(list(_from_file(config[0]).items()), faults), **given_keys}
-    values = _read(given_keys, faults)
+        in_file = list(_from_file(config[0]).items())
+    method = method_of([*beside, *in_file])
+    given_keys = {**_by_key(in_file, method, faults), **_by_key(beside, method, faults)}
+    values = _read(given_keys, method, faults)
     fields = _complete(values, given_keys, faults)
     if faults:
         raise SpecError(faults)
@@ -87,15 +91,23 @@ def key_name(name: str) -> str:
     return OTHER_NAMES[name].key if name in OTHER_NAMES else name
 
 
-def _by_key(pairs: Sequence[tuple[str, object]], faults: list[str]) -> dict[str, tuple[str, object]]:
-    """Return {key: (name it was given by, value)}; unknown, doubled and twice-named keys become faults."""
+def _by_key(
+    pairs: Sequence[tuple[str, object]], method: Method | None, faults: list[str]
+) -> dict[str, tuple[str, object]]:
+    """Return {key: (name it was given by, value)}; unknown, doubled and twice-named keys become faults.
+
+    A name that the method has of its own is that, even where it is another name of a key that all have.
+    """
     by_key: dict[str, tuple[str, object]] = {}
+    own = [option.name for option in method.options] if method else []
+    others = own_key_names()
     for name, value in pairs:
-        key = key_name(name)
+        key = name if name in own else key_name(name)
         if value is None and key in KEYS and KEYS[key].none_is_absent:
             continue
-        if key not in KEYS:
-            faults.append(f"{name}={value!r}: unknown key{nearest(str(name), [*KEYS, *OTHER_NAMES, 'config'])}")
+        if key not in KEYS and key not in own and key not in others:
+            known = [*own, *KEYS, *OTHER_NAMES, "config"]
+            faults.append(f"{name}={value!r}: unknown key{nearest(str(name), known)}")
         elif key not in by_key:
             by_key[key] = (name, value)
         elif by_key[key][0] == name:
@@ -105,12 +117,16 @@ def _by_key(pairs: Sequence[tuple[str, object]], faults: list[str]) -> dict[str,
     return by_key
 
 
-def _read(given: Mapping[str, tuple[str, object]], faults: list[str]) -> dict[str, Any]:
-    """Read every given value by its key's reader."""
+def _read(given: Mapping[str, tuple[str, object]], method: Method | None, faults: list[str]) -> dict[str, Any]:
+    """Read every given value by its key's reader; another method's key stays unread."""
     values: dict[str, Any] = {}
     for key, (name, value) in given.items():
+        option = method.option(key) if method else None
         try:
-            values[key] = KEYS[key].read(OTHER_NAMES[name].convert(value) if name in OTHER_NAMES else value)
+            if option is not None:
+                values[key] = read_option(option, value)
+            elif key in KEYS:
+                values[key] = KEYS[key].read(OTHER_NAMES[name].convert(value) if name in OTHER_NAMES else value)
         except ValueError as error:
             faults.append(f"{name}={value!r}: {error}")
             values[key] = None  # given, but of no use to the checks that follow
@@ -127,7 +143,7 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     row = find_method(merge_method)
     experts: tuple[tuple[Source, Value | None], ...] = values.get("experts") or ()
     weights = _weights(values, experts, faults)
-    unused = tuple(given[key][0] for key in given if not is_used(key, row))
+    unused = tuple(given[key][0] for key in given if row.option(key) is None and not is_used(key, row))
     if not is_used("weights", row):
         if any(weight is not None for _, weight in experts):
             unused += ("weights",)
@@ -135,6 +151,8 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     if row.experts and experts and len(experts) != row.experts:
         wanted = "one" if row.experts == 1 else row.experts
         faults.append(f"experts: {merge_method} takes exactly {wanted}, got {len(experts)}")
+    if experts and len(experts) < row.least_experts:
+        faults.append(f"experts: {merge_method} takes at least {row.least_experts}, got {len(experts)}")
     low, high = row.weights_within or (-math.inf, math.inf)
     if not all(low <= number <= high for weight in weights for number in anchors(weight)):
         within = f"[{number_text(low)}, {number_text(high)}]"
@@ -162,6 +180,7 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
         "elect": cast(Elect, used("elect", row.elect)),
         "normalize": used("normalize", row.normalize),
         "seed": used("seed", KEYS["seed"].default),
+        "options": fill_in(row, values, given, len(experts), faults),
         **{key: values.get(key) for key in ("dtype", "tokenizer", "chat_template", "name")},
         "unused": unused,
     }

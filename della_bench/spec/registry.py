@@ -16,7 +16,7 @@ from della_bench.spec.method import BUILT_IN, Method
 from della_bench.spec.methods import METHODS
 from della_bench.suggest import nearest
 
-__all__ = ["GROUP", "all_methods", "find_method", "method_names", "register"]
+__all__ = ["GROUP", "all_methods", "find_method", "method_names", "register", "registered"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,11 @@ def find_method(name: str) -> Method:
 def method_names() -> list[str]:
     """Return the names of all methods, the table's first; nothing is loaded."""
     return [*_registered, *sorted(_offers().keys() - _registered.keys())]
+
+
+def registered() -> list[Method]:
+    """Return the methods that are there without loading any other: the table's, and those that were used."""
+    return list(_registered.values())
 
 
 def all_methods() -> dict[str, Method]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from della_bench.spec.method import Elect, Method, Rescale
+from della_bench.spec.option import OptionValue
 from della_bench.spec.registry import find_method
 
 __all__ = ["TensorSpec"]
@@ -23,6 +24,7 @@ class TensorSpec:
     elect: Elect
     normalize: bool
     seed: int
+    options: tuple[tuple[str, OptionValue], ...] = ()
 
     @property
     def method(self) -> Method:

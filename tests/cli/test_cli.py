@@ -58,9 +58,27 @@ def test_spec_as_json_holds_every_effective_key(capsys):
 
 def test_methods_lists_each_row_in_one_line_with_its_source(capsys):
     _, out, _ = run(capsys, "methods")
-    lines = out.splitlines()
+    lines = [line for line in out.splitlines() if not line.startswith(" ")]
     assert [line.split()[0] for line in lines] == list(METHODS)
-    assert all(line.endswith(row.source) for line, row in zip(lines, METHODS.values(), strict=True))
+    ends = [row.source + "; its bits may differ between devices" * (not row.pinned) for row in METHODS.values()]
+    assert all(line.endswith(end) for line, end in zip(lines, ends, strict=True))
+
+
+def test_methods_lists_the_keys_that_a_method_has_of_its_own(capsys):
+    _, out, _ = run(capsys, "methods")
+    lines = out.splitlines()
+    below = lines[next(i for i, line in enumerate(lines) if line.startswith("karcher ")) + 1 :][:2]
+    assert [line.split(":")[0].strip() for line in below] == ["max_iter", "tol"]
+    assert below[0].endswith("a whole number of at least 0, default 10")
+    _, out, _ = run(capsys, "methods", "--json")
+    (row,) = [row for row in json.loads(out) if row["name"] == "breadcrumbs"]
+    assert [(option["name"], option["default"], option["each"]) for option in row["options"]] == [("gamma", 0.01, True)]
+
+
+def test_spec_says_what_a_methods_own_keys_mean(capsys):
+    _, out, _ = run(capsys, "spec", "base=zoo:base,experts=zoo:math+zoo:code,merge_method=sce")
+    assert "select_topk" in out
+    assert "share of the varying delta parameters" in " ".join(out.split())
 
 
 def test_a_users_mistake_ends_with_2_and_one_message_on_stderr(capsys):

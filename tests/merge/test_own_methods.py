@@ -14,7 +14,7 @@ from della_bench.merge import bits
 from della_bench.merge.kernels import cpu
 from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
-from della_bench.spec import MergeSpec, Method, registry
+from della_bench.spec import MergeSpec, Method, Option, registry
 from della_bench.spec import method as contract
 from tests.merge.compare import Case
 
@@ -40,18 +40,59 @@ def own(**parts):
 
 def example(text):
     """Return what the example in a docstring defines as METHOD."""
-    code = text[text.index("    # crumbs.py") : text.index("From then on")]
+    code = text[text.index("    # stripes.py") : text.index("From then on")]
     names: dict[str, Method] = {}
     exec(dedent(code), names)
     return names["METHOD"]
 
 
-def test_the_contracts_example_drops_the_smallest_and_the_largest_magnitudes(spec_of):
-    spec = spec_of(example(contract.__doc__), density=0.6, epsilon=0.1)
-    base, expert = torch.zeros(20), torch.arange(1.0, 21.0)
-    merged = merge_tensor_fast(spec, "w", base, [expert, expert.flip(0)])
-    kept = torch.where((expert >= 7) & (expert <= 18), expert, 0.0)  # of 20, the largest 2 and the smallest 6 go
-    assert torch.equal(merged, kept + kept.flip(0))
+def test_the_contracts_example_keeps_stripes_of_rows(spec_of):
+    spec = spec_of(example(contract.__doc__), density=0.5, width=2)
+    base, expert = torch.zeros(8, 3), torch.arange(1.0, 25.0).reshape(8, 3)
+    merged = merge_tensor_fast(spec, "w", base, [expert, 10 * expert])
+    kept = torch.tensor([False, False, True, True] * 2)
+    assert torch.equal(merged, torch.where(kept[:, None], 11 * expert, 0.0))
+    assert merge_tensor_fast(spec, "w", base[0], [expert[0], expert[0]]).tolist() == [0.0] * 3  # a vector is one row
+
+
+def test_a_functions_own_keys_come_by_their_names_one_an_expert_for_a_drop(spec_of):
+    calls = []
+
+    def drop(delta, density, epsilon, words, *, share, deep):
+        calls.append((share, deep))
+        return delta * share
+
+    options = (Option("share", "a test's", each=True), Option("deep", "a test's", bool, default=False))
+    spec = spec_of(own(drop=drop, options=options), density=0.5, share="0.25+0.75")
+    merge_tensor_fast(spec, "w", BASE, EXPERTS)
+    assert calls == [(0.25, False), (0.75, False)]
+
+    def merge(base, experts, numbers, *, share, deep):
+        calls.append((share, deep))
+        return base + share[1]
+
+    registry._registered.pop("own")
+    spec = spec_of(own(merge=merge, options=options), share=0.5, deep="true")
+    assert torch.equal(merge_tensor_fast(spec, "w", BASE.float(), EXPERTS), BASE.float() + 0.5)
+    assert calls[2:] == [((0.5, 0.5), True)]
+
+
+@pytest.mark.parametrize("rescale", ["none", "l1", "inverse_keep"])
+def test_a_drop_that_takes_rescale_leaves_the_scaling_to_it(spec_of, rescale):
+    def drop(delta, density, epsilon, words):
+        return torch.where(torch.arange(delta.numel()).reshape(delta.shape) % 2 == 0, delta, 0.0)
+
+    spec = spec_of(own(drop=drop, takes=("rescale",)), density=0.5, rescale=rescale)
+    base, expert = torch.zeros(8), torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0, 4.0, 3.0, 8.0])
+    factor = {"none": 1.0, "l1": 3.0, "inverse_keep": 2.0}[rescale]  # 24 in all, 8 of them kept
+    expected = torch.tensor([1.0, 0.0, 3.0, 0.0, 1.0, 0.0, 3.0, 0.0]) * factor
+    assert torch.equal(merge_tensor_fast(spec, "w", base, [expert, base]), expected)
+
+
+def test_a_drop_that_is_named_is_imported_when_it_is_used(spec_of):
+    spec = spec_of(own(drop="no_such_module:drop"), density=0.5)
+    with pytest.raises(MergeError, match=r"own: package a-test names no_such_module:drop .* ModuleNotFoundError"):
+        merge_tensor_fast(spec, "w", BASE, EXPERTS)
 
 
 def test_a_drop_function_gets_float32_deltas_the_numbers_and_the_pinned_random_words(spec_of):

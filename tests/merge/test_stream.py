@@ -17,6 +17,7 @@ from della_bench.merge.stream import Merge
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec import MergeSpec
 from della_bench.spec.methods import METHODS
+from tests.every_method import expert_count, needed_keys
 
 SHAPES = {
     "norm.weight": (12,),
@@ -177,10 +178,8 @@ def test_what_is_not_finite_is_named(handmade, label, value):
 @pytest.mark.parametrize("method", METHODS)
 def test_tensors_of_every_rank_and_integers_go_through_every_method(handmade, method):
     row = METHODS[method]
-    keys = {"density": 0.5} if row.drops else {}
-    if row.magprune:
-        keys["epsilon"] = 0.2
-    labels = "a" if method in ("slerp", "passthrough") else "abc"
+    keys = needed_keys(row)
+    labels = "abc"[: expert_count(row, 3)]
     if method == "slerp":
         keys["weights"] = 0.4
     experts = [str(handmade[label]) for label in labels]
@@ -192,7 +191,8 @@ def test_tensors_of_every_rank_and_integers_go_through_every_method(handmade, me
         expected = merge_tensor(merge.spec, name, sources["base"][name], [sources[label][name] for label in labels])
         assert found[name].dtype == torch.bfloat16
         assert torch.equal(found[name], expected)
-        assert not torch.equal(found[name], sources["base"][name]) or name == "scale"
+        # arcee_fusion moves outliers alone, of which a tensor of few elements has none.
+        assert not torch.equal(found[name], sources["base"][name]) or name == "scale" or method == "arcee_fusion"
     assert found["steps"].tolist() == [0, 7]
     assert found["mask"].tolist() == [True, True]
 

@@ -37,3 +37,20 @@ def test_all_faults_of_spec_and_engine_are_reported_at_once():
 
 def test_a_key_given_twice_in_an_argument_string_is_found():
     assert doubled_names("base=a,experts=b,base=c,experts=d,seed=1") == ["base: given twice", "experts: given twice"]
+
+
+def test_keys_of_the_methods_own_are_the_specs_even_where_the_engine_takes_them():
+    keys = {**SPEC, "merge_method": "sce", "select_topk": 0.3}
+    for known in (KNOWN, KNOWN | {"select_topk"}):
+        spec, rest = split_arguments({**keys, "batch_size": 8}, known, engine="hf")
+        assert (spec.options, rest) == ((("select_topk", 0.3),), {"batch_size": 8})
+
+
+def test_keys_of_another_methods_own_are_the_engines_where_it_takes_them():
+    spec, rest = split_arguments({**SPEC, "tol": 0.3, "gamma": 0.1}, KNOWN | {"tol"}, engine="hf")
+    assert (spec.options, spec.unused, rest) == ((), ("gamma",), {"tol": 0.3})
+
+
+def test_a_misspelt_key_of_the_methods_own_is_told_the_nearest():
+    with pytest.raises(SpecError, match="did you mean 'select_topk'"):
+        split_arguments({**SPEC, "merge_method": "sce", "select_topp": 0.3}, KNOWN, engine="hf")

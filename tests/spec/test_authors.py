@@ -14,7 +14,7 @@ from della_bench.spec import MergeSpec
 from della_bench.spec.authors import MERGEKITS_OWN
 from della_bench.spec.methods import METHODS
 
-THEIRS = [name for name in METHODS if name not in MERGEKITS_OWN]
+THEIRS = [name for name, row in METHODS.items() if name not in MERGEKITS_OWN and not row.version]
 
 
 def written(path: Path, method: str, experts: tuple[str, ...] = ("zoo:chat", "zoo:math"), **changed: Any) -> Path:

@@ -8,6 +8,7 @@ import pytest
 from della_bench.errors import DellaBenchError, SpecError
 from della_bench.spec import MergeSpec
 from della_bench.spec.methods import METHODS
+from tests.every_method import expert_count, needed_keys
 
 GOOD = {"base": "org/base", "experts": "org/a+org/b", "density": 0.5, "epsilon": 0.1}
 
@@ -253,10 +254,11 @@ def test_faults_of_a_config_and_of_the_keys_beside_it_are_told_together(tmp_path
     assert [line.split("=")[0] for line in sorted(found)] == ["density", "elect", "seeed"]
 
 
-def test_a_method_that_drops_needs_a_density_and_a_magprune_one_an_epsilon():
+def test_a_method_needs_what_has_no_default():
     for row in METHODS.values():
-        keys = {"base": "b", "experts": "e", "merge_method": row.name}
-        needed = ["density"] * row.drops + ["epsilon"] * row.magprune
+        experts = "+".join("efg"[: expert_count(row, 1)])
+        keys = {"base": "b", "experts": experts, "merge_method": row.name}
+        needed = list(needed_keys(row))
         if needed:
             found = faults(keys)
             assert [line.split(":")[0] for line in found] == needed

@@ -317,7 +317,7 @@ def test_an_unknown_method_is_told_the_nearest(faults, method, near):
     assert repr(near) in text
 
 
-@pytest.mark.parametrize("method", ["breadcrumbs", "model_stock", "sce", None])
+@pytest.mark.parametrize("method", ["quietest_of_all", "lottery", "core_space", None])
 def test_a_method_that_is_not_here_is_told_all_that_are(faults, method):
     (text,) = faults(config(method))
     assert text.startswith(f"merge_method={method!r}: not supported; one of: ")
@@ -350,3 +350,52 @@ def test_all_faults_are_told_at_once(faults):
 def test_a_list_of_sources_under_models_is_ours(read):
     spec = read({"base": "org/base", "models": ["org/a", "org/b:0.5"], "merge_method": "ties", "density": 0.5})
     assert (spec.weights, spec.rescale) == ((1.0, 0.5), "none")
+
+
+def test_a_methods_own_parameters_are_its_own_keys(read):
+    assert read(config("sce", parameters={"select_topk": 0.2})).options == (("select_topk", 0.2),)
+    assert read(config("model_stock", parameters={"filter_wise": True})).options == (("filter_wise", True),)
+    assert read(config("nearswap", [{"model": "org/a"}], parameters={"t": 0.01})).options == (("t", 0.01),)
+    ram = read(config("ramplus_tl", parameters={"epsilon": 1e-4, "alpha": 0.3}))
+    assert ram.options == (("r", 0.1), ("alpha", 0.3), ("threshold", 1e-4))
+    slerp = read(config("multislerp", parameters={"normalize_weights": False}))
+    assert (slerp.normalize, slerp.weights) == (False, (0.3, 0.7))
+
+
+def test_gamma_may_be_each_models_own_with_the_shared_one_or_the_default_for_the_rest(read):
+    own = {**MODELS[1], "parameters": {**MODELS[1]["parameters"], "gamma": 0.1}}
+    spec = read(config("breadcrumbs", [MODELS[0], own, MODELS[2]]))
+    assert (spec.options, spec.density, spec.rescale, spec.elect) == (
+        (("gamma", (0.1, 0.01)),), (0.6, 0.6), "none", "none",
+    )  # fmt: skip
+    shared = read(config("breadcrumbs_ties", [MODELS[0], own, MODELS[2]], parameters={"gamma": 0.2, "rescale": True}))
+    assert (shared.options, shared.rescale, shared.elect) == ((("gamma", (0.1, 0.2)),), "l1", "sum")
+    assert read(config("breadcrumbs", parameters={"gamma": 0.2})).options == (("gamma", (0.2, 0.2)),)
+
+
+@pytest.mark.parametrize("method", ["nuslerp", "multislerp"])
+def test_without_a_base_these_interpolate_weights_and_with_one_deltas(read, method):
+    alone = read(config(method, MODELS[1:], base=None))
+    assert (alone.base, dict(alone.options)["deltas"]) == (Source("org/a"), False)
+    based = read(config(method))
+    assert (based.base, dict(based.options)["deltas"]) == (Source("org/base"), True)
+    assert alone.experts == based.experts == (Source("org/a"), Source("org/b"))
+
+
+def test_karcher_counts_a_base_as_a_model_whether_it_is_listed_or_not(read):
+    assert read(config("karcher")).experts == (Source("org/base"), Source("org/a"), Source("org/b"))
+    assert read(config("karcher", MODELS[1:])).experts == (Source("org/a"), Source("org/b"), Source("org/base"))
+    assert read(config("karcher", MODELS[1:], base=None)).base == Source("org/a")
+
+
+@pytest.mark.parametrize("method", ["model_stock", "sce", "karcher", "ram"])
+def test_methods_without_weights_need_none(read, method):
+    assert read(config(method, [{"model": "org/a"}, {"model": "org/b"}])).weights == (1.0,) * (
+        2 + (method == "karcher")
+    )
+
+
+def test_a_parameter_of_another_method_is_ignored_with_a_warning(read, caplog):
+    with caplog.at_level(logging.WARNING):
+        read(config("ties", parameters={"select_topk": 0.2}))
+    assert "nor does this: parameters.select_topk" in caplog.text

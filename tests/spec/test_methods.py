@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib import import_module
+
 import pytest
 
-from della_bench.spec.methods import METHODS
+from della_bench.spec.keys import KEYS
+from della_bench.spec.methods import AUTHORS_METHODS, METHODS
+from della_bench.spec.option import Option
 from tests.merge.oracle import DELTA_RULES, RULES, WHOLE_RULES
 
 
 def test_the_table_has_the_authors_methods_and_no_other():
-    assert set(METHODS) == set(RULES)
+    assert {row.name for row in AUTHORS_METHODS} == set(RULES)
     assert (len(DELTA_RULES), len(WHOLE_RULES)) == (25, 3)
 
 
@@ -35,3 +40,39 @@ def test_which_numbers_a_method_needs_follows_from_its_drop():
     assert needs["ties"] == needs["ties_row"] == (True, False, False)
     assert needs["dare_linear"] == (True, False, True)
     assert needs["della"] == needs["della_norank"] == needs["della_layer_norm"] == (True, True, True)
+
+
+def test_methods_of_the_authors_code_come_first_and_others_have_a_version():
+    names = [row.name for row in AUTHORS_METHODS]
+    assert list(METHODS)[: len(names)] == names
+    assert {name for name, row in METHODS.items() if not row.version} == set(names)
+
+
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if row.version])
+def test_a_method_with_a_function_of_its_own_loads_it_from_a_file_of_its_own(name):
+    row = METHODS[name]
+    function = row.function() or row.drop_function()
+    assert function is not None
+    module = import_module(function.__module__)
+    assert module.__name__.startswith("della_bench.merge.methods.")
+    assert function.__name__ in module.__all__
+
+
+@pytest.mark.parametrize("key", [*KEYS, "config"])
+def test_no_method_gives_another_meaning_to_a_key_that_all_specs_have(key):
+    with pytest.raises(ValueError, match=key):
+        Option(key, "something else")
+
+
+@pytest.mark.parametrize("name", ["", "Gamma", "a-b", "1st", "a=b"])
+def test_the_name_of_an_option_fits_into_the_spec_string(name):
+    with pytest.raises(ValueError, match="small letters"):
+        Option(name, "something")
+
+
+def test_options_need_a_function_that_reads_them_and_names_of_their_own():
+    one = Option("gamma", "a share")
+    with pytest.raises(ValueError, match="no function"):
+        replace(METHODS["ties"], options=(one,))
+    with pytest.raises(ValueError, match="twice"):
+        replace(METHODS["breadcrumbs"], options=(one, one))

@@ -12,6 +12,7 @@ from lm_eval.utils import simple_parse_args_string
 
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec, Source
 from della_bench.spec.methods import METHODS
+from tests.every_method import expert_count, needed_keys
 
 DELLA = {"base": "org/base", "experts": "org/a+org/b", "density": 0.5, "epsilon": 0.1}
 TIES = {"base": "org/base", "experts": "org/a+org/b", "merge_method": "ties", "density": 0.5}
@@ -212,7 +213,8 @@ def test_none_on_the_command_line_is_none_with_every_parser(read, key):
 
 def test_elect_rescale_and_normalize_left_out_are_the_rows():
     for row in METHODS.values():
-        keys = {"base": "b", "experts": "e", "merge_method": row.name, "density": 0.5, "epsilon": 0.1}
+        experts = [f"e{k}" for k in range(expert_count(row, 1))]
+        keys = {"base": "b", "experts": experts, "merge_method": row.name, **needed_keys(row, epsilon=0.1)}
         spec = MergeSpec.parse(keys)
         assert (spec.elect, spec.rescale, spec.normalize) == (row.elect, row.rescale, row.normalize)
 
@@ -385,10 +387,9 @@ def test_the_weight_behind_a_passthrough_expert_is_not_used():
 
 def test_a_sweep_over_methods_keeps_one_set_of_keys():
     for name, row in METHODS.items():
-        whole = row.kind in ("slerp", "passthrough")
         spec = MergeSpec.parse(
-            {"base": "b", "experts": "e" if whole else "e+f", "merge_method": name, "drop_rate": 0.5,
-             "window_size": 0.2, "lambda_factor": 1, "seed": 1, "rescale": 1}
+            {"base": "b", "experts": "+".join("ef"[: expert_count(row, 2)]), "merge_method": name, "drop_rate": 0.5,
+             "window_size": 0.2, "lambda_factor": 1, "seed": 1, "rescale": 1, "t": 0.5, "gamma": 0.1}
         )  # fmt: skip
         assert MergeSpec.parse(str(spec)) == spec
         assert not MergeSpec.parse(str(spec)).unused

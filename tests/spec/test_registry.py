@@ -16,14 +16,15 @@ from della_bench.spec.methods import METHODS
 from della_bench.spec.registry import all_methods, find_method, method_names, register
 
 KEYS = {"base": "b", "experts": "e+f"}
-CRUMBS = """
-from della_bench.spec import Method
+STRIPES = """
+from della_bench.spec import Method, Option
 
-def drop(delta, density, epsilon, words):
+def drop(delta, density, epsilon, words, *, width):
     return delta
 
-METHOD = Method("breadcrumbs", "drops the smallest and the largest magnitudes", "arXiv:2312.06795",
-                drop=drop, takes=("epsilon",), version="1")
+METHOD = Method("stripes", "keeps stripes of rows", "this test",
+                drop=drop, takes=("epsilon",), version="1",
+                options=(Option("width", "rows of a stripe", int, default=1, least=1),))
 """
 
 
@@ -61,28 +62,43 @@ def shown(capsys, *arguments):
     return capsys.readouterr().out
 
 
-def test_a_built_in_method_is_found_by_its_name_and_has_no_version():
+def test_a_built_in_method_is_found_by_its_name():
     for name, row in METHODS.items():
         assert find_method(name) == replace(row, package="della_bench")
     assert method_names() == list(METHODS) == list(all_methods())
 
 
 def test_a_packages_method_is_a_method_like_every_other(install):
-    install("crumbs", CRUMBS, breadcrumbs="crumbs_of_a_test:METHOD")
-    spec = MergeSpec.parse(KEYS, merge_method="breadcrumbs", density=0.5, epsilon=0.1)
+    install("striping", STRIPES, stripes="stripes_of_a_test:METHOD")
+    spec = MergeSpec.parse(KEYS, merge_method="stripes", density=0.5, epsilon=0.1)
     assert (spec.density, spec.epsilon, spec.lambda_) == ((0.5, 0.5), (0.1, 0.1), 1.0)
-    assert str(spec) == "base=b,experts=e+f,merge_method=breadcrumbs,density=0.5,epsilon=0.1"
+    assert str(spec) == "base=b,experts=e+f,merge_method=stripes,density=0.5,epsilon=0.1"
     assert MergeSpec.parse(str(spec)) == spec
-    assert MergeSpec.parse(KEYS, merge_method="breadcrumbs", density=0.5, epsilon=0.1, seed=1).unused == ("seed",)
-    assert [fault.partition(":")[0] for fault in faults(merge_method="breadcrumbs")] == ["density", "epsilon"]
+    assert MergeSpec.parse(KEYS, merge_method="stripes", density=0.5, epsilon=0.1, seed=1).unused == ("seed",)
+    assert [fault.partition(":")[0] for fault in faults(merge_method="stripes")] == ["density", "epsilon"]
+
+
+def test_a_packages_method_has_keys_of_its_own_like_the_tables(install, capsys):
+    install("striping", STRIPES, stripes="stripes_of_a_test:METHOD")
+    keys = {**KEYS, "merge_method": "stripes", "density": 0.5, "epsilon": 0.1}
+    spec = MergeSpec.parse(keys, width="4")
+    assert spec.options == (("width", 4),)
+    assert str(spec).endswith("epsilon=0.1,width=4")
+    assert MergeSpec.parse(str(spec)) == MergeSpec.parse(spec.as_keys(effective=True)) == spec
+    assert MergeSpec.parse(keys, width=1) == MergeSpec.parse(keys)
+    assert MergeSpec.parse(keys, width=1).digest != spec.digest
+    assert faults(**{**keys, "width": 0}) == ["width=0: width is a whole number of at least 1"]
+    assert "did you mean 'width'" in faults(**{**keys, "widht": 2})[0]
+    assert "rows of a stripe" in shown(capsys, "methods")
+    assert "rows of a stripe" in shown(capsys, "spec", str(spec))
 
 
 def test_it_is_not_loaded_before_it_is_used(install):
-    install("crumbs", CRUMBS, breadcrumbs="crumbs_of_a_test:METHOD")
-    assert "breadcrumbs" in method_names()
+    install("striping", STRIPES, stripes="stripes_of_a_test:METHOD")
+    assert "stripes" in method_names()
     MergeSpec.parse(KEYS, merge_method="linear")
-    assert "did you mean 'breadcrumbs'" in faults(merge_method="breadcrums")[0]
-    assert "crumbs_of_a_test" not in sys.modules
+    assert "did you mean 'stripes'" in faults(merge_method="stripess")[0]
+    assert "stripes_of_a_test" not in sys.modules
 
 
 def test_a_digest_names_the_package_and_the_version_of_its_algorithm(install):
@@ -109,35 +125,36 @@ def test_a_method_that_does_not_load_is_an_error_of_its_use_that_names_the_packa
     ("source", "told"),
     [
         ("METHOD = 3", "it is int, not della_bench.spec.Method"),
-        (CRUMBS.replace('"breadcrumbs"', '"crumbs"'), "it calls itself 'crumbs'"),
-        (CRUMBS.replace(', version="1"', ""), "has no version"),
-        (CRUMBS.replace('("epsilon",)', '("gamma",)'), "takes=['gamma']"),
+        (STRIPES.replace('"stripes"', '"bands"'), "it calls itself 'bands'"),
+        (STRIPES.replace(', version="1"', ""), "has no version"),
+        (STRIPES.replace('("epsilon",)', '("gamma",)'), "takes=['gamma']"),
+        (STRIPES.replace('Option("width"', 'Option("density"'), "option 'density'"),
         (
-            CRUMBS.replace("drop=drop", 'drop="magnitudes"').replace('takes=("epsilon",),', ""),
+            STRIPES.replace("drop=drop", 'drop="magnitudes"').replace('takes=("epsilon",),', ""),
             "did you mean 'magnitude",
         ),
-        (CRUMBS.replace("drop=drop,", ""), "takes=['epsilon']"),
-        (CRUMBS.replace("drop=drop", 'drop=drop, rescale="l1"'), "scales what it keeps by itself"),
-        (CRUMBS.replace("drop=drop", "drop=drop, merge=drop"), "in the place of drop"),
+        (STRIPES.replace("drop=drop,", ""), "takes=['epsilon']"),
+        (STRIPES.replace("drop=drop", 'drop=drop, rescale="l1"'), "scales what it keeps by itself"),
+        (STRIPES.replace("drop=drop", "drop=drop, merge=drop"), "in the place of drop"),
     ],
 )
 def test_what_breaks_the_contract_is_told(install, source, told):
-    install("crumbs", source, breadcrumbs="crumbs_of_a_test:METHOD")
-    assert told in faults(merge_method="breadcrumbs", density=0.5)[0]
+    install("striping", source, stripes="stripes_of_a_test:METHOD")
+    assert told in faults(merge_method="stripes", density=0.5)[0]
 
 
 def test_two_packages_with_one_name_are_told_and_neither_is_taken(install):
-    install("one", CRUMBS, breadcrumbs="crumbs_one:METHOD")
-    install("two", CRUMBS, breadcrumbs="crumbs_two:METHOD")
-    assert "several packages: one, two" in faults(merge_method="breadcrumbs", density=0.5)[0]
+    install("one", STRIPES, stripes="stripes_one:METHOD")
+    install("two", STRIPES, stripes="stripes_two:METHOD")
+    assert "several packages: one, two" in faults(merge_method="stripes", density=0.5)[0]
 
 
 def test_a_built_in_name_stays_what_it_is(install, caplog):
-    install("crumbs", CRUMBS.replace("breadcrumbs", "ties"), ties="crumbs_of_a_test:METHOD")
+    install("striping", STRIPES.replace("stripes", "ties"), ties="stripes_of_a_test:METHOD")
     assert MergeSpec.parse(KEYS, merge_method="ties", density=0.5).method == find_method("ties")
     with caplog.at_level(logging.WARNING, logger="della_bench"):
         assert all_methods()["ties"].package == "della_bench"
-    assert "that of crumbs is left out" in caplog.messages[0]
+    assert "that of striping is left out" in caplog.messages[0]
 
 
 def test_another_method_of_a_name_that_is_taken_is_refused(install):
@@ -148,11 +165,11 @@ def test_another_method_of_a_name_that_is_taken_is_refused(install):
 
 
 def test_listings_and_specs_show_a_packages_method(install, capsys):
-    install("crumbs", CRUMBS, breadcrumbs="crumbs_of_a_test:METHOD")
-    *_, line = shown(capsys, "methods").splitlines()
-    assert line.split()[0] == "breadcrumbs"
-    assert line.endswith("arXiv:2312.06795, in package crumbs")
+    install("striping", STRIPES, stripes="stripes_of_a_test:METHOD")
+    line = next(line for line in reversed(shown(capsys, "methods").splitlines()) if not line.startswith(" "))
+    assert line.split()[0] == "stripes"
+    assert line.endswith("this test, in package striping")
     row = json.loads(shown(capsys, "methods", "--json"))[-1]
-    assert (row["name"], row["drop"], row["package"], row["version"]) == ("breadcrumbs", "function", "crumbs", "1")
-    text = "base=b,experts=e,merge_method=breadcrumbs,density=0.5,epsilon=0.1"
-    assert "in package crumbs" in shown(capsys, "spec", text)
+    assert (row["name"], row["drop"], row["package"], row["version"]) == ("stripes", "function", "striping", "1")
+    text = "base=b,experts=e,merge_method=stripes,density=0.5,epsilon=0.1"
+    assert "in package striping" in shown(capsys, "spec", text)

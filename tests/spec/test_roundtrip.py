@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from lm_eval._cli.utils import key_val_to_dict
 from lm_eval.utils import simple_parse_args_string
 
-from della_bench.spec import MergeSpec, Source
+from della_bench.spec import MergeSpec, Option, Source
 from della_bench.spec.methods import METHODS
 from della_bench.spec.source import decode, encode
 from della_bench.spec.thresholds import exact
+from tests.every_method import expert_count
 
 NASTY = [
     "a,b", "a+b", "a=b", "a:b", "a:0.5", "a%b", "a%2Cb", "50%", "a@b", "@", "[a]", "[1,2]", "{'a':1}",
@@ -39,10 +40,20 @@ finite = st.sampled_from(
 densities = st.sampled_from([1.0, 0.1, 0.5, 5e-324, 0.9999999999999999]) | st.floats(0, 1, exclude_min=True)
 
 
+def values_of(option: Option, count: int) -> st.SearchStrategy[object]:
+    """Values that an option may have in a spec of some experts."""
+    if option.kind is bool:
+        return st.booleans()
+    if option.kind is int:
+        return st.integers(int(option.least or 0), 10**9)
+    number = st.floats(option.least, option.most, allow_nan=False, allow_infinity=False)
+    return number | st.lists(number, min_size=count, max_size=count) if option.each else number
+
+
 @st.composite
 def specs(draw: st.DrawFn) -> MergeSpec:
     row = draw(st.sampled_from(list(METHODS.values())))
-    count = 1 if row.kind in ("slerp", "passthrough") else draw(st.integers(1, 3))
+    count = expert_count(row, draw(st.integers(1, 3)))
     density = draw(st.lists(densities, min_size=count, max_size=count) | densities)
     room = min(
         (min(exact(d), 1 - exact(d)) for d in (density if isinstance(density, list) else [density]) if d < 1), default=1
@@ -68,6 +79,7 @@ def specs(draw: st.DrawFn) -> MergeSpec:
         "name": texts.map(encode),
     }
     keys |= {key: draw(values) for key, values in optional.items() if draw(st.booleans())}
+    keys |= {o.name: draw(values_of(o, count)) for o in row.options if o.default is None or draw(st.booleans())}
     return MergeSpec.parse(keys)
 
 
