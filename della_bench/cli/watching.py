@@ -149,12 +149,11 @@ class LiveTable(_Clock):
         return Group(self._table(), f"{self.count} of {self.total} steps{spent}{end}", grid)
 
     def _table(self) -> Table:
-        from rich.console import Console
-
         from della_bench.cli.console import plain_table
+        from della_bench.cli.terminal import Terminal
 
         table = plain_table("model", *self._benchmarks)
-        room = max(3, Console(stderr=True).height - _OTHER_LINES)
+        room = max(3, Terminal(stderr=True).height - _OTHER_LINES)
         names = list(self._rows)
         at = names.index(self._current.spec.file_name) if self._current else 0
         first = max(0, min(at - room // 2, len(names) - room))
