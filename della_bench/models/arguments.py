@@ -78,7 +78,7 @@ def batch_size_faults(options: Mapping[str, Any]) -> list[str]:
     for name in ("batch_size", "max_batch_size"):
         value = options.get(name)
         auto = name == "batch_size" and re.fullmatch(r"auto(:\d+(\.\d+)?)?", str(value))
-        number = int(value) if str(value).isdecimal() else 0
+        number = int(str(value)) if str(value).isdecimal() else 0
         if value is not None and not auto and number < 1:
             allowed = "a number from 1 on" + (", auto, or auto:N" if name == "batch_size" else "")
             faults.append(f"{name}={value}: {allowed}")

@@ -95,7 +95,7 @@ def _has_siblings(samples: Path) -> bool:
     if found is None:
         return False
     others = map(_SAMPLES.fullmatch, (path.name for path in samples.parent.glob("samples_*")))
-    return sum(other is not None and other["task"] == found["task"] for other in others) > 1
+    return sum(bool(other and other["task"] == found["task"]) for other in others) > 1
 
 
 def _is_own(out: Path, benchmark: str, name: str, claim: _Claim, *, of_one_model: bool) -> bool | None:

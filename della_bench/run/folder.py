@@ -68,7 +68,7 @@ class RunFolder:
         if not isinstance(noted, dict) or noted.get("made_from") != self._made_from(scorer, evaluated):
             return None
         try:
-            places = noted.get("places", noted["scorers"])  # of earlier releases: a score had its scorer's name alone
+            places = noted.get("places") or noted["scorers"]  # of earlier releases: a score had its scorer's name alone
             scores = [read_score(score_path(self.folder, benchmark.name, name)) for name in places]
         except DataError:  # gone or broken: it is made again
             return None

@@ -180,7 +180,7 @@ class Runner:
             for scorer in scorers_of(row):
                 self._watcher.ended(Step(run.spec, row, scorer.step), Ended("failed", reason="not evaluated"))
             return [f"{row.name} failed"]
-        parts = []
+        parts: list[str] = []
         for scorer in scorers_of(row):
             try:
                 with self._watched(Step(run.spec, row, scorer.step)) as ended:
