@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from della_bench.jsonfiles import read_json, read_rows
@@ -107,8 +107,9 @@ def _samples(path: Path, benchmark: str, problems: Sequence[Problem], filter_nam
     for sample in samples:
         place = f"{path}, line {sample.line}"
         problem = table.find(place, sample.doc.get("task_id"))
+        ours: Mapping[str, object] = problem.doc
         for field in DECISIVE[benchmark]:
-            if field in sample.doc and sample.doc[field] != problem.doc[field]:
+            if field in sample.doc and sample.doc[field] != ours[field]:
                 refuse(place, f"task {problem.key}: {field} is not what the data set has: samples of another data set")
         if problem.key in table.lines:
             refuse(place, f"task {problem.key} stood in line {table.lines[problem.key]} already")

@@ -7,13 +7,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict, cast, final
 
 from della_bench.scoring.code.extract import begins_with_future
 from della_bench.scoring.code.names import names_asked_for
 from della_bench.scoring.sandbox import Program
 
-__all__ = ["BENCHMARKS", "Problem", "load_problems", "problem_of"]
+__all__ = ["BENCHMARKS", "HumanEvalDoc", "MbppDoc", "Problem", "load_problems", "problem_of"]
 
 BENCHMARKS = ("mbpp", "humaneval")
 
@@ -21,11 +21,34 @@ BENCHMARKS = ("mbpp", "humaneval")
 DECISIVE = {"mbpp": ("test_list",), "humaneval": ("prompt", "test", "entry_point")}
 
 
+@final
+class MbppDoc(TypedDict):
+    """A row of MBPP."""
+
+    task_id: int
+    text: str
+    code: str
+    test_list: list[str]
+    test_setup_code: str
+    challenge_test_list: list[str]
+
+
+@final
+class HumanEvalDoc(TypedDict):
+    """A row of HumanEval."""
+
+    task_id: str
+    prompt: str
+    canonical_solution: str
+    test: str
+    entry_point: str
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem: where it stands in the data set, what a program continues, and what decides about it.
 
-    key: its task_id as text ("11", "HumanEval/0"). doc_hash: what lm-eval would log for `doc`.
+    key: its task_id as text ("11", "HumanEval/0"). doc: its row. doc_hash: what lm-eval would log for that.
     prompt: source that an answer goes on from (HumanEval), or "".
     setup: trusted source that runs before the tests: MBPP's own, and what a HumanEval prompt defines beside the
         function in question, since some tests call it (32, 38 and 50; a candidate's `poly` could say anything).
@@ -34,7 +57,7 @@ class Problem:
 
     key: str
     doc_id: int
-    doc: Mapping[str, Any]
+    doc: MbppDoc | HumanEvalDoc
     doc_hash: str
     prompt: str
     tests: tuple[str, ...]
@@ -62,21 +85,41 @@ def load_problems(benchmark: str) -> list[Problem]:
     return [problem_of(benchmark, doc_id, doc) for doc_id, doc in enumerate(data.load(benchmark))]
 
 
-def problem_of(benchmark: str, doc_id: int, doc: Mapping[str, Any]) -> Problem:
+def problem_of(benchmark: str, doc_id: int, doc: Mapping[str, object]) -> Problem:
     """Return the problem that a row of the data set states."""
-    mbpp = benchmark == "mbpp"
-    tests = tuple(doc["test_list"]) if mbpp else (doc["test"], f"check({doc['entry_point']})")
-    setup = doc["test_setup_code"] if mbpp else _beside(doc["prompt"], doc["entry_point"])
+    # della_bench.data has looked at the fields and their types; lm-eval's documents are its rows.
+    return _mbpp(doc_id, cast(MbppDoc, doc)) if benchmark == "mbpp" else _humaneval(doc_id, cast(HumanEvalDoc, doc))
+
+
+def _mbpp(doc_id: int, doc: MbppDoc) -> Problem:
+    tests, setup = tuple(doc["test_list"]), doc["test_setup_code"]
     return Problem(
         key=str(doc["task_id"]),
         doc_id=doc_id,
         doc=doc,
-        doc_hash=hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode()).hexdigest(),
-        prompt="" if mbpp else doc["prompt"],
+        doc_hash=_hash(doc),
+        prompt="",
         tests=tests,
         setup=setup,
-        asked=names_asked_for(tests, setup) if mbpp else frozenset({doc["entry_point"]}),
+        asked=names_asked_for(tests, setup),
     )
+
+
+def _humaneval(doc_id: int, doc: HumanEvalDoc) -> Problem:
+    return Problem(
+        key=doc["task_id"],
+        doc_id=doc_id,
+        doc=doc,
+        doc_hash=_hash(doc),
+        prompt=doc["prompt"],
+        tests=(doc["test"], f"check({doc['entry_point']})"),
+        setup=_beside(doc["prompt"], doc["entry_point"]),
+        asked=frozenset({doc["entry_point"]}),
+    )
+
+
+def _hash(doc: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode()).hexdigest()
 
 
 def _beside(prompt: str, entry_point: str) -> str:

@@ -65,7 +65,7 @@ NEED_MORE = {
 
 def entry_point(problem: Problem) -> str:
     if "entry_point" in problem.doc:
-        return str(problem.doc["entry_point"])
+        return problem.doc["entry_point"]
     found = re.search(r"assert\s*\(?\s*(\w+)\s*\(", problem.tests[0])
     assert found
     return found[1]
@@ -89,6 +89,6 @@ def test_the_problems_that_need_more_than_plain_values_pass_with_their_own_solut
 ):
     problems = [p for benchmark in ("mbpp", "humaneval") for p in load_problems(benchmark) if p.key in NEED_MORE]
     assert {problem.key for problem in problems} == set(NEED_MORE)
-    solutions = [p.doc.get("code") or p.prompt + p.doc["canonical_solution"] for p in problems]
+    solutions = [p.doc["code"] if "code" in p.doc else p.prompt + p.doc["canonical_solution"] for p in problems]
     outcomes = run([p.sandboxed(code) for p, code in zip(problems, solutions, strict=True)], level=level)
     assert [(outcome.verdict, outcome.own_word) for outcome in outcomes] == [("passed", ())] * len(problems)
