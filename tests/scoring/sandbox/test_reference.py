@@ -7,23 +7,32 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from della_bench import data
-from della_bench.scoring.sandbox import Level, Limits, Program, find_level, run
+from della_bench.scoring.sandbox import Level, Limits, Outcome, Program, find_level, run
 from tests.scoring.sandbox import reference
 from tests.scoring.sandbox.mutants import mutated
 
 pytestmark = [pytest.mark.real_data, pytest.mark.exhaustive]
 
-# Where a verdict may differ, and why.
+# Why a verdict may differ, and of how many of a thousand programs at most. Each is a limit that both have and that one
+# meets just before the other. None of 2,000 differed, on two cores that were shared by twenty processes.
 CAUSES = {
-    "timeout": "a limit of CPU time is met by one and just not by the other",
-    "memory": "two processes hold what one would",
-    "recursion": "a limit on depth is met a few frames sooner or later",
+    "timeout": ("the limit of CPU time, of which the sandbox measures the program's own alone", 2),
+    "memory": ("the limit of memory: two processes hold what one would", 2),
+    "recursion": ("the limit of depth: a few frames of the sandbox's own lie below the program's", 2),
 }
+
+
+def cause(outcome: Outcome) -> str:
+    """Return the name in CAUSES of why a verdict differs, or the verdict with its explanation."""
+    if "RecursionError" in outcome.explanation:
+        return "recursion"
+    return outcome.verdict if outcome.verdict in CAUSES else f"{outcome.verdict}: {outcome.explanation}"
 
 
 def right_programs() -> list[Program]:
@@ -71,10 +80,12 @@ def test_verdicts_equal_those_of_a_plain_harness_but_for_named_causes(level: Lev
     limits = Limits(cpu_seconds=reference.CPU_SECONDS)
     outcomes = run(programs, limits, level=find_level(only=level.name))
     expected = by_the_reference(programs)
-    differing = [
-        (program.key, outcome.verdict, outcome.explanation)
-        for program, outcome, passed in zip(programs, outcomes, expected, strict=True)
-        if (outcome.verdict == "passed") != passed and outcome.verdict not in CAUSES
-    ]
-    assert [one for one in differing if "RecursionError" not in one[2]] == []
+    differing = Counter(
+        cause(outcome)
+        for outcome, passed in zip(outcomes, expected, strict=True)
+        if (outcome.verdict == "passed") != passed
+    )
+    print(f"{len(programs)} {kind} programs, verdicts that differ by cause: {dict(differing)}")
+    assert set(differing) <= set(CAUSES), differing
+    assert all(count <= CAUSES[name][1] for name, count in differing.items()), differing
     assert not any(outcome.verdict == "sandbox" or outcome.own_word for outcome in outcomes)
