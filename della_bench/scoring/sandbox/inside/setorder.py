@@ -27,8 +27,9 @@ _LINEAR_PROBES, _PERTURB_SHIFT, _SMALLEST_TABLE = 9, 5, 8
 
 
 class Recipe(NamedTuple):
-    """How to build a set: in one go from the first `merged` elements and the holders, then the others one by one.
+    """How to build a set: from a dict of the holders and the first `merged` elements, then the others one by one.
 
+    A dict's keys come in one by one too, in its order, but into a table that has its size already.
     holders: slots of the table that something else holds meanwhile, so that the table is large enough and an element
     goes past the slots that elements held which are gone.
     """
@@ -51,7 +52,7 @@ class _Holder:
 def follow(empty: set[Any], merged: int, holders: list[int], elements: list[Any]) -> None:
     """Fill the set `empty`, in place."""
     kept = [_Holder(slot) for slot in holders]
-    empty.update({*kept, *elements[:merged]})
+    empty.update(dict.fromkeys([*kept, *elements[:merged]]))
     for element in elements[merged:]:
         empty.add(element)
     for holder in kept:
@@ -59,16 +60,22 @@ def follow(empty: set[Any], merged: int, holders: list[int], elements: list[Any]
 
 
 def recipe(value: set[Any] | frozenset[Any]) -> Recipe:
-    """Return instructions that give a set in the order of `value`; any order where none are found."""
+    """Return instructions that give a set in the order of `value`; any order where none are found.
+
+    None are found for few: a frozenset of which more than half of the table is used and that had elements taken away or
+    was made of two, some sets that grew one by one with many collisions (so that their order came from an earlier,
+    smaller table), and larger ones than _LARGEST_SET. To write the table itself would be exact, but not in a process
+    that is to judge: a mistake, or another release of CPython, would falsify what it compares.
+    """
     order = list(value)
     kind: type = frozenset if isinstance(value, frozenset) else set
     for instructions in _simple_ways(order):
         if _gives(kind, instructions, order, value):
             return instructions
     if len(order) <= _LARGEST_SET and set.__basicsize__ == _KNOWN_SIZE:
-        for instructions in _ways_by_table(value, order):
-            if _gives(kind, instructions, order, value):
-                return instructions
+        instructions = _way_by_table(value, order)
+        if _gives(kind, instructions, order, value):
+            return instructions
     if kind is frozenset:
         for changed in itertools.islice(itertools.permutations(order), _MOST_TRIALS):
             if _gives(kind, Recipe(0, [], list(changed)), order, value):
@@ -77,12 +84,11 @@ def recipe(value: set[Any] | frozenset[Any]) -> Recipe:
 
 
 def follow_frozen(merged: int, holders: list[int], elements: list[Any]) -> frozenset[Any]:
-    """Return a frozenset. It is made at once, so its table is that of a set's copy, or of elements added one by one."""
-    if not merged:
-        return frozenset(elements)
-    made: set[Any] = set()
-    follow(made, merged, holders, elements)
-    return frozenset(made)
+    """Return a frozenset. It cannot be changed, but CPython makes some of several parts, one after the other."""
+    kept = [_Holder(slot) for slot in holders]
+    if kept:  # the symmetric difference is made of its argument, from which it then takes the holders
+        return frozenset(kept).symmetric_difference(dict.fromkeys([*kept, *elements]))
+    return frozenset().union(dict.fromkeys(elements[:merged]), elements[merged:])
 
 
 def _gives(kind: type, instructions: Recipe, order: list[Any], value: Any) -> bool:
@@ -106,8 +112,8 @@ def _simple_ways(order: list[Any]) -> Iterator[Recipe]:
         yield Recipe(len(order), [], order)
 
 
-def _ways_by_table(value: Any, order: list[Any]) -> Iterator[Recipe]:
-    """Yield instructions made from the table itself: each element comes after those that it had to go past."""
+def _way_by_table(value: Any, order: list[Any]) -> Recipe:
+    """Return instructions made from the table itself: each element comes after those that it had to go past."""
     slots, size = _table(value)
     at = dict(zip(slots, order, strict=True))
     arranged: list[Any] = []
@@ -127,16 +133,13 @@ def _ways_by_table(value: Any, order: list[Any]) -> Iterator[Recipe]:
             if slot not in done:
                 done.add(slot)
                 arranged.append(at[slot])
-    # Elements in the place that their hash names do not depend on each other, so these can go in at once, which makes
-    # a table of the first power of two above twice their number; holders make up for what is missing of that number.
-    home = [slot for slot in slots if hash(at[slot]) & (size - 1) == slot][: max(0, size // 2 - 1 - len(gone))]
-    first = [at[slot] for slot in home]
-    chosen = set(map(id, first))
-    rest = [element for element in arranged if id(element) not in chosen]
+    # A dict of n keys makes a table of the first power of two above 2 n; up to four fit the smallest. So the dict gets
+    # at most half as many as there are slots, and at least a quarter, if need be by more holders.
+    small = size == _SMALLEST_TABLE
+    merged = max(0, min(len(arranged), (4 if small else size // 2 - 1) - len(gone)))
+    least = 0 if small else max(5, size // 4)
     free = (slot for slot in range(size) if slot not in at and slot not in gone)
-    least = max(5, size // 4) - len(first) - len(gone) if size > _SMALLEST_TABLE else 0
-    yield Recipe(max(1, len(first)), [*gone, *itertools.islice(free, max(0, least))], [*first, *rest])
-    yield Recipe(1, [], arranged)
+    return Recipe(merged, [*gone, *itertools.islice(free, max(0, least - merged - len(gone)))], arranged)
 
 
 def _table(value: Any) -> tuple[list[int], int]:
