@@ -27,8 +27,9 @@ What is promised at the levels `bubblewrap` and `namespaces`:
 - CPU time, idle time, memory, files, threads, processes and output are limited (`Limits`), and a program's end is the
   end of all that it started, also when this process is killed.
 
-`landlock`, for machines without user namespaces, is weaker. It lets out the metadata of paths: whether a file exists,
-its size, times and owner, and who may read it. Reading a file of the standard library may change its access time.
+`landlock`, for machines without user namespaces, is weaker. It lets out the machine's name and the metadata of paths:
+whether a file exists, its size, times and owner, and who may read it. Numbers of processes and files go on from one
+program to the next, and so tell how many there were. Reading a file of the standard library may change its access time.
 Files in the working folder are looked at every 20 ms and the program is ended when there are too many, so there may
 briefly be more bytes than allowed; nothing can be removed or renamed there, and no folders can be made. Where this
 process may not change its user, threads are counted with those of all its user's processes. A folder that a killed run
@@ -36,9 +37,10 @@ left below the one for temporary files is removed by the next run.
 
 `none` (`--allow-unsafe`) has limits only: a program can do what its user can.
 
-At all levels: a bug of the kernel is not held; programs can measure how busy the machine is, and so signal each other
-slowly; what a program prints, and the text of its exceptions, is in the results. With `in_one_namespace` a candidate
-that redefines a builtin or helper which its tests use decides what it says to them, as in bigcode-evaluation-harness.
+At all levels: a bug of the kernel is not held; programs can signal each other slowly, by how busy they keep the
+machine, which pages of the standard library are in memory, and the numbers that the kernel gives to pipes in turn; what
+a program prints, and the text of its exceptions, is in the results. With `in_one_namespace` a candidate that redefines
+a builtin or helper which its tests use decides what it says to them, as in bigcode-evaluation-harness.
 """
 
 from della_bench.scoring.sandbox.levels import find_level
