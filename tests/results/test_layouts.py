@@ -18,7 +18,7 @@ from tests.results.making import EXACT, scored
 MERGE = "LM_math_code_della_1.1_0.3_0.14_1.0"
 
 
-def annotations(path: Path, model: str, preferences: list[float | None]) -> None:
+def write_annotations(path: Path, model: str, preferences: list[float | None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {"instruction": f"i{index}", "output_1": "a", "generator_1": "text_davinci_003", "output_2": "b",
@@ -60,7 +60,7 @@ def test_the_authors_folders_are_one_row_a_model(tmp_path: Path) -> None:
         ["positive", "positive", "negative", "CantAnnotate"],
     )
     metrics(tmp_path / f"save_codes_results/mbpp/{MERGE}_full_eval_metrics.json", 0.314)
-    annotations(tmp_path / "alpaca_eval_results/alpaca_eval_gpt4/annotations.json", MERGE, [2, 1, 2, 1.5, None])
+    write_annotations(tmp_path / "alpaca_eval_results/alpaca_eval_gpt4/annotations.json", MERGE, [2, 1, 2, 1.5, None])
     table = build_table([tmp_path], scorers={"gsm8k": "authors_gpt4"})
     assert table.faults == ()
     (row,) = table.rows
@@ -147,8 +147,8 @@ def test_recorded_preferences_of_alpaca_eval_give_the_published_win_rate(
 
 def test_one_file_of_annotations_may_hold_several_models(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
-    annotations(path, "m", [2, 2])
+    write_annotations(path, "m", [2, 2])
     first = json.loads(path.read_text())
-    annotations(path, "n", [1, 1])
+    write_annotations(path, "n", [1, 1])
     path.write_text(json.dumps(first + json.loads(path.read_text())))
     assert {row.name: row.cells["alpaca_eval"].value for row in build_table([tmp_path]).rows} == {"m": 100.0, "n": 0.0}
