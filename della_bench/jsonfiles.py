@@ -42,7 +42,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         try:  # millions of rows: no look for blanks, and no words for a fault, before there is one
             value, end = _decode(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value, end = None, -1
         if end == len(line) and type(value) is dict:
             yield number, value
