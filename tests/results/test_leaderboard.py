@@ -287,14 +287,15 @@ def test_a_model_that_is_no_merge_has_a_row_too(tmp_path):
     assert only(tmp_path).fingerprint == row.fingerprint
 
 
-def test_a_group_of_tasks_is_no_column_beside_its_tasks(tmp_path):
+def test_a_group_and_its_tasks_are_no_columns_side_by_side(tmp_path):
     plain_folder(tmp_path, "x", {"zoo_math": HALF, "zoo_code": HALF, "zoo": HALF})
     path = next(tmp_path.glob("results_*"))
     value = json.loads(path.read_text())
     # Older releases of lm-eval list single tasks there, too.
     value["group_subtasks"] = {"zoo": ["zoo_math", "zoo_code"], "zoo_math": [], "zoo_code": []}
     path.write_text(json.dumps(value))
-    assert build_table([tmp_path]).benchmarks == ("zoo_code", "zoo_math")
+    assert build_table([tmp_path]).benchmarks == ("zoo",)
+    assert build_table([tmp_path], benchmarks=["zoo_code", "zoo_math"]).benchmarks == ("zoo_code", "zoo_math")
 
 
 def test_identity_comes_from_provenance_where_it_is_about_the_same_spec(tmp_path):
