@@ -1,8 +1,9 @@
 """Dropping delta parameters, and making up for the dropped ones.
 
-A delta is a float32 tensor; a row is its last dimension, and a tensor of at most one dimension is one row. Each rule
-gives thresholds: element i is kept iff its random word is below threshold i (`thresholds.py`). Ranks and cuts compare
-magnitudes rounded to the base tensor's dtype, so that a 16-bit checkpoint has 16-bit keys that can be counted.
+A delta is a float32 tensor; a row is its last dimension, and a tensor of at most one dimension is one row. Each random
+rule gives thresholds: element i is kept iff its random word is below threshold i (`thresholds.py`). A cut keeps the
+largest magnitudes, equal ones in the order of their words. Ranks and cuts compare magnitudes rounded to the base
+tensor's dtype, so that a 16-bit checkpoint has 16-bit keys that can be counted.
 """
 
 from __future__ import annotations
@@ -70,13 +71,15 @@ def magnitude_thresholds(keys: torch.Tensor, low: int, high: int) -> torch.Tenso
     return low + ((high - low) * fraction).floor().to(torch.int64)
 
 
-def keep_largest(keys: torch.Tensor, count: int) -> torch.Tensor:
-    """Return a mask of the `count` largest keys of each row, the lower index first among equals. keys: (rows, n)."""
-    n = keys.shape[1]
-    cut = keys.kthvalue(n - count + 1, dim=1, keepdim=True).values
-    above, equal = keys > cut, keys == cut
-    quota = count - above.sum(dim=1, keepdim=True)
-    return above | (equal & (equal.cumsum(dim=1) <= quota))
+def keep_largest(keys: torch.Tensor, count: int, words: torch.Tensor) -> torch.Tensor:
+    """Return a mask of the `count` largest keys of each row, equal keys in the order of their random words.
+
+    keys, words: (rows, n). Where words are equal as well, the lower index goes first. By index alone, one end of a
+    tensor would be kept before the other: of 16-bit deltas, up to a quarter equals the cut.
+    """
+    order = words.argsort(dim=1, stable=True)
+    order = order.gather(1, keys.gather(1, order).argsort(dim=1, descending=True, stable=True))
+    return torch.zeros_like(keys, dtype=torch.bool).scatter_(1, order[:, :count], True)
 
 
 def drop(
@@ -104,7 +107,8 @@ def drop(
     thresholds: torch.Tensor | int
     if kind in ("magnitude", "magnitude_row"):
         keys = _keys(whole if kind == "magnitude" else rows, key_dtype)
-        kept = keep_largest(keys, kept_count(density, keys.shape[1])).reshape(delta.shape)
+        words = bits.words(key, delta.numel(), delta.device).reshape(keys.shape)
+        kept = keep_largest(keys, kept_count(density, keys.shape[1]), words).reshape(delta.shape)
         # At least one element is kept, so that a density that rounds to 0 is no probability of 0.
         thresholds = max(1, threshold(exact(density)))
     else:

@@ -154,8 +154,8 @@ class Method:
 
     @property
     def random(self) -> bool:
-        """Whether the method draws random numbers, so that the seed matters."""
-        return "seed" in self.takes or self.drop == "random" or self.magprune
+        """Whether random words have a say, so that the seed matters: in a cut they order equal magnitudes."""
+        return "seed" in self.takes or self.drop_kind not in ("none", "function")
 
     @property
     def origin(self) -> str:

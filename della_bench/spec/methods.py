@@ -70,6 +70,6 @@ AUTHORS_METHODS = (
 # fmt: on
 
 # Raised whenever a change here or in this package changes the bits of any merge; part of every spec's digest.
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 METHODS: dict[str, Method] = {row.name: row for row in (*AUTHORS_METHODS, *MERGEKIT_METHODS, *PAPER_METHODS)}

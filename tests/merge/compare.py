@@ -59,11 +59,9 @@ class Case:
         if rule.whole != "passthrough":
             keys["weights"] = list(self.weights)
         if rule.drop != "none":
-            keys |= {"density": list(self.densities), "rescale": rule.rescale}
+            keys |= {"density": list(self.densities), "rescale": rule.rescale, "seed": self.seed}
         if rule.drop.startswith("magprune"):
             keys["epsilon"] = self.epsilon
-        if rule.drop == "random" or rule.drop.startswith("magprune"):
-            keys["seed"] = self.seed
         if rule.whole is None:
             keys["elect"] = rule.elect
             if rule.scaling == "lambda":

@@ -5,7 +5,9 @@ anew, which is right for new cases; a changed line needs a raised ALGORITHM_VERS
 
 Inputs: value i of source k (0 the base, then the experts) is c / 1024 with c in [-512, 512) taken from
 (i + 1) * 2654435761 + k * 2246822519 modulo 2^32, its bits 12 to 21; an expert adds 1/16 of that to the base, and every
-fifth one is the base's own, every seventh of the base is -0. All is then rounded to the dtype.
+fifth one is the base's own, every seventh of the base is -0. In cases whose label ends in "equals", all of c / 1024 is
+rounded down to eighths, and an expert adds the whole of it: few magnitudes, many times each. All is then rounded to the
+dtype.
 """
 
 import json
@@ -41,19 +43,25 @@ CASES = {
     "ties sum": Case("ties", **_NUMBERS, normalize=False),
     "linear sum": Case("linear", **_NUMBERS, normalize=False),
     "dare_linear seed": Case("dare_linear", **_NUMBERS, seed=2**64 - 1),
+    "ties equals": Case("ties", **_NUMBERS),
+    "ties seed equals": Case("ties", **_NUMBERS, seed=7),
+    "ties_row equals": Case("ties_row", **_NUMBERS),
+    "della equals": Case("della", **_NUMBERS),
 }
 assert {case.method for case in CASES.values()} == set(RULES)
 
 
-def source(k: int, shape: tuple[int, ...], dtype: str) -> Floats:
-    """The base (k = 0) or an expert, by the formula."""
+def source(k: int, shape: tuple[int, ...], dtype: str, label: str = "") -> Floats:
+    """The base (k = 0) or an expert of the case with this label, by the formula."""
+    is_coarse = label.endswith("equals")
 
     def raw(k: int, i: int) -> float:
-        return ((((i + 1) * 2654435761 + k * 2246822519) % 2**32 >> 12 & 1023) - 512) / 1024
+        c = ((i + 1) * 2654435761 + k * 2246822519) % 2**32 >> 12 & 1023
+        return (c // 128 - 4) / 8 if is_coarse else (c - 512) / 1024
 
     def value(i: int) -> float:
         base = -0.0 if i % 7 == 0 else raw(0, i)
-        return base if k == 0 or i % 5 == k else base + raw(k, i) / 16
+        return base if k == 0 or i % 5 == k else base + raw(k, i) / (1 if is_coarse else 16)
 
     flat = np.array([value(i) for i in range(math.prod(shape))], dtype=np.float32)
     return rounded(flat, dtype).reshape(shape)
@@ -71,7 +79,7 @@ def compute() -> dict[str, Any]:
     for label, case in CASES.items():
         for dtype in DTYPES:
             for shape in SHAPES:
-                base, *experts = [source(k, shape, dtype) for k in range(len(case.weights) + 1)]
+                base, *experts = [source(k, shape, dtype, label) for k in range(len(case.weights) + 1)]
                 merged = merge(case.rule, case.numbers, base, dtype, experts, NAME)
                 vectors.append(
                     {"case": label, "dtype": dtype, "shape": list(shape), "bits": hexadecimal(merged, dtype)}

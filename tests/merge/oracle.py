@@ -169,9 +169,9 @@ def normalised(keys: Floats, low: int, high: int) -> Ints:
     return np.array(found, dtype=np.int64)
 
 
-def largest(keys: Floats, count: int) -> Bools:
-    """Marks the `count` largest keys, the lower index first among equals."""
-    order = sorted(range(len(keys)), key=lambda i: (-keys[i], i))
+def largest(keys: Floats, words: Ints, count: int) -> Bools:
+    """Marks the `count` largest keys; among equals the lower word first, then the lower index."""
+    order = sorted(range(len(keys)), key=lambda i: (-keys[i], words[i], i))
     kept = np.zeros(len(keys), dtype=np.bool_)
     kept[order[:count]] = True
     return kept
@@ -200,10 +200,11 @@ def kept_and_thresholds(
     if kind == "random":
         return words < flat, flat
     if kind in ("magnitude", "magnitude_row"):
+        drawn = [words[i * length : (i + 1) * length] for i in range(count)]
+        most = max(1, math.floor(share * length))
+        kept = [largest(part, own, most) for part, own in zip(parts, drawn, strict=True)]
         # A cut keeps one element at least, so its keep probability is never 0 either.
-        return np.concatenate([largest(part, max(1, math.floor(share * length))) for part in parts]), np.maximum(
-            flat, 1
-        )
+        return np.concatenate(kept), np.maximum(flat, 1)
     spread = normalised if kind == "magprune_norank" else ranked
     low, high = threshold(share - half), threshold(share + half)
     cuts = np.concatenate([spread(part, low, high) for part in parts])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from della_bench.merge.kernels import cpu_key_passes, cpu_whole
+from della_bench.merge.drop import keep_largest
+from della_bench.merge.kernels import cpu_equals, cpu_key_passes, cpu_largest, cpu_whole
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
@@ -70,6 +71,48 @@ def test_a_sample_that_misleads_changes_no_bit(likely, monkeypatch):
     for kind in (normal, mostly_zero):
         base, experts = sources(kind, "bfloat16")
         assert_the_references_bits(Case("ties", weights=(1.0, 1.0, 1.0), densities=(0.4,)), base, experts)
+
+
+@pytest.mark.parametrize("method", ["ties", "ties_ada_layer"])
+@pytest.mark.parametrize("reach", [0, 1, 30])
+def test_a_guess_of_the_last_word_that_is_far_off_changes_no_bit(reach, method, monkeypatch):
+    far = lambda left, equal, errors: reach if errors == cpu_largest._ERRORS else equal  # noqa: E731
+    monkeypatch.setattr(cpu_largest, "_reach", far)
+    for dtype in ("bfloat16", "float32"):
+        base, experts = sources(coarse, dtype)
+        case = Case(method, weights=(1.0, 0.7, 1.3), densities=(0.4, 0.5, 0.05))
+        found, expected = (merge(case.spec, "w", base, experts) for merge in (merge_tensor_fast, merge_tensor))
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("base_dtype", "dtype"), [("float16", "bfloat16"), ("bfloat16", "float32")])
+def test_deltas_that_round_to_zero_are_kept_by_their_words_too(base_dtype, dtype):
+    """A cut at zero leaves nothing to choose, but where deltas are too small for the base's dtype."""
+    base = torch.zeros(SHAPE, dtype=DTYPES[base_dtype])
+    expert = torch.full(SHAPE, 1e-45 if dtype == "float32" else 1e-30).to(DTYPES[dtype])
+    case = Case("ties", weights=(1.0,), dtype="float32")
+    found, expected = (
+        merge(case.spec, "w", base, [expert], torch.float32) for merge in (merge_tensor_fast, merge_tensor)
+    )
+    assert 0 < int((found != 0).sum()) < found.numel()
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_of_one_word_are_kept_from_the_first_on(seed):
+    """Words of 32 bits are seldom equal: here they are of a few values."""
+    random = np.random.default_rng(seed)
+    d = random.choice(np.array([0.5, 1.0, 2.0], np.float32), 70)
+    words = random.choice(np.array([5, 1 << 20, 0xFFFFFFFF], np.uint32), 70)
+    keys = d.view(np.uint32).copy()
+    count = int(random.integers(1, 70))
+    expected = keep_largest(torch.from_numpy(d)[None], count, torch.from_numpy(words.astype(np.int64))[None])[0]
+    cut = int(np.sort(keys)[::-1][count - 1])
+    left = count - int((keys > cut).sum())
+    bins, order = np.empty(1 << 16, np.int64), np.empty(70, np.uint32)
+    word, last = cpu_equals.row_last(keys, words, cut, left, bins, order)
+    cpu_equals.keep_up_to(d, words, cut, cut + 1, word, last, 1.0)
+    assert (d != 0).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("columns", [500, 512, 1000, 4096])

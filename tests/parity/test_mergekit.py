@@ -373,7 +373,7 @@ def test_difference_a_density_is_the_decimal_number_that_was_written(density, n,
     """0.29 * 100 in floating point is 28.999...; mergekit keeps 28 of 100 elements, we keep 29."""
     delta = random_tensors((n,))["base"]
     assert int((sparsify.magnitude(delta, density) != 0).sum()) == theirs
-    kept = keep_largest(delta.abs().reshape(1, n), kept_count(density, n))
+    kept = keep_largest(delta.abs().reshape(1, n), kept_count(density, n), torch.arange(n).reshape(1, n))
     assert int(kept.sum()) == ours
 
 

@@ -37,8 +37,7 @@ def test_a_row_is_kept_under_its_own_name_with_a_source():
 def test_which_numbers_a_method_needs_follows_from_its_drop():
     needs = {name: (row.drops, row.magprune, row.random) for name, row in METHODS.items()}
     assert needs["task_arithmetic"] == needs["nodrop_ada_row"] == needs["slerp"] == (False, False, False)
-    assert needs["ties"] == needs["ties_row"] == (True, False, False)
-    assert needs["dare_linear"] == (True, False, True)
+    assert needs["ties"] == needs["ties_row"] == needs["dare_linear"] == (True, False, True)
     assert needs["della"] == needs["della_norank"] == needs["della_layer_norm"] == (True, True, True)
 
 

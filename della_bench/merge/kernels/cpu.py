@@ -13,11 +13,11 @@ import numpy as np
 
 from della_bench.checkpoint.tensor import ITEM_SIZES, HostTensor
 from della_bench.merge import bits
-from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_passes, cpu_whole
+from della_bench.merge.kernels import cpu_convert, cpu_fuse, cpu_largest, cpu_passes, cpu_whole
 from della_bench.merge.kernels.buffers import Buffers
 from della_bench.merge.kernels.coverage import covers
 from della_bench.merge.kernels.cpu_blocks import CODES, Array, Blocks
-from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse
+from della_bench.merge.kernels.cpu_plan import DROPS, SCALINGS, Drops, Fuse, make_near
 from della_bench.merge.kernels.tables import thresholds_by_rank
 from della_bench.merge.kernels.workers import Workers
 from della_bench.spec.tensor import TensorSpec
@@ -54,13 +54,23 @@ def merge_stored(
     whole_rows = spec.method.drop_kind in _ROW_KINDS or spec.method.scaling.startswith("ada_row")
     blocks = Blocks((base, *experts), out, dtype, whole_rows, workers)
     drops = _drops(spec, name, blocks)
+    drops, unsure = _largest(spec, drops, blocks)
+    may_guess = spec.rescale != "l1" and spec.method.scaling == "lambda"
+    if unsure and not may_guess:
+        drops = cpu_largest.decide(blocks, drops, unsure)
     if spec.rescale == "l1" and spec.method.drops:
         for k in np.flatnonzero(drops.active):
             drops.factor[k] = cpu_whole.l1_factor(blocks, drops, int(k))
         if not np.isfinite(drops.factor).all():
             return None  # times infinity, a kept zero is NaN and a dropped one 0: the loops do not tell them apart
     fuse = _fuse(spec, drops, blocks)
-    blocks.run(lambda scratch, _, first, last: cpu_passes.merge(blocks.tensors, drops, fuse, scratch, first, last))
+    cpu_largest.merge(blocks, drops, fuse)
+    if unsure and may_guess:
+        wrong = cpu_largest.settle(drops, unsure)
+        if wrong is None:
+            cpu_largest.merge(blocks, cpu_largest.decide(blocks, drops, unsure), fuse)
+        elif wrong.size:
+            cpu_largest.mend(blocks, drops, fuse, wrong)
     return HostTensor(out, dtype, base.shape)
 
 
@@ -89,25 +99,35 @@ def _drops(spec: TensorSpec, name: str, blocks: Blocks) -> Drops:
         scale_table=np.ones((count, 1), np.float32),
         ordered=np.zeros((count, 1), np.uint32),
         cut=np.zeros(count, np.int64),
-        quota=np.zeros((count, blocks.bundles), np.int64),
+        last_word=np.full(count, ONE),
+        last_place=np.full(count, -1),
+        near=make_near(count, 0, 0),
+        given_words=np.empty((count, 0), np.uint32),
         count=np.array([kept_count(d, blocks.row) for d in density]),
         factor=np.ones(count),
     )
     active = [int(k) for k in np.flatnonzero(drops.active)]
-    if kind == "magnitude":
-        for k, cut, quota in cpu_whole.cuts(blocks, {k: kept_count(density[k], blocks.size) for k in active}):
-            drops.cut[k], drops.quota[k] = cut, quota
-    elif kind == "magprune":
+    if kind == "magprune":
         return _with_tables(drops, {k: _rank_tables(*bounds[k], blocks.row, inverse) for k in active})
-    elif kind == "magprune_layer" and blocks.wide_keys:
+    if kind == "magprune_layer" and blocks.wide_keys:
         ordered = np.zeros((count, blocks.size), np.uint32)
         for k in active:
             cpu_whole.sort_keys(blocks, k, ordered[k])
         return drops._replace(ordered=ordered)
-    elif kind == "magprune_layer":
+    if kind == "magprune_layer":
         counts = {k: cpu_whole.key_histogram(blocks, k).sum(0) for k in active}
         return _with_tables(drops, {k: _key_tables(counts[k], *bounds[k], inverse) for k in active})
     return drops
+
+
+def _largest(spec: TensorSpec, drops: Drops, blocks: Blocks) -> tuple[Drops, cpu_largest.Equals]:
+    """Find the cuts of whole tensors, and guess which of the elements at them are kept; see `cpu_largest.guess`."""
+    equals = {}
+    if spec.method.drop_kind == "magnitude":
+        kept = {int(k): kept_count(spec.density[k], blocks.size) for k in np.flatnonzero(drops.active)}
+        for k, cut, counts in cpu_whole.cuts(blocks, kept):
+            drops.cut[k], equals[k] = cut, counts
+    return cpu_largest.guess(blocks, drops, equals)
 
 
 def _fuse(spec: TensorSpec, drops: Drops, blocks: Blocks) -> Fuse:

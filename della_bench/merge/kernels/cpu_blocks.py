@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from della_bench.checkpoint.tensor import HostTensor
+from della_bench.checkpoint.tensor import ITEM_SIZES, HostTensor
 from della_bench.merge.kernels import cpu_convert
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.cpu_plan import Scratch, Tensors
@@ -40,8 +40,8 @@ class Blocks:
         self._tasks = min(workers.count, self._count)
         self._bundle = max(_LEAST_BUNDLE, -(-self._count // (_BUNDLES_OF_A_THREAD * self._tasks)))
         self.bundles = -(-self._count // self._bundle)
-        # The addresses are all that the passes see of the memory: `_sources` keeps it.
-        self._sources = sources
+        # The addresses are all that the passes see of the memory: `_sources` and `_out` keep it.
+        self._sources, self._out, self._dtype = sources, out, dtype
         self.tensors = Tensors(
             np.array([*(source.address for source in sources), out.ctypes.data]),
             np.array([*(CODES[source.dtype] for source in sources), CODES[dtype]]),
@@ -75,6 +75,23 @@ class Blocks:
         """Note that a pass has found all blocks of the base and of some experts finite."""
         self.tensors.sound[[0, *(1 + k for k in experts)]] = 1
 
+    def may_round_to_zero(self, k: int) -> bool:
+        """Whether a delta of expert k that is not zero may have a key of 0: one between two dtypes may be so small."""
+        return not self.wide_keys and self._sources[1 + k].dtype != self._sources[0].dtype
+
+    def at(self, places: Array) -> Blocks:
+        """Return blocks over copies of the elements at some places, as one row, and a result of their own."""
+        sources = [
+            HostTensor(_items(source.data, source.dtype)[places].view(np.uint8), source.dtype, (places.size,))
+            for source in self._sources
+        ]
+        out = np.empty(places.size * ITEM_SIZES[self._dtype], np.uint8)
+        return Blocks(sources, out, self._dtype, False, self._workers)
+
+    def put(self, places: Array, few: Blocks) -> None:
+        """Set the result at some places to that of blocks that `at` returned for them."""
+        _items(self._out, self._dtype)[places] = _items(few._out, self._dtype)
+
     def map(self, work: Callable[[Scratch, int], Any], items: Sequence[int]) -> list[Any]:
         """Return [work(scratch, item)], worked out in threads. Raises BrokenSourceError."""
         size, workers = min(self._step, self.size), self._workers
@@ -82,3 +99,8 @@ class Blocks:
         if self.tensors.broken.any():
             raise BrokenSourceError(int(np.flatnonzero(self.tensors.broken)[0]))
         return done
+
+
+def _items(data: Array, dtype: str) -> Array:
+    """Return bytes as unsigned integers of a dtype's size."""
+    return data.view(f"u{ITEM_SIZES[dtype]}")

@@ -1,13 +1,13 @@
-"""Finding the key at a cut and keeping what lies above it, on the CPU, compiled by numba."""
+"""Finding the key at a cut, on the CPU, compiled by numba; `cpu_equals` keeps what lies above it."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import uint16, uint32
+from numba import uint16
 
-from della_bench.merge.kernels.cpu_loops import compiled, kept
+from della_bench.merge.kernels.cpu_loops import compiled
 
-__all__ = ["around_cut", "at_least", "count_between", "histogram", "keep_above", "row_cut"]
+__all__ = ["around_cut", "at_least", "count_between", "histogram", "row_cut"]
 
 _COMPARES = 12  # of as many keys, comparing with each takes less time than a look at a table
 _STRETCH = 1 << 15  # elements, whose number fits 16 bits
@@ -82,42 +82,11 @@ def histogram(keys: np.ndarray, shift: int, prefix: int, bins: np.ndarray) -> No
             bins[(key >> shift) & mask] += 1
 
 
-# The key at the cut may be that of many elements, of which `quota` are kept, the lowest index first. `above` and
-# `cut` are bits of magnitudes (from `cpu_convert.least_magnitude`), so that no key is computed here. `between` counts
-# those of the cut's key so far: only where the quota runs out inside the block must each element know the count
-# before it, which is a loop that cannot be vectorised.
-@compiled
-def keep_above(d: np.ndarray, cut: int, above: int, quota: int, scale: float) -> int:
-    """Keep d where its magnitude's bits are `above` or more, and the first `quota` from `cut` on; else 0.
-
-    What is kept is multiplied by `scale`. Returns how many between `cut` and `above` were kept.
-    """
-    bits, factor = d.view(np.uint32), np.float32(scale)
-    low, high = uint32(cut), uint32(above)
-    between = uint32(0)  # as wide as the magnitudes, for the sake of vectors
-    # Most blocks keep all in between or none.
-    if quota <= 0 or quota >= d.size:
-        if quota > 0:
-            for i in range(d.size):
-                magnitude = bits[i] & uint32(0x7FFFFFFF)
-                between = uint32(between + uint32((magnitude >= low) & (magnitude < high)))
-        least = low if quota > 0 else high
-        for i in range(d.size):
-            d[i] = kept(d[i] * factor, (bits[i] & uint32(0x7FFFFFFF)) >= least)
-        return np.int64(between)
-    for i in range(d.size):
-        magnitude = bits[i] & uint32(0x7FFFFFFF)
-        first = (magnitude >= low) & (magnitude < high) & (between < uint32(quota))
-        between = uint32(between + uint32(first))
-        d[i] = kept(d[i] * factor, first | (magnitude >= high))
-    return np.int64(between)
-
-
 # Counts a row's keys and walks down from the highest (`b` is the table's place) until `left` are reached; for 32-bit
 # keys twice, see `histogram`. What is left then are the equals of the cut that are kept.
 @compiled
-def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int]:
-    """Return the key at the cut that leaves the `count` largest, and how many of those equal to it are left.
+def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int, int]:
+    """Return the key at the cut that leaves the `count` largest, how many equal it, and how many of these are left.
 
     bins: int64[65536], of any content.
     """
@@ -132,5 +101,5 @@ def row_cut(keys: np.ndarray, count: int, bins: np.ndarray) -> tuple[int, int]:
             b -= 1
         cut = (cut << 16) | b
         if shift == 0:
-            return cut, left
+            return cut, bins[b], left
         prefix, shift = cut, 0

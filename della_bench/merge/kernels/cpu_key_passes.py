@@ -98,6 +98,23 @@ def likely_cut(tensors: Tensors, k: int, scratch: Scratch, density: float) -> tu
     return cuts
 
 
+# The usual case of a slight fine-tuning in bfloat16: deltas lie on so coarse a grid that only one key may be the cut.
+@compiled
+def _count_one_key(tensors: Tensors, k: int, start: int, size: int, key: int, counts: np.ndarray) -> bool:
+    """Add to counts how many elements have this key, and how many a higher one; False where that is left to others."""
+    code = tensors.codes[0]
+    if code != cpu_convert.BF16 or tensors.codes[1 + k] != cpu_convert.BF16:
+        return False
+    least, above = cpu_convert.least_magnitude(key, code), cpu_convert.least_magnitude(key + 1, code)
+    from_least, from_above, is_finite = cpu_convert.bf16_delta_counts(
+        tensors.addresses[0], tensors.addresses[1 + k], start, size, least, above
+    )
+    if is_finite:
+        counts[0] += from_least - from_above
+        counts[1] += from_above
+    return is_finite
+
+
 # All experts of a block at once, while the base's part lies in the cache. i runs over the experts whose cut is looked
 # for, experts[i] is which one that is, lows[i] the lowest key counted, counts[i] its counts.
 @compiled
@@ -108,4 +125,6 @@ def between(
     for block in range(first, last):
         start, size = extent(tensors, block)
         for i in range(experts.size):
+            if counts.shape[1] == 2 and _count_one_key(tensors, experts[i], start, size, lows[i], counts[i]):
+                continue
             cpu_cuts.count_between(_keys(tensors, experts[i], start, size, scratch), lows[i], counts[i])

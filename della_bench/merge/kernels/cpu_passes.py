@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_fuse, cpu_loops, cpu_ranks
+from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_equals, cpu_fuse, cpu_loops, cpu_ranks
 from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import (
     ADA_LAYER,
@@ -29,7 +29,7 @@ from della_bench.merge.kernels.cpu_plan import (
 )
 from della_bench.merge.kernels.cpu_sources import extent, is_sound, read_delta
 
-__all__ = ["agreement", "merge", "norms"]
+__all__ = ["agreement", "merge", "near_words", "norms"]
 
 
 # Expert k's delta is row k of what is returned. The scratch array is for the largest block; a slice of it would not
@@ -40,20 +40,66 @@ def _deltas(scratch: Scratch, experts: int, size: int) -> np.ndarray:
     return scratch.deltas[: experts * size].reshape((experts, size))
 
 
-# Compares bits of magnitudes instead of rounding each to a key: the keys equal to the cut are those from `least` to
-# just below `above`.
+# Element i of a block is element start + i of the tensor, which decides its random word: words come in fours, and so
+# the first `skip` of them belong to elements before the block.
 @compiled
-def _keep_above(d: np.ndarray, code: int, cut: int, quota: int, scale: float) -> int:
-    """Keep d where its key is above `cut`, and the first `quota` of those equal to it; see `cpu_cuts.keep_above`."""
-    least, above = cpu_convert.least_magnitude(cut, code), cpu_convert.least_magnitude(cut + 1, code)
-    return cpu_cuts.keep_above(d, least, above, quota, scale)
+def _words(drops: Drops, k: int, start: int, size: int, scratch: Scratch) -> np.ndarray:
+    """Return the random words of a block of expert k."""
+    if drops.given_words.shape[1]:
+        return drops.given_words[k, start : start + size]
+    skip = start % 4
+    cpu_loops.philox(scratch.words[: (skip + size + 3) // 4 * 4], start // 4, drops.random_keys[k])
+    return scratch.words[skip : skip + size]
 
 
-# One expert's (k) block, of whatever kind the drop is: the kind is looked at once a block. Element i of the block is
-# element start + i of the tensor, which decides its random word: words come in fours, and so the first `skip` of them
-# belong to elements before the block. n is a row's length; where rows matter, the block holds whole ones. Equals at
-# the cut of the whole tensor are kept in the tensor's order: each bundle of blocks has its quota from the passes
-# before, and a thread takes a bundle's blocks one after the other, counting down.
+# Compares bits of magnitudes instead of rounding each to a key: the keys equal to the cut are those from `least` to
+# just below `above`. Words are computed only where they decide: not where all equals are kept, or none.
+@compiled
+def _keep_largest(
+    tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, scratch: Scratch
+) -> None:
+    """Keep the largest of the whole tensor; note the equals near the last one where that is wanted."""
+    code, last_word, near = tensors.codes[0], drops.last_word[k], drops.near
+    least, above = cpu_convert.least_magnitude(drops.cut[k], code), cpu_convert.least_magnitude(drops.cut[k] + 1, code)
+    if last_word < 0 or last_word > 0xFFFFFFFF:
+        cpu_equals.keep_above(d, above if last_word < 0 else least, drops.scale[k])
+        return
+    words = _words(drops, k, start, d.size, scratch)
+    if near.span[k] < 0:
+        cpu_equals.keep_up_to(d, words, least, above, last_word, drops.last_place[k] - start, drops.scale[k])
+        return
+    bundle = block // tensors.bundle
+    marks, lowest, span = scratch.signs[: d.size], near.lowest[k], near.span[k]
+    near.first[k, bundle] += cpu_equals.keep_and_mark(
+        d, words, least, above, last_word, lowest, span, drops.scale[k], marks
+    )
+    near.count[k, bundle] = cpu_equals.note_marked(
+        marks, words, start, near.places[k, bundle], near.words[k, bundle], near.count[k, bundle]
+    )
+
+
+# As `_keep_largest`, with a cut of each row: n is a row's length, and `at` its first element in the block.
+@compiled
+def _keep_largest_of_rows(
+    tensors: Tensors, drops: Drops, k: int, d: np.ndarray, keys: np.ndarray, start: int, scratch: Scratch
+) -> None:
+    """Keep the largest of each row of a block of whole rows."""
+    code, n, scale = tensors.codes[0], tensors.row, drops.scale[k]
+    words = _words(drops, k, start, d.size, scratch)
+    for at in range(0, d.size, n):
+        row, row_keys, row_words = d[at : at + n], keys[at : at + n], words[at : at + n]
+        cut, equals, left = cpu_cuts.row_cut(row_keys, drops.count[k], scratch.row_bins)
+        least = cpu_convert.least_magnitude(cut, code)
+        if left == equals:
+            cpu_equals.keep_above(row, least, scale)
+        else:
+            above = cpu_convert.least_magnitude(cut + 1, code)
+            word, last = cpu_equals.row_last(row_keys, row_words, cut, left, scratch.row_bins, scratch.taken)
+            cpu_equals.keep_up_to(row, row_words, least, above, word, last, scale)
+
+
+# One expert's (k) block, of whatever kind the drop is: the kind is looked at once a block. n is a row's length; where
+# rows matter, the block holds whole ones.
 @compiled
 def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, scratch: Scratch) -> None:
     """Drop from expert k's delta and rescale it, in place, but for the factor of the L1 norm."""
@@ -61,21 +107,15 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
     if kind == NONE or not drops.active[k]:
         return
     if kind == MAGNITUDE:
-        if block % tensors.bundle == 0:
-            scratch.quota_left[k] = drops.quota[k, block // tensors.bundle]
-        scratch.quota_left[k] -= _keep_above(d, code, drops.cut[k], scratch.quota_left[k], drops.scale[k])
+        _keep_largest(tensors, drops, k, d, start, block, scratch)
         return
     keys = scratch.keys[: d.size]
     if kind != RANDOM:
         cpu_convert.keys(d, code, keys)
     if kind == MAGNITUDE_ROW:
-        for at in range(0, d.size, n):
-            cut, left = cpu_cuts.row_cut(keys[at : at + n], drops.count[k], scratch.row_bins)
-            _keep_above(d[at : at + n], code, cut, left, drops.scale[k])
+        _keep_largest_of_rows(tensors, drops, k, d, keys, start, scratch)
         return
-    skip = start % 4
-    cpu_loops.philox(scratch.words[: (skip + d.size + 3) // 4 * 4], start // 4, drops.random_keys[k])
-    words = scratch.words[skip : skip + d.size]
+    words = _words(drops, k, start, d.size, scratch)
     if kind == RANDOM:
         cpu_loops.random_keep(d, words, drops.highest[k], drops.scale[k])
     elif kind == MAGPRUNE:
@@ -187,3 +227,16 @@ def norms(tensors: Tensors, drops: Drops, k: int, scratch: Scratch, first: int, 
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[0])
         _prune(tensors, drops, k, d, start, block, scratch)
         cpu_loops.magnitude_sums(d.view(np.uint32), sums[1])
+
+
+# What `merge` notes of equals near the cut on its way, noted in a pass of its own, for one expert k: for merges that
+# have to know which equals are kept before they begin.
+@compiled
+def near_words(tensors: Tensors, drops: Drops, k: int, scratch: Scratch, first: int, last: int) -> None:
+    """Note expert k's equals of the cut whose words lie in the window."""
+    for block in range(first, last):
+        start, size = extent(tensors, block)
+        if is_sound(tensors, 0, start, size) and is_sound(tensors, 1 + k, start, size):
+            d = scratch.deltas[:size]
+            read_delta(tensors, k, start, scratch.base[:size], d)
+            _keep_largest(tensors, drops, k, d, start, block, scratch)

@@ -11,8 +11,8 @@ import numpy as np
 
 __all__ = [
     "ADA_LAYER", "ADA_ROW", "ADA_ROW_INV", "DROPS", "LAMBDA", "MAGNITUDE", "MAGNITUDE_ROW", "MAGPRUNE",
-    "MAGPRUNE_LAYER", "MAGPRUNE_NORANK", "NONE", "RANDOM", "SCALINGS", "Drops", "Fuse", "Scratch", "Tensors",
-    "make_scratch",
+    "MAGPRUNE_LAYER", "MAGPRUNE_NORANK", "NONE", "RANDOM", "SCALINGS", "Drops", "Fuse", "Near", "Scratch", "Tensors",
+    "make_near", "make_scratch",
 ]  # fmt: skip
 
 # Codes of the kinds of dropping and scaling, in the names of the methods' table.
@@ -38,6 +38,17 @@ class Tensors(NamedTuple):
     broken: np.ndarray  # uint8 (K + 1,): set where the base or an expert holds NaN or infinity
 
 
+class Near(NamedTuple):
+    """Equals of the cut near the last word that is kept, noted by passes. Arrays have a row an expert."""
+
+    lowest: np.ndarray  # int64: the first word of the window in which they are noted
+    span: np.ndarray  # int64: the last word less the first; -1 where nothing is noted
+    first: np.ndarray  # int64 (K, bundles): how many equals have a word below the guessed last one
+    count: np.ndarray  # int64 (K, bundles): how many have one in the window; more than are noted where arrays end
+    places: np.ndarray  # int64 (K, bundles, capacity): where they are in the tensor
+    words: np.ndarray  # uint32, likewise
+
+
 class Drops(NamedTuple):
     """What decides the drops of each expert, as far as it is the same for all blocks. Arrays have a row an expert."""
 
@@ -53,7 +64,12 @@ class Drops(NamedTuple):
     scale_table: np.ndarray  # float32, likewise: what a kept value is multiplied by
     ordered: np.ndarray  # uint32 (K, elements): all keys, sorted
     cut: np.ndarray  # int64: the key at the cut
-    quota: np.ndarray  # int64 (K, bundles): how many keys equal to the cut each bundle of blocks may keep
+    last_word: (
+        np.ndarray
+    )  # int64: of the equals of the cut, the last that is kept has this word; -1: none is, 2^32: all
+    last_place: np.ndarray  # int64: where in the tensor that element is
+    near: Near
+    given_words: np.ndarray  # uint32 (K, elements): random words that are not those of the elements' places, or none
     count: np.ndarray  # int64: how many elements of a row are kept
     factor: np.ndarray  # float64, of the L1 norm
 
@@ -85,7 +101,6 @@ class Scratch(NamedTuple):
     row_bins: np.ndarray  # int64[65536]
     key_rules: np.ndarray  # uint64 by key: see `cpu_ranks`
     rules: np.ndarray  # uint64 by element, likewise
-    quota_left: np.ndarray  # int64 (K,): how many keys equal to the cut the rest of the bundle may keep
 
 
 def make_scratch(step: int, experts: int, wide_keys: bool) -> Scratch:
@@ -105,5 +120,16 @@ def make_scratch(step: int, experts: int, wide_keys: bool) -> Scratch:
         row_bins=np.empty(1 << 16, np.int64),
         key_rules=np.empty(values, np.uint64),
         rules=np.empty(step, np.uint64),
-        quota_left=np.zeros(experts, np.int64),
+    )
+
+
+def make_near(experts: int, bundles: int, capacity: int) -> Near:
+    """Make arrays in which nothing is noted yet, and nothing will be until an expert's window is set."""
+    return Near(
+        lowest=np.zeros(experts, np.int64),
+        span=np.full(experts, -1),
+        first=np.zeros((experts, bundles), np.int64),
+        count=np.zeros((experts, bundles), np.int64),
+        places=np.empty((experts, bundles, capacity), np.int64),
+        words=np.empty((experts, bundles, capacity), np.uint32),
     )

@@ -17,8 +17,8 @@ _WIDEST = 1024  # keys between which a cut is looked for without counting all ot
 SAMPLED = 8 * cpu_key_passes.SAMPLE  # elements of a tensor for which a sample pays
 
 
-def cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Array]]:
-    """Yield (expert, key at its cut, how many keys equal to it each bundle of blocks may keep, the first first).
+def cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Yield (expert, key at its cut, (how many keys equal to it are kept, how many there are)).
 
     kept: how many elements of some experts' deltas the cut leaves.
     """
@@ -27,9 +27,9 @@ def cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, int, Ar
         for k, low, counts in _near_cuts(blocks, kept):
             left = kept[k] - int(counts[:, -1].sum())
             if 0 < left <= counts[:, :-1].sum():
-                place, quota = _place(counts[:, :-1], left)
+                place, equals = _place(counts[:, :-1], left)
                 del missed[k]
-                yield k, low + place, quota
+                yield k, low + place, equals
     for k, left in missed.items():
         yield k, *_cut(blocks, k, left)
 
@@ -74,23 +74,19 @@ def _near_cuts(blocks: Blocks, kept: Mapping[int, int]) -> Iterator[tuple[int, i
         yield k, low, counts[:, i]
 
 
-def _cut(blocks: Blocks, k: int, left: int) -> tuple[int, Array]:
+def _cut(blocks: Blocks, k: int, left: int) -> tuple[int, tuple[int, int]]:
     """Return what `cuts` yields of the cut that leaves the `left` largest, by counting all keys."""
-    cut, prefix = 0, -1
-    quota = np.zeros(blocks.bundles, np.int64)
+    cut, prefix, equals = 0, -1, (left, left)
     for shift in (16, 0) if blocks.wide_keys else (0,):
-        counts = key_histogram(blocks, k, shift, prefix)
-        place, quota = _place(counts, left)
-        left -= int(counts[:, place + 1 :].sum())
+        place, equals = _place(key_histogram(blocks, k, shift, prefix), equals[0])
         prefix = cut = (cut << 16) | place
-    return cut, quota
+    return cut, equals
 
 
-def _place(counts: Array, left: int) -> tuple[int, Array]:
-    """Return the column of the cut that leaves the `left` highest, and how many each bundle may keep of it."""
+def _place(counts: Array, left: int) -> tuple[int, tuple[int, int]]:
+    """Return the column of the cut that leaves the `left` highest; how many of it are kept, and how many there are."""
     from_top = np.cumsum(counts.sum(0)[::-1])
     position = int(np.searchsorted(from_top, left))
     place = counts.shape[1] - 1 - position
     left -= int(from_top[position - 1]) if position else 0
-    equal = counts[:, place]
-    return place, np.maximum(0, left - (np.cumsum(equal) - equal))
+    return place, (left, int(counts[:, place].sum()))

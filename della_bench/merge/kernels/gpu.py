@@ -6,8 +6,8 @@ is ever stored. Before it, what depends on a whole row or tensor is found:
 - ranks: a histogram of each row over all 15-bit keys (of 16-bit bases), turned into ranks by a scan. It takes 128 KiB
   a row and expert, so rows go in chunks of a bounded scratch. Bases of 32 bits have no such few keys: their rows (or
   all of them) are sorted by torch, and the fused kernel searches them.
-- cuts: from the same histogram (or sort); then how many keys equal to it lie before each tile, so that the first are
-  kept.
+- cuts: from the same histogram (or sort); then the last random word of those of its equals that are kept, by two
+  histograms of words; then how many elements of this very word lie before each tile, so that the first are kept.
 - the smallest and largest key of a row; exact L1 norms; how many elements agree with the election, for which the
   fused kernel runs twice.
 
@@ -40,6 +40,7 @@ __all__ = ["merge_tensor_gpu", "supports"]
 
 _SCRATCH = 2**26  # int32 elements: 256 MiB of ranks or sorted keys, for all experts together
 _SCAN = 4096  # bins that a scan reads at a time
+_HALVES = 2**16  # values of half a word
 _EXPERTS = 8  # their deltas all lie in registers
 _LONGEST_RANKED_ROW = 2**20  # the tables by rank are twice as long
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -247,10 +248,11 @@ class _TensorMerge:
         return counts
 
     def _cuts(self, k: int, cut_grid: Grid) -> _Known:
-        """Return the cut and how many of its equals are kept, by row; and how many equals lie before each tile."""
+        """Return the cut of each row (or of the tensor), and which of its equals are kept; see `gpu_kernels`."""
         keep = kept_count(self.density[k], cut_grid.n)
         cuts = torch.empty(cut_grid.rows, 2, dtype=torch.int32, device=self.device)
-        step = max(1, _SCRATCH // (cut_grid.n if self.wide_keys else _BINS))
+        last_words = torch.empty(cut_grid.rows, dtype=torch.int32, device=self.device)
+        step = max(1, _SCRATCH // max(_HALVES, cut_grid.n if self.wide_keys else _BINS))
         for first in range(0, cut_grid.rows, step):
             rows = min(step, cut_grid.rows - first)
             here = cuts[first : first + rows]
@@ -262,14 +264,38 @@ class _TensorMerge:
             else:
                 counts = self._counts(k, cut_grid, first, rows)
                 gpu_counts.find_cuts[(rows,)](counts, here, cut_grid.n, keep, block=_SCAN, enable_fp_fusion=False)
+            last_words[first : first + rows] = self._last_words(k, here, first, rows)
         grid, by_row = self.grid, self.drop == "magnitude_row"
         equals = torch.empty(grid.rows, grid.tiles, dtype=torch.int32, device=self.device)
         gpu_counts.count_equals[(grid.rows * grid.tiles,)](
-            self.base, self.experts[k], cuts, equals, grid.n, by_row=by_row, block=grid.block, enable_fp_fusion=False
-        )
+            self.base, self.experts[k], cuts, last_words, self.numbers[k], equals, grid.n, by_row=by_row,
+            aligned=grid.aligned, block=grid.block, enable_fp_fusion=False,
+        )  # fmt: skip
         lines = equals if by_row else equals.reshape(1, -1)
         before = lines.cumsum(dim=1, dtype=torch.int32) - lines
-        return self.nothing._replace(rows=cuts, equals_before=before)
+        return self.nothing._replace(rows=cuts, equals_before=before, highest=last_words)
+
+    def _last_words(self, k: int, cuts: torch.Tensor, first: int, rows: int) -> torch.Tensor:
+        """Return the last word of the equals that are kept at each cut, (rows,) int32 of its bits.
+
+        cuts: of `rows` rows from `first` on, or of the whole tensor. What it says of how many equals are kept becomes
+        how many of those with the last word are.
+        """
+        by_row = self.drop == "magnitude_row"
+        grid = self.grid if by_row else self.whole
+        upper, left = torch.zeros(rows, dtype=torch.int64, device=self.device), cuts[:, 1:].to(torch.int64)
+        for lower in (False, True):
+            counts = torch.zeros(rows, _HALVES, dtype=torch.int32, device=self.device)
+            gpu_counts.count_words[((rows if by_row else 1) * grid.tiles,)](
+                self.base, self.experts[k], cuts, upper.to(torch.int32), self.numbers[k], counts, first, grid.n,
+                by_row=by_row, lower=lower, aligned=grid.aligned, block=grid.block, enable_fp_fusion=False,
+            )  # fmt: skip
+            up_to = counts.cumsum(dim=1, dtype=torch.int32)
+            half = torch.searchsorted(up_to, left.to(torch.int32))
+            left = left - up_to.gather(1, half) + counts.gather(1, half)
+            upper, word = half.squeeze(1), upper * _HALVES + half.squeeze(1)
+        cuts[:, 1:] = left
+        return torch.where(word >= 2**31, word - 2**32, word).to(torch.int32)
 
     # What depends on the whole tensor and its drops.
 

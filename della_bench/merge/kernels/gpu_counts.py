@@ -5,9 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from della_bench.merge.kernels.gpu_device import BINS, key_of, load, tile_of
+from della_bench.merge.kernels.gpu_device import BINS, key_of, load, tile_of, words_of
 
-__all__ = ["count_equals", "count_keys", "find_cuts", "key_extremes", "rank_counts"]
+__all__ = ["count_equals", "count_keys", "count_words", "find_cuts", "key_extremes", "rank_counts"]
 
 
 # A program counts one tile with atomic sums, which are integers and so the same in any order. `row` is among those of
@@ -59,18 +59,53 @@ def find_cuts(counts, cuts, n, keep, block: tl.constexpr):
     tl.store(cuts + 2 * tl.program_id(0) + 1, kept_equals)
 
 
-# Equals at a cut are kept from the first on, and programs do not know of each other: a sum over the tiles before
-# (made by torch from what this writes) tells each how many equals come before its own.
+# Of the equals at a cut those of the lowest words are kept. Their last word is found by two of these counts, each of 16
+# bits: of the upper halves, then of the lower halves where the upper one is the last word's. `row` is among those of
+# the launch, as in `count_keys`; cuts, uppers and counts have a row each, or one for the whole tensor.
+@triton.jit(do_not_specialize=["first_row"])
+def count_words(
+    base, expert, cuts, uppers, numbers, counts, first_row, n, by_row: tl.constexpr, lower: tl.constexpr,
+    aligned: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """Add to counts (rows or 1, 2^16) int32 how often each half of a word occurs among keys that equal the cut.
+
+    uppers: (rows or 1) int32, the upper half that words have whose lower half is counted, if `lower`.
+    """
+    row, start = tile_of(n, block)
+    column = start + tl.arange(0, block)
+    inside = column < n
+    index = (first_row + row) * n + column
+    key = key_of(base, load(expert, index, inside) - load(base, index, inside))
+    if by_row:
+        cuts += 2 * row
+        uppers += row
+        counts += row * 65536
+    words = words_of(tl.load(numbers), (first_row + row) * n + start, aligned, block)
+    equal = inside & (key == tl.load(cuts))
+    half = (words >> 16).to(tl.int32)
+    if lower:
+        equal = equal & (half == tl.load(uppers))
+        half = (words & 0xFFFF).to(tl.int32)
+    tl.atomic_add(counts + half, equal.to(tl.int32), mask=equal, sem="relaxed")
+
+
+# Where equals at a cut have the last word in common, the first of them are kept, and programs do not know of each
+# other: a sum over the tiles before (made by torch from what this writes) tells each how many come before its own.
 @triton.jit
-def count_equals(base, expert, cuts, equals, n, by_row: tl.constexpr, block: tl.constexpr):
-    """Write to equals (rows * tiles) int32 how many keys of each tile equal the cut, of their row or of the tensor."""
+def count_equals(
+    base, expert, cuts, last_words, numbers, equals, n, by_row: tl.constexpr, aligned: tl.constexpr,
+    block: tl.constexpr,
+):  # fmt: skip
+    """Write to equals (rows * tiles) int32 how many elements of each tile have the key at the cut and the last word."""
     row, start = tile_of(n, block)
     column = start + tl.arange(0, block)
     inside = column < n
     key = key_of(base, load(expert, row * n + column, inside) - load(base, row * n + column, inside))
     if by_row:
         cuts += 2 * row
-    equal = inside & (key == tl.load(cuts))
+        last_words += row
+    words = words_of(tl.load(numbers), row * n + start, aligned, block)
+    equal = inside & (key == tl.load(cuts)) & (words == tl.load(last_words).to(tl.uint32, bitcast=True))
     tl.store(equals + tl.program_id(0), tl.sum(equal.to(tl.int32), 0))
 
 

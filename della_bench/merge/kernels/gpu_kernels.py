@@ -8,11 +8,12 @@ What is known of an expert's drop depends on its kind; for the rest any tensor s
 
     RANK_ROW     doubled ranks by key (rows, BINS), or the sorted keys (rows, n)
     RANK_TENSOR  nothing; with 31-bit keys all keys of the tensor, sorted
-    CUT_ROW, CUT_TENSOR  the key at the cut and how many of its equals are kept (rows or 1, 2)
+    CUT_ROW, CUT_TENSOR  the key at the cut, and how many of its equals of the last word are kept (rows or 1, 2)
     NORMED_ROW   the smallest and the largest key (rows, 2)
 
-`equals_before`, for cuts: how many equals of the cut lie before each tile (tiles of the whole tensor). `highest`,
+`equals_before`, for cuts: how many equals of the last word lie before each tile (tiles of the whole tensor). `highest`,
 `scales`: the highest random word that is kept, and 2^32 / threshold; by doubled rank (RANK_ROW), by key (RANK_TENSOR).
+For cuts `highest` is the last word of the equals that are kept (rows or 1): those of lower words are kept, too.
 
 `numbers` (experts, 4) int64: the Philox key, the highest word kept, the lowest threshold, the span of thresholds.
 `factors` (experts + 1, 2) float32: weight and scale of each expert; lambda.
@@ -57,16 +58,18 @@ def _prune(
     inside = start + tl.arange(0, block) < n
     key = key_of(base, d)
     scale = tl.load(factors + 1)
+    words = words_of(tl.load(numbers), (first_row + row) * n + start, aligned, block)
     if kind == CUT_ROW or kind == CUT_TENSOR:  # noqa: SIM109 (Triton knows no `in`)
         cuts = known_rows
         if kind == CUT_ROW:
             cuts += 2 * row
-        cut = tl.load(cuts)
+            highest += row
+        cut, last_word = tl.load(cuts), tl.load(highest).to(tl.uint32, bitcast=True)
         equal = inside & (key == cut)
-        place = tl.load(equals_before + tl.program_id(0)) + tl.cumsum(equal.to(tl.int32), 0)
-        kept = (key > cut) | (equal & (place <= tl.load(cuts + 1)))
+        place = tl.load(equals_before + tl.program_id(0)) + tl.cumsum((equal & (words == last_word)).to(tl.int32), 0)
+        is_first = (words < last_word) | ((words == last_word) & (place <= tl.load(cuts + 1)))
+        kept = (key > cut) | (equal & is_first)
     else:
-        words = words_of(tl.load(numbers), (first_row + row) * n + start, aligned, block)
         if kind == RANDOM:
             kept = words <= tl.load(numbers + 1).to(tl.uint32)
         elif kind == RANK_ROW or (kind == RANK_TENSOR and base.dtype.element_ty != tl.float32):
