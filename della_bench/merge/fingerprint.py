@@ -1,4 +1,8 @@
-"""Which model a number belongs to: the digest of a merge's spec together with its input files' contents.
+"""Which model a number belongs to: what a merge's spec does, together with its input files' contents.
+
+A source is told by its files, each by its name and the SHA-256 of its contents, and never by where it lies: a copy, a
+link or another machine's folder is the same source. The same tensors in another format (`.bin`, other shards) are
+another source: so a file need not be read as tensors, and the hub's cache need not be read at all.
 
 A file of the Hugging Face hub's cache that lies in large-file storage is named by its SHA-256 and is not read. The
 digest of any other file is remembered by path and state (size, times, inode); that memory saves time and is no part of
@@ -15,6 +19,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +40,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
 # A file changed this shortly before may change again within the same tick of the clock: its digest is not remembered.
 _SETTLED_NS = 2_000_000_000
-_TOKENIZER_NAMES = (
-    "added_tokens.json", "chat_template.jinja", "chat_template.json", "merges.txt", "special_tokens_map.json",
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
+_TOKENIZER_FILES = (
+    "added_tokens.json", "chat_template.json", "merges.txt", "special_tokens_map.json", "tokenizer*.json", "vocab.*",
+    "*.model", "*.tiktoken", "*.jinja", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 
 InputFile = tuple[str, Path]
@@ -58,19 +63,19 @@ class Inputs:
         """Role, name, path, bytes and SHA-256 of each file; waits for the hashing. Raises DataError."""
         return self._digests.result()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The model's fingerprint; waits for the hashing. Raises DataError."""
         return fingerprint(self._spec, self.files)
 
 
 def fingerprint(spec: MergeSpec, digests: Sequence[Mapping[str, Any]]) -> str:
-    """Return SHA-256 (hex) over a spec's digest and its input files' (as `digest_files` gives them).
+    """Return SHA-256 (hex) over what a spec does and its input files (as `digest_files` gives them).
 
-    Neither the engine nor the place of the files is part of it: the same spec over the same contents is one model.
+    Neither the engine nor the place of the files is part of it: the same merge of the same contents is one model.
     """
     files = sorted([file["role"], file["name"], file["sha256"]] for file in digests)
-    return hashlib.sha256(json.dumps([spec.digest, files]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([spec.recipe_digest, files]).encode()).hexdigest()
 
 
 def input_files(merge: Merge) -> list[InputFile]:
@@ -85,7 +90,9 @@ def input_files(merge: Merge) -> list[InputFile]:
     for role, source in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
         if role == "tokenizer" or source is not None:
             folder = base.folder if source is None or source == spec.base else resolve(source, weights=False)
-            files += [(role, folder / name) for name in _TOKENIZER_NAMES]
+            own_code = ["*.py"] if merge.trust_remote_code else []
+            found = {path for pattern in (*_TOKENIZER_FILES, *own_code) for path in folder.glob(pattern)}
+            files += [(role, path) for path in sorted(found)]
     return [(role, path) for role, path in files if path.is_file()]
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from della_bench.checkpoint import Fit, HostTensor, ModelFolder, TensorInfo, check_fit, dtype_name, open_source
-from della_bench.checkpoint.model import file_state
 from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.errors import MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
@@ -72,16 +69,6 @@ class Merge:
         folder = self.base.folder
         paths = [folder / "generation_config.json", *(sorted(folder.glob("*.py")) if self.trust_remote_code else [])]
         return [path for path in paths if path.is_file()]
-
-    @cached_property
-    def identity(self) -> str:
-        """SHA-256 (hex) over the spec and all files that decide how the merge answers, told by name and state.
-
-        It guards caches on this machine; it is not a digest of the files' contents.
-        """
-        paths = [path for source in self.sources for path in sorted(source.files)] + self.settings_files
-        files = [[str(path), *file_state(path)] for path in paths]
-        return hashlib.sha256(json.dumps([self.spec.digest, files]).encode()).hexdigest()
 
     def info(self, name: str) -> TensorInfo:
         """Return shape and dtype (safetensors' name) of a merged tensor, without computing it."""

@@ -133,16 +133,17 @@ class MergedModel:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the merge (spec and input files) and every argument that can change an answer.
+        """SHA-256 (hex) over the merge (by its files' contents) and every argument that can change an answer.
 
-        Raises MergeError after a remerge that failed: then nobody knows what the model is.
+        Waits for the input files' digests. Raises MergeError after a remerge that failed: then nobody knows what the
+        model is; DataError where an input file has changed while it was read.
         """
         self._require_usable()
         facts = {
-            "merge": self.merge.identity,
+            "merge": self._inputs.fingerprint,
             "engine": self.engine,
             **self._facts,
-            "tokenizer": [self.tokenizer_name, self._tokenizer_digest],
+            "tokenizer": [self._template_digest, self._tokenizer_digest],
             "arguments": self._answer_options,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
@@ -156,10 +157,13 @@ class MergedModel:
     @property
     def tokenizer_name(self) -> str:
         """The tokenizer's source and, by its digest, its chat template: lm-eval's caches are keyed by it."""
-        template = json.dumps(self.tokenizer.chat_template, sort_keys=True)
-        digest = hashlib.sha256(template.encode()).hexdigest()[:12]
         source = str(self.spec.tokenizer or self.spec.base)
-        return f"{source}#{digest}".replace("/", "__")
+        return f"{source}#{self._template_digest[:12]}".replace("/", "__")
+
+    @property
+    def _template_digest(self) -> str:
+        template = json.dumps(self.tokenizer.chat_template, sort_keys=True)
+        return hashlib.sha256(template.encode()).hexdigest()
 
     @property
     def output_name(self) -> str:
@@ -176,8 +180,9 @@ class MergedModel:
     def get_model_info(self) -> dict[str, Any]:
         """Return what lm-eval writes into its results: the spec, its digest, the sources and library versions.
 
-        `model_fingerprint` is that of the spec and the contents of its input files, on any machine; `fingerprint` keys
-        the response cache on this one. Raises DataError where an input file has changed while it was read.
+        `model_fingerprint` names the model, whatever runs it; `fingerprint` keys the response cache, and depends on the
+        engine and its arguments, too. Neither depends on where the files lie. Raises DataError where an input file has
+        changed while it was read.
         """
         return {
             "model_dtype": str(self._facts["dtype"]),

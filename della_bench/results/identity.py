@@ -34,8 +34,8 @@ def identity_of(path: Path, value: Mapping[str, object]) -> Identity:
     """Return whose the results `value` of the file `path` are.
 
     A merge's fingerprint is the one that `della-bench run` writes into the results; then the provenance's, where it is
-    about the same spec; else the one that the model type gave, which tells input files by size and time of change. Any
-    other model is told by its type and arguments. How it was asked is no part of it (`settings`).
+    about the same spec; else the one that keys the model type's response cache. Any other model is told by its type
+    and arguments. How it was asked is no part of it (`settings`).
 
     Raises DataError where no model is named.
     """

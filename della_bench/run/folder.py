@@ -40,7 +40,6 @@ class RunFolder:
     def _settings(self) -> dict[str, Any]:
         speed_only = SPEED_ONLY[self._options.engine]
         return {
-            "digest": self.spec.digest,
             "fingerprint": self.inputs.fingerprint,
             "engine": self._options.engine,
             "arguments": {key: value for key, value in self._options.arguments.items() if key not in speed_only},

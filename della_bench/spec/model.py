@@ -134,7 +134,15 @@ class MergeSpec:
 
         Where a method has a version of its own, as those of other packages do, that and the package's name are in it.
         """
-        effective = {key: value for key, value in self.as_keys(effective=True).items() if key != "name"}
+        return self._digest("name")
+
+    @property
+    def recipe_digest(self) -> str:
+        """SHA-256 (hex) over what `digest` is but the sources' names: over what is done, and not to which models."""
+        return self._digest("name", "base", "experts", "tokenizer", "chat_template")
+
+    def _digest(self, *left_out: str) -> str:
+        effective = {key: value for key, value in self.as_keys(effective=True).items() if key not in left_out}
         algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION}
         if self.method.version:
             algorithm["method"] = [self.method.package, self.method.version]

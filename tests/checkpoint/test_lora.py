@@ -11,6 +11,7 @@ from della_bench.checkpoint import Adapter, Checkpoint, check_fit, open_source
 from della_bench.checkpoint.lora import Rules, updates
 from della_bench.checkpoint.product import product
 from della_bench.errors import CheckpointError, MergeError
+from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.spec import MergeSpec, Source
 from tests import tiny
@@ -221,10 +222,10 @@ def test_a_merge_takes_adapters_beside_whole_models(family, adapter):
     keys = {"base": str(family["base"]), "merge_method": "della", "density": 0.5, "epsilon": 0.2}
     merge = Merge(MergeSpec.parse(experts=experts, **keys))
     assert all(merge.info(name).shape == tensor.shape for name, tensor in merge.stream())
-    before = merge.identity
+    before = Inputs(merge).fingerprint
     file = folder / "adapter_model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
-    assert Merge(MergeSpec.parse(experts=experts, **keys)).identity != before
+    assert Inputs(Merge(MergeSpec.parse(experts=experts, **keys))).fingerprint != before
 
 
 def test_an_adapter_alone_changes_what_it_names_and_nothing_else(family, adapter):

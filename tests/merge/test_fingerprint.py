@@ -6,6 +6,8 @@ import shutil
 import time
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from della_bench.errors import DataError
 from della_bench.merge import fingerprint as module
@@ -113,9 +115,9 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch,
         file_digest(tmp_path / "nowhere")
 
 
-def of(text, **changes):
+def of(text, trust=False, **changes):
     spec = MergeSpec.parse(text)
-    digests = digest_files(input_files(Merge(spec)))
+    digests = digest_files(input_files(Merge(spec, trust_remote_code=trust)))
     for file in digests:
         file.update(changes.get(file["role"].replace(" ", "_"), {}))
     return fingerprint(spec, digests)
@@ -135,6 +137,76 @@ def test_a_fingerprint_does_not_depend_on_where_the_files_lie():
     assert of(ZOO, base={"path": "/elsewhere"}) == of(ZOO)
 
 
+def test_copies_links_and_other_ways_to_write_a_path_are_one_model(family, tmp_path, monkeypatch):
+    def text(base, expert):
+        return f"base={base},experts={expert}:0.7,merge_method=ties,density=0.5"
+
+    base, expert = (shutil.copytree(family[name], tmp_path / name) for name in ("base", "a"))
+    copy = shutil.copytree(expert, tmp_path / "copy")  # with the times of the files
+    for path in copy.iterdir():
+        os.utime(path, ns=(1, 1))
+    (tmp_path / "link").symlink_to(expert)
+    monkeypatch.chdir(tmp_path)
+    wanted = of(text(base, expert))
+    for place in (f"{expert}/", "a", "./a", "copy", "link", f"{tmp_path}/copy/../a"):
+        assert of(text(base, place)) == wanted, place
+    assert of(text("base/", expert)) == of(f"{text('base', expert)},name=other,tokenizer=base") == wanted
+    assert of(text(base, base)) != wanted
+
+
+def test_the_place_of_an_expert_counts(family):
+    one, two = (f"base={family['base']},experts={pair},merge_method=dare_ties,density=0.5"
+                for pair in (f"{family['a']}+{family['b']}", f"{family['b']}+{family['a']}"))  # fmt: skip
+    assert of(one) != of(two)
+
+
+def test_other_bytes_under_a_copys_name_size_and_time_are_another_model(family, tmp_path):
+    expert = shutil.copytree(family["a"], tmp_path / "a")
+    text = f"base={family['base']},experts={expert},merge_method=task_arithmetic"
+    before, weights = of(text), expert / "model.safetensors"
+    state, content = weights.stat(), weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert of(text) != before
+    weights.write_bytes(content)
+    assert of(text) == before
+
+
+def test_the_same_tensors_in_another_format_are_another_model(family, tmp_path):
+    expert = shutil.copytree(family["a"], tmp_path / "a")
+    text = f"base={family['base']},experts={expert},merge_method=task_arithmetic"
+    before = of(text)
+    torch.save(load_file(expert / "model.safetensors"), expert / "pytorch_model.bin")
+    (expert / "model.safetensors").unlink()
+    assert of(text) != before
+
+
+def test_generation_config_and_trusted_code_are_part_of_a_model(family, tmp_path):
+    base = shutil.copytree(family["base"], tmp_path / "base")
+    text = f"base={base},experts={family['a']},merge_method=task_arithmetic"
+    seen = [of(text), of(text, trust=True)]
+    (base / "generation_config.json").write_text('{"repetition_penalty": 1.3}')
+    seen += [of(text), of(text, trust=True)]
+    (base / "modeling_own.py").write_text("x = 1")
+    seen += [of(text), of(text, trust=True)]
+    (base / "modeling_own.py").write_text("x = 2")
+    seen += [of(text), of(text, trust=True)]
+    assert seen[0] == seen[1]
+    assert seen[2] == seen[3] == seen[4] == seen[6]
+    assert len({seen[0], seen[2], seen[5], seen[7]}) == 4
+
+
+def test_files_of_a_sentencepiece_tokenizer_and_its_templates_are_part_of_a_model(family, tmp_path):
+    base = shutil.copytree(family["base"], tmp_path / "base")
+    text = f"base={base},experts={family['a']},merge_method=task_arithmetic"
+    seen = {of(text)}
+    for name in ("spiece.model", "own.tiktoken", "additional_chat_templates/tools.jinja"):
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text("x")
+        seen.add(of(text))
+    assert len(seen) == 4
+
+
 def test_the_inputs_are_weights_configuration_and_tokenizer():
     files = {(role, path.name) for role, path in input_files(Merge(MergeSpec.parse(ZOO)))}
     wanted = {("base", "model.safetensors"), ("expert 1", "model.safetensors"), ("config", "config.json")}
@@ -151,15 +223,15 @@ def test_other_contents_of_the_same_size_and_time_of_modification_are_read_again
     assert hashed == ["x", "x"]
 
 
-def test_a_merge_is_another_for_caches_when_a_file_changes_whose_size_and_time_do_not(family, tmp_path):
+def test_a_model_is_another_when_a_file_changes_whose_size_and_time_do_not(family, tmp_path):
     folders = {name: shutil.copytree(family[name], tmp_path / name) for name in ("base", "a")}
     text = f"base={folders['base']},experts={folders['a']},merge_method=task_arithmetic"
-    seen = {Merge(MergeSpec.parse(text)).identity}
+    seen = {of(text)}
     for path in (folders["a"] / "model.safetensors", folders["base"] / "generation_config.json"):
         before = path.stat()
         content = path.read_bytes()
         path.write_bytes(content[:-2] + b" }" if path.suffix == ".json" else content[:-1] + bytes([content[-1] ^ 1]))
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert path.stat().st_size == before.st_size
-        seen.add(Merge(MergeSpec.parse(text)).identity)
+        seen.add(of(text))
     assert len(seen) == 3

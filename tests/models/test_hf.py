@@ -164,6 +164,28 @@ def test_the_response_cache_is_used_for_the_same_merge(family, tmp_path, monkeyp
     assert ask(CachingLM(again, database), "Hello there") == first
 
 
+def test_a_copy_has_the_cached_answers_and_other_bytes_of_the_same_size_and_time_have_not(
+    family, tmp_path, monkeypatch
+):
+    database, expert = str(tmp_path / "cache.db"), shutil.copytree(family["a"], tmp_path / "expert")
+    wanted = ask(CachingLM(DellaMergedLM(**keys({**family, "a": expert}, "a")), database), "A")
+
+    def from_cache(folder: Path) -> list[str]:
+        lm = DellaMergedLM(**keys({**family, "a": folder}, "a"))
+        monkeypatch.setattr(lm, "_model_generate", lambda *_, **__: pytest.fail("it was not in the cache"))
+        return ask(CachingLM(lm, database), "A")
+
+    copy = shutil.copytree(expert, tmp_path / "copy")
+    os.utime(copy / "model.safetensors", ns=(1, 1))
+    assert from_cache(copy) == wanted
+    weights, state = expert / "model.safetensors", (expert / "model.safetensors").stat()
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(pytest.fail.Exception, match="not in the cache"):
+        from_cache(expert)
+
+
 def test_the_fingerprint_knows_a_retrained_expert_in_the_same_folder(family, tmp_path):
     def fingerprint(seed: int) -> str:
         expert = tiny.save(tiny.perturbed(tiny.llama(0, dtype=torch.bfloat16), seed), tmp_path / "expert")

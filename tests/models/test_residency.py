@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from della_bench.checkpoint import Checkpoint, HostTensor
 from della_bench.errors import SpecError
 from della_bench.merge import stream
+from della_bench.merge.fingerprint import input_files
 from della_bench.merge.stream import Merge
 from della_bench.models import residency
 from della_bench.models.hf import DellaMergedLM
@@ -107,9 +108,9 @@ def test_on_disk_nothing_is_kept(family):
     assert kept.bytes_kept == 0
 
 
-def test_identity_and_labels_are_those_of_the_sources(family):
+def test_files_and_labels_are_those_of_the_sources(family):
     plain, attached = merge(family, "a", "b"), Residency("cpu", "cpu").attach(merge(family, "a", "b"))
-    assert attached.identity == plain.identity
+    assert input_files(attached) == input_files(plain)
     assert attached.base.label == plain.base.label
     assert attached.names == plain.names
 
