@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -117,7 +118,7 @@ def _metadata(merge: Merge, row: Row | None, licences: Mapping[Source, str | Non
     """Return the hub's metadata; scores go into its model-index, by huggingface_hub's own class."""
     spec = merge.spec
     on_hub = [source.place for source in licences if _is_on_hub(source)]
-    facts: dict[str, object] = {"library_name": "transformers", "tags": ["merge", "della_bench"]}
+    facts: dict[str, Any] = {"library_name": "transformers", "tags": ["merge", "della_bench"]}
     if on_hub:
         facts["base_model"] = on_hub
     if len(set(licences.values())) == 1 and None not in licences.values():

@@ -20,7 +20,7 @@ def check_pushable(repository: str, *, overwrite: bool) -> None:
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not exported
 
     try:
         validate_repo_id(repository)
@@ -60,8 +60,8 @@ def push_folder(folder: Path, repository: str, *, private: bool = True) -> str:
 def _told(repository: str) -> Iterator[None]:
     """Turn what the hub's client raises into an error that says what to do."""
     from httpx import HTTPError
+    from huggingface_hub import get_token
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-    from huggingface_hub.utils import get_token
 
     try:
         yield
