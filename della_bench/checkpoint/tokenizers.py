@@ -64,7 +64,7 @@ def highest_id(folder: Path) -> int:
     ids = [len(vocab) - 1, *(() if isinstance(vocab, list) else vocab.values())]
     ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
     ids += map(int, config.get("added_tokens_decoder") or {})
-    return max([*ids, *_json(folder / "added_tokens.json").values()])
+    return int(max([*ids, *_json(folder / "added_tokens.json").values()]))
 
 
 def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:

@@ -58,8 +58,8 @@ def spec(
 
 
 def _facts(parsed: MergeSpec, tensors: Mapping[str, object]) -> dict[str, object]:
-    keys = parsed.as_keys(effective=True)
-    facts = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name, "keys": keys}
+    facts: dict[str, object] = {"spec": str(parsed), "digest": parsed.digest, "name": parsed.display_name}
+    facts["keys"] = parsed.as_keys(effective=True)
     return {**facts, "tensors": tensors} if tensors else facts
 
 

@@ -61,7 +61,7 @@ def _metrics(scores: Sequence[Score]) -> dict[str, float]:
     found: dict[str, float] = {}
     for score in scores:
         name = f"{score['benchmark']}/{score['scorer']['name']}"
-        ends = score["interval"] or [None, None]
+        ends: Sequence[float | None] = score["interval"] or (None, None)
         values = {
             "": score["value"],
             "/low": ends[0],

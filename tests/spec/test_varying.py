@@ -24,7 +24,8 @@ NAMES = st.sampled_from(
 
 
 def rules(parts: list[tuple[str, list[float]]], rest: list[float]) -> list[dict[str, object]]:
-    return [*({"filter": pattern, "value": numbers} for pattern, numbers in parts), {"value": rest}]
+    made: list[dict[str, object]] = [{"filter": pattern, "value": numbers} for pattern, numbers in parts]
+    return [*made, {"value": rest}]
 
 
 @given(st.lists(PARTS, max_size=3), GRADIENTS, NAMES, st.integers(0, 12))

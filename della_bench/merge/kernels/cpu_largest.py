@@ -124,7 +124,7 @@ def _settle(drops: Drops, k: int, left: int) -> Array | None:
         return None
     is_kept = np.zeros(order.size, np.bool_)
     is_kept[order[:kept]] = True
-    wrong = places[is_kept != is_first]
+    wrong: Array = places[is_kept != is_first]
     drops.last_word[k], drops.last_place[k] = words[order[kept - 1]], places[order[kept - 1]]
     near.span[k] = -1
     return wrong
