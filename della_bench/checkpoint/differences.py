@@ -22,7 +22,7 @@ _BOOKKEEPING = frozenset({
     "vocab_size",
 })  # fmt: skip
 
-_NO_GENERATION = frozenset({"_from_model_config", "bos_token_id", "pad_token_id", "transformers_version"})
+_NO_GENERATION = frozenset({"_from_model_config", "bos_token_id", "pad_token_id", "transformers_version", "use_cache"})
 
 
 def some(names: Sequence[str]) -> str:
@@ -120,15 +120,23 @@ def _generation_differences(base: ModelFolder, expert: ModelFolder) -> list[str]
     plain = [end.get("content") if isinstance(end, dict) else end for end in ends]
     pairs.append(("eos_token", plain[0], plain[1]))
     notes += [f"{key}: {their} for {our}" for key, our, their in pairs if our and their and our != their]
-    files = [source.folder / "generation_config.json" for source in (base, expert)]
-    if base is not expert and files[1].is_file():
-        our_settings, their_settings = (read_json(path, base.label) if path.is_file() else {} for path in files)
+    if (expert.folder / "generation_config.json").is_file():
+        our_settings, their_settings = _generation_config(base), _generation_config(expert)
         notes += [
             f"generation config's {key}: {their_settings.get(key)} for {our_settings.get(key)}"
             for key in sorted((our_settings.keys() | their_settings.keys()) - _NO_GENERATION)
-            if our_settings.get(key) != their_settings.get(key)
+            if (our_settings.get(key) or None) != (their_settings.get(key) or None)  # false is what none means
         ]
     return notes
+
+
+def _generation_config(source: ModelFolder) -> dict[str, Any]:
+    """Return a source's generation config; where it has none, transformers makes one of its config."""
+    path = source.folder / "generation_config.json"
+    if path.is_file():
+        return read_json(path, source.label)
+    end = source.config.get("eos_token_id")
+    return {} if end is None else {"eos_token_id": end}
 
 
 def _configs(base: ModelFolder, expert: ModelFolder) -> tuple[dict[str, Any], dict[str, Any]]:

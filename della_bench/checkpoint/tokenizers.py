@@ -61,10 +61,11 @@ def highest_id(folder: Path) -> int:
     """Return the highest id that a tokenizer's JSON files name; -1 where there is only a sentencepiece file."""
     tokenizer, config = _json(folder / "tokenizer.json"), _json(folder / "tokenizer_config.json")
     vocab = (tokenizer.get("model") or {}).get("vocab") or _json(folder / "vocab.json")
-    ids = [len(vocab) - 1, *(() if isinstance(vocab, list) else vocab.values())]
+    ids: list[int] = [len(vocab) - 1, *(() if isinstance(vocab, list) else vocab.values())]
     ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
     ids += map(int, config.get("added_tokens_decoder") or {})
-    return int(max([*ids, *_json(folder / "added_tokens.json").values()]))
+    ids += _json(folder / "added_tokens.json").values()
+    return max(ids)
 
 
 def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:
