@@ -59,10 +59,13 @@ def push_folder(folder: Path, repository: str, *, private: bool = True) -> str:
 @contextmanager
 def _told(repository: str) -> Iterator[None]:
     """Turn what the hub's client raises into an error that says what to do."""
-    from httpx import HTTPError
     from huggingface_hub import get_token
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+    try:
+        from httpx2 import HTTPError
+    except ImportError:  # huggingface_hub 1.0 is built on httpx
+        from httpx import HTTPError  # type: ignore[assignment]
     try:
         yield
     except LocalTokenNotFoundError:

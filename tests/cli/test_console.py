@@ -51,12 +51,13 @@ def test_a_log_shows_control_characters_and_does_not_send_them(monkeypatch):
 
 def test_a_command_says_a_warning_once_and_the_next_command_says_it_again(monkeypatch):
     monkeypatch.setattr(logging.getLogger("della_bench"), "handlers", [])
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
     for _ in range(2):
         show_warnings()
         for _ in range(3):
             logging.getLogger("della_bench.judging").warning("the end of %s was announced", "gpt-4")
-    assert sys.stderr.getvalue().count("the end of gpt-4") == 2
+    assert stderr.getvalue().count("the end of gpt-4") == 2
 
 
 def test_what_stands_in_a_table_is_text_and_no_markup():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -199,7 +200,7 @@ def test_a_score_without_a_value_is_a_failure_and_is_asked_for_again(tmp_path, m
     def nothing(evaluated, out, options):
         (score,) = score_by_task(evaluated, out, options)
         asked.append(score)
-        unscored = {**score, "value": None, "interval": None, "n": 0, "unscored": 4}
+        unscored: Any = {**score, "value": None, "interval": None, "n": 0, "unscored": 4}
         write_score(out, unscored, score["detail"]["place"])
         return [{**unscored, "detail": {**score["detail"], "unscored_kinds": {"failed: status 500": 4}}}]
 
@@ -212,7 +213,8 @@ def test_a_score_without_a_value_is_a_failure_and_is_asked_for_again(tmp_path, m
 
 
 def test_a_watcher_is_told_of_every_step_and_of_what_is_done_within_it(tmp_path, manager):
-    told, work = [], set()
+    told: list[Any] = []
+    work: set[tuple[str, int, int]] = set()
 
     class Recording(Watcher):
         def planned(self, steps):

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def client(monkeypatch):
     """Put a module with these functions in the place of a tracker's client; returns what it was told."""
 
     def put(name):
-        told = []
+        told: list[Any] = []
         module = ModuleType(name)
         module.__spec__ = ModuleSpec(name, None)
 
