@@ -75,8 +75,13 @@ def _tensors(parsed: MergeSpec) -> dict[str, dict[str, Any]]:
     names = [name for name, info in parameters(open_source(parsed.base)).items() if info.is_float]
     used = {"lambda_" if key == "lambda" else key for key in parsed.as_keys(effective=True)}
     shown = [key for key in ("weights", "density", "epsilon", "lambda_") if key in used]
-    numbers = {name: asdict(row) for name, row in plan(parsed, depth(names)).items()}
-    return {name: {key.rstrip("_"): row[key] for key in shown} for name, row in numbers.items()}
+    rows = plan(parsed, depth(names)).items()
+    numbers = {name: {**asdict(row), "options": dict(row.options)} for name, row in rows}
+    own = [option.name for option in parsed.method.options if option.kind is float]
+    return {
+        name: {key.rstrip("_"): row[key] for key in shown} | {key: row["options"][key] for key in own}
+        for name, row in numbers.items()
+    }
 
 
 def _print_tensors(tensors: Mapping[str, Mapping[str, Any]]) -> None:

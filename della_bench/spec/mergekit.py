@@ -119,7 +119,6 @@ def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
     _numbers(out, method, models, shared, faults)
-    out |= _options(method, models, shared)
     if method.base == "optional":
         out["deltas"] = data.get("base_model") is not None
     if faults:
@@ -156,10 +155,10 @@ def _models(
         if isinstance(item, Mapping):
             ignored += [f"models[{index}].{k}" for k in item if k not in ("model", "parameters")]
         parameters = (item.get("parameters") if isinstance(item, Mapping) else None) or {}
-        known = (*_PER_MODEL, *method.per_model)
         if not isinstance(parameters, Mapping):
             faults.append(f"models[{index}].parameters={parameters!r}: not a mapping")
             parameters = {}
+        known = (*_PER_MODEL, *method.per_model)
         ignored += [f"models[{index}].parameters.{_told(k, known)}" for k in parameters if k not in known]
         if source != base or method.base == "an expert":
             found.append((source, dict(parameters)))
@@ -211,20 +210,15 @@ def _numbers(
         out["rescale"] = "l1" if read.flag("rescale", method.rescale) else "none"
     if method.epsilon:
         out["epsilon"] = [read.of_model("epsilon", model, 0.15) for model in models]
-
-
-def _options(method: _Method, models: list[tuple[str, dict[str, Any]]], shared: Mapping[str, object]) -> dict[str, Any]:
-    """Return the parameters that are given of those that only this method has, by our names."""
-    out: dict[str, Any] = {}
     for theirs, ours in method.options.items():
-        if theirs in method.per_model and any(theirs in parameters for _, parameters in models):
-            own = find_method(method.name).option(ours)
-            out[ours] = [
-                parameters.get(theirs, shared.get(theirs, own.default if own else None)) for _, parameters in models
-            ]
+        option = find_method(method.name).option(ours)
+        if theirs in method.per_model:
+            default = None if option is None else option.default
+            out[ours] = [read.of_model(theirs, model, default) for model in models]
+        elif theirs in shared and option is not None and option.kind is float:
+            out[ours] = read.value(theirs, option.default)
         elif theirs in shared:
             out[ours] = shared[theirs]
-    return out
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.methods import ALGORITHM_VERSION
 from della_bench.spec.numbers import number_text
 from della_bench.spec.option import OptionValue
-from della_bench.spec.own_keys import default
+from della_bench.spec.own_keys import OwnValue, default
 from della_bench.spec.parsing import key_name, read_fields, too_wide
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, encode
@@ -60,7 +60,7 @@ class MergeSpec:
     tokenizer: Source | None
     chat_template: Source | None
     name: str | None
-    options: tuple[tuple[str, OptionValue], ...] = ()
+    options: tuple[tuple[str, OwnValue], ...] = ()
     unused: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
@@ -98,8 +98,9 @@ class MergeSpec:
 
     @property
     def values(self) -> list[Value]:
-        """All that may vary: weights, densities, epsilons, lambda."""
-        return [*self.weights, *self.density, *self.epsilon, self.lambda_]
+        """All that may vary: weights, densities, epsilons, lambda, and what the method has of its own."""
+        own = [one for _, value in self.options for one in (value if isinstance(value, tuple) else (value,))]
+        return [*self.weights, *self.density, *self.epsilon, self.lambda_, *own]
 
     def at(self, name: str, place: float = 0.0) -> TensorSpec:
         """Return the plain numbers for a tensor, at `place` among the layers (0: the first one, 1: the last).
@@ -175,7 +176,7 @@ class MergeSpec:
             "elect": self.elect,
             "normalize": self.normalize,
             "seed": self.seed,
-            **{name: list(value) if isinstance(value, tuple) else value for name, value in self.options},
+            **{name: _option(value) for name, value in self.options},
             "dtype": self.dtype,
             "tokenizer": None if self.tokenizer is None else str(self.tokenizer),
             "chat_template": None if self.chat_template is None else str(self.chat_template),
@@ -202,7 +203,7 @@ class MergeSpec:
             "elect": row.elect,
             "normalize": row.normalize,
             **{
-                option.name: list(value) if isinstance(value, tuple) else value
+                option.name: _option(value)
                 for option in row.options
                 if (value := default(option, len(self.experts))) is not None
             },
@@ -221,6 +222,11 @@ def _numbers_of(spec: MergeSpec, name: str, place: float) -> TensorSpec:
             faults.append(f"{key}: no rule is for tensor {name}; give a last one without a pattern, for the rest")
         return tuple(0.0 if number is None else number for number in found)
 
+    def option(key: str, value: OwnValue) -> OptionValue:
+        if isinstance(value, Varying):
+            return numbers(key, [value])[0]
+        return numbers(key, value) if isinstance(value, tuple) else value
+
     made = TensorSpec(
         merge_method=spec.merge_method,
         weights=numbers("weights", spec.weights),
@@ -231,7 +237,7 @@ def _numbers_of(spec: MergeSpec, name: str, place: float) -> TensorSpec:
         elect=spec.elect,
         normalize=spec.normalize,
         seed=spec.seed,
-        options=spec.options,
+        options=tuple((key, option(key, value)) for key, value in spec.options),
     )
     if spec.method.magprune and not faults:
         for density, epsilon in zip(made.density, made.epsilon, strict=True):
@@ -245,6 +251,11 @@ def _numbers_of(spec: MergeSpec, name: str, place: float) -> TensorSpec:
 def _plain(value: Value) -> float | str:
     """Return a value as JSON and YAML hold it: what varies in its short form."""
     return text(value) if isinstance(value, Varying) else value
+
+
+def _option(value: OwnValue) -> float | str | list[float | str]:
+    """Return the value of a method's own key as JSON and YAML hold it."""
+    return [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
 
 
 def _one_for_all(values: list[float | str]) -> float | str | list[float | str] | None:

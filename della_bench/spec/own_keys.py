@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from della_bench.spec.keys import KEYS, OTHER_NAMES, read_bool, read_number
+from della_bench.spec.keys import KEYS, OTHER_NAMES, read_bool
 from della_bench.spec.method import Method
-from della_bench.spec.numbers import read_decimal
-from della_bench.spec.option import Option, OptionValue
+from della_bench.spec.numbers import plain, read_decimal
+from della_bench.spec.option import Option
 from della_bench.spec.registry import find_method, registered
-from della_bench.spec.varying import Varying, read_values
+from della_bench.spec.varying import Value, anchors, read_value, read_values
 
-__all__ = ["default", "fill_in", "method_of", "own_key_names", "read_option"]
+__all__ = ["OwnValue", "default", "fill_in", "method_of", "own_key_names", "read_option"]
+
+OwnValue = Value | int | bool | tuple[Value, ...]
+"""What a spec holds of a method's own key: numbers may vary over layers and modules, whole numbers and switches not."""
 
 
 def method_of(pairs: Iterable[tuple[str, object]]) -> Method | None:
@@ -33,32 +37,29 @@ def own_key_names() -> frozenset[str]:
     return frozenset(option.name for method in registered() for option in method.options)
 
 
-def read_option(option: Option, value: object) -> OptionValue:
+def read_option(option: Option, value: object) -> OwnValue:
     """Read the value of a method's own key. Raises ValueError that says what is allowed."""
     if option.kind is bool:
         return read_bool(value)
-    numbers: Sequence[float]
+    values: tuple[Value, ...]
     try:
-        numbers = _one_each(value) if option.each else [read_number(value)]
+        if option.kind is int:
+            values = (plain(read_decimal(value)),)
+        else:
+            values = read_values(value) if option.each else (read_value(value),)
     except ValueError as error:
         raise ValueError(f"{error}; {option.name} is {option.allowed}") from None
-    for number in numbers:
-        low = option.least is not None and number < option.least
-        if low or (option.most is not None and number > option.most) or (option.kind is int and number % 1):
-            raise ValueError(f"{option.name} is {option.allowed}")
+    low = -math.inf if option.least is None else option.least
+    high = math.inf if option.most is None else option.most
+    numbers = [number for one in values for number in anchors(one)]
+    if not all(low <= number <= high for number in numbers) or (option.kind is int and numbers[0] % 1):
+        raise ValueError(f"{option.name} is {option.allowed}")
     if option.kind is int:
         return int(read_decimal(value))
-    return tuple(numbers) if option.each else numbers[0]
+    return values if option.each else values[0]
 
 
-def _one_each(value: object) -> list[float]:
-    values = read_values(value)
-    if any(isinstance(one, Varying) for one in values):
-        raise ValueError("not a number (it is the same in all layers)")
-    return [one for one in values if not isinstance(one, Varying)]
-
-
-def default(option: Option, count: int) -> OptionValue | None:
+def default(option: Option, count: int) -> OwnValue | None:
     """Return what counts for `count` experts where the key is not given; None where it must be given."""
     if option.default is None:
         return None
@@ -69,13 +70,13 @@ def default(option: Option, count: int) -> OptionValue | None:
 
 def fill_in(
     method: Method, values: Mapping[str, Any], given: Mapping[str, object], count: int, faults: list[str]
-) -> tuple[tuple[str, OptionValue], ...]:
+) -> tuple[tuple[str, OwnValue], ...]:
     """Return the method's own keys with their values for `count` experts, in its order.
 
     values: what was read, by key, None where that failed. given: the keys that were given. What is missing, and numbers
     that are not one for each expert, become faults.
     """
-    filled: list[tuple[str, OptionValue]] = []
+    filled: list[tuple[str, OwnValue]] = []
     for option in method.options:
         value = values.get(option.name)
         if option.name not in given:

@@ -13,7 +13,10 @@ __all__ = ["TensorSpec"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """How one tensor is merged. Weights, densities and epsilons: one an expert; empty where the method has none."""
+    """How one tensor is merged. Weights, densities and epsilons: one an expert; empty where the method has none.
+
+    options: the keys that the method has of its own, with their values.
+    """
 
     merge_method: str
     weights: tuple[float, ...]

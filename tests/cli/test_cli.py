@@ -146,3 +146,12 @@ def test_merging_to_an_empty_name_is_refused_and_deletes_nothing(capsys, tmp_pat
     code, _, err = run(capsys, "merge", "base=zoo:base,experts=zoo:math,merge_method=linear", "-o", name, "--overwrite")
     assert (code, [path.name for path in tmp_path.iterdir()]) == (2, ["thesis.tex"])
     assert "empty name" in err
+
+
+def test_spec_prints_what_a_methods_own_number_is_in_each_layer(capsys):
+    spec = "base=zoo:base,experts=zoo:math,merge_method=nearswap,t=0.01~0.03"
+    _, out, _ = run(capsys, "spec", spec, "--layers", "--json")
+    tensors = json.loads(out)["tensors"]
+    assert {row["t"] for row in tensors.values()} >= {0.01, 0.03}
+    _, out, _ = run(capsys, "spec", spec, "--layers")
+    assert "0.03" in out

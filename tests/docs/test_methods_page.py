@@ -13,6 +13,7 @@ ROWS = {
     for line in PAGE.splitlines()
     if line.startswith("| `")
     for row in [[cell.strip() for cell in line.strip("|").split("|")]]
+    if len(row) == 6  # the table of names that mean something else has fewer columns
 }
 
 

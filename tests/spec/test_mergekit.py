@@ -397,5 +397,24 @@ def test_methods_without_weights_need_none(read, method):
 
 def test_a_parameter_of_another_method_is_ignored_with_a_warning(read, caplog):
     with caplog.at_level(logging.WARNING):
-        read(config("ties", parameters={"select_topk": 0.2}))
-    assert "nor does this: parameters.select_topk" in caplog.text
+        assert read(config("ties", parameters={"select_topk": 0.2})) == read(config("ties"))
+    assert ["parameters.select_topk" in message for message in caplog.messages] == [True]
+
+
+def test_a_methods_own_numbers_may_be_gradients_and_filters_but_its_switches_not(read):
+    t = [{"filter": "mlp", "value": [0.01, 0.03]}, {"value": 0.02}]
+    spec = read(config("nearswap", [{"model": "org/a"}], parameters={"t": t}))
+    assert spec.varies
+    assert MergeSpec.parse(str(spec)) == MergeSpec.parse(spec.as_keys(effective=True)) == spec
+    found = [dict(spec.at(name, place).options)["t"] for name, place in (("a.mlp.b", 0.5), ("a.attn.b", 0.5))]
+    assert found == [pytest.approx(0.02), 0.02]
+    assert dict(spec.at("a.mlp.b", 1.0).options)["t"] == 0.03
+    gammas = [
+        {**model, "parameters": {"weight": 1, "gamma": gamma}}
+        for model, gamma in zip(MODELS[1:], ([0, 0.2], 0.1), strict=True)
+    ]
+    assert dict(read(config("breadcrumbs", gammas)).at("x", 0.5).options) == {"gamma": (0.1, 0.1)}
+    with pytest.raises(SpecError, match=r"select_topk is a number in \[0, 1\]"):
+        read(config("sce", parameters={"select_topk": [0.5, 1.5]}))
+    with pytest.raises(SpecError, match="true or false"):
+        read(config("model_stock", parameters={"filter_wise": [0, 1]}))
