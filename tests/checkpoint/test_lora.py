@@ -212,7 +212,7 @@ def test_a_tensor_without_an_update_is_the_bases_own(family, adapter):
 
 def test_an_adapter_over_its_base_warns_of_nothing(family, adapter, caplog):
     with caplog.at_level(logging.WARNING):
-        opened(family["base"], adapter())
+        opened(family["base"], adapter(base_model_name_or_path="org/base"))
     assert not caplog.records
 
 
