@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _LOADING = frozenset({"attn_implementation", "experts_implementation", "device_map", "use_kernels"})
 _HFLM = frozenset(inspect.signature(HFLM.__init__).parameters) - {"self", "kwargs", "pretrained"}
 _OURS = frozenset({"resident"})
+_DEFAULT_DEVICE = "cuda:0"  # what lm-eval's command line hands on where it was given none
 
 
 class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
@@ -89,7 +90,15 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         """Create from `key=value,...`; a key given twice is an error, where lm-eval would take the last."""
         if faults := doubled_names(arg_string):
             raise SpecError(faults)
-        made: DellaMergedLM = super().create_from_arg_string(arg_string, additional_config)
+        made: DellaMergedLM = super().create_from_arg_string(arg_string, _on_this_machine(additional_config))
+        return made
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> DellaMergedLM:
+        """Create from a mapping, as lm-eval's command line does."""
+        made: DellaMergedLM = super().create_from_arg_obj(arg_dict, _on_this_machine(additional_config))
         return made
 
     def remerge(self, spec: str | PathLike[str] | Mapping[str, Any] | MergeSpec, /, **keys: Any) -> None:
@@ -156,6 +165,18 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
     def get_model_info(self) -> dict[str, Any]:
         """Return what lm-eval writes into its results: the spec, its digest, the sources and library versions."""
         return {"model_num_parameters": self.model.num_parameters(), **super().get_model_info()}
+
+
+def _on_this_machine(additional: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return lm-eval's own settings, its default device (where it was not told any) replaced where that is not there.
+
+    A device that the user asked for and that is not there stays an error; of the default one nobody can tell.
+    """
+    if not additional or additional.get("device") != _DEFAULT_DEVICE or torch.cuda.is_available():
+        return additional
+    device = _default_device()
+    log.warning("device %s, lm-eval's default, is not on this machine; it is %s", _DEFAULT_DEVICE, device)
+    return {**additional, "device": device}
 
 
 def _default_device() -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 from safetensors.torch import load_file, save_file
 
-from della_bench.errors import CheckpointError, SpecError
+from della_bench.errors import CheckpointError, SpecError, UsageError
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.models import build
@@ -264,3 +265,14 @@ def test_two_processes_of_accelerate_answer_each_document_once(family, tmp_path,
     assert [len(lines) for lines in asked] == [3, 3]
     assert len(set(asked[0]) | set(asked[1])) == 5
     assert sorted(set(json.loads((tmp_path / "samples").read_text()))) == list(range(5))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has lm-eval's default device")
+def test_lm_evals_default_device_is_no_error_where_it_is_not_there_but_one_that_was_asked_for_is(caplog):
+    given = {"base": "zoo:base", "experts": "zoo:math", "merge_method": "passthrough"}
+    with caplog.at_level(logging.WARNING):
+        made = DellaMergedLM.create_from_arg_obj(given, {"device": "cuda:0"})
+    assert made.device.type in ("cpu", "mps")
+    assert "device cuda:0, lm-eval's default, is not on this machine" in caplog.text
+    with pytest.raises(UsageError, match="cuda:1: torch sees no such device"):
+        DellaMergedLM.create_from_arg_obj(given, {"device": "cuda:1"})
