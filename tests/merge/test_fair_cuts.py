@@ -33,7 +33,7 @@ def by_triton(spec, name, base, experts):
     from della_bench.merge.kernels import gpu
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return gpu.merge_tensor_gpu(spec, name, base.to(device), [e.to(device) for e in experts], base.dtype).cpu()
+    return gpu.merge_tensor_gpu(spec.at(name), name, base.to(device), [e.to(device) for e in experts], base.dtype).cpu()
 
 
 @pytest.mark.parametrize(("merge", "shape"), [

@@ -43,7 +43,7 @@ def both(case, base, experts, dtype=None):
     dtype = dtype or base.dtype
     moved = base.to(DEVICE), [expert.to(DEVICE) for expert in experts]
     assert gpu.supports(case.spec.at(""), *moved, dtype)
-    found = gpu.merge_tensor_gpu(case.spec, case.name, *moved, dtype)
+    found = gpu.merge_tensor_gpu(case.spec.at(case.name), case.name, *moved, dtype)
     assert found.device.type == DEVICE
     expected = merge_tensor(case.spec, case.name, base, experts, dtype)
     name = next(name for name, one in DTYPES.items() if one == dtype)
