@@ -17,7 +17,18 @@ import della_bench
 PACKAGE = Path(della_bench.__file__).parent
 # From the ground up: a room imports from those in lines above its own, and from nothing beside or below it.
 ROOMS = [
-    {"benchmarks", "errors", "packages", "suggest", "resources", "visible", "zoo", "_version", "compiled"},
+    {
+        "asynchronous",
+        "benchmarks",
+        "errors",
+        "packages",
+        "suggest",
+        "resources",
+        "visible",
+        "zoo",
+        "_version",
+        "compiled",
+    },
     {"devices", "jsonfiles", "lock", "plugin"},
     {"_autoload", "data", "spec"},
     {"checkpoint", "results"},

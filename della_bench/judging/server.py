@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from della_bench.asynchronous import run
 from della_bench.errors import JudgeError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Server:
 
     def check(self, timeout: float = 20.0) -> None:
         """Raise JudgeError where the server cannot be reached or refuses the key; no model is asked anything."""
-        asyncio.run(self._check(timeout))
+        run(self._check(timeout))
 
     async def _check(self, timeout: float) -> None:
         import openai

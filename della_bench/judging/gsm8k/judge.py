@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from della_bench.asynchronous import run
 from della_bench.errors import JudgeError
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client, Tally
@@ -74,7 +75,7 @@ def judge_gsm8k(
     name = place_score(out, BENCHMARK, asked.name, samples, model=owner, replace=replace)
     work = _Judging(answers, out, name, asked, settings, votes, progress)
     with _locked(work.folder), settings.open_cache() as cache:
-        return asyncio.run(work.run(settings.client(cache, asked.price)))
+        return run(work.run(settings.client(cache, asked.price)))
 
 
 def load_judge_as_set(judge: str | Path, settings: JudgeSettings, price: Price | None = None) -> Judge:

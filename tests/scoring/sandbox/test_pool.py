@@ -96,7 +96,7 @@ def test_an_interrupted_run_leaves_no_process(level: Level, number: signal.Signa
 def test_without_a_level_the_refusal_names_each_and_why(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(levels, "why_not", lambda name: f"no {name} today")
     with pytest.raises(
-        SandboxError, match=r"(?s)no bubblewrap today.*no namespaces today.*no landlock today.*allow-unsafe"
+        SandboxError, match=r"(?s)no bubblewrap today.*no namespaces today.*no landlock today.*unsafe runs are allowed"
     ):
         run([RIGHT])
     found = find_level(allow_unsafe=True)
