@@ -7,6 +7,7 @@ from typing import Any
 import lm_eval
 import pytest
 from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
 
 from della_bench.models.hf import DellaMergedLM
 from della_bench.plugin import register
@@ -21,10 +22,12 @@ def evaluate(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: "")
     register()
     task = str(write_task(tmp_path / "mine.yaml"))
+    manager = TaskManager(include_defaults=False)  # all of lm-eval's tasks take seconds
 
     def run(model: Any, **arguments: Any) -> str:
         tracker = EvaluationTracker(output_path=str(tmp_path / "out"))
-        options = {"tasks": [task], "limit": 1, "evaluation_tracker": tracker, "device": "cpu", **arguments}
+        options = {"tasks": [task], "limit": 1, "evaluation_tracker": tracker, "device": "cpu"}
+        options |= {"task_manager": manager, "bootstrap_iters": 0, **arguments}
         results = lm_eval.simple_evaluate(model=model, **options)
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)

@@ -7,11 +7,13 @@ import shutil
 
 import lm_eval
 import pytest
+from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
 from della_bench.errors import SpecError
 from della_bench.models import hf
 from della_bench.plugin import register
+from della_bench.resources import folder
 from tests.models.lm import keys
 
 
@@ -27,9 +29,11 @@ def evaluate(monkeypatch):
     monkeypatch.setattr(hf, "build_model", build_model)
     register()
 
+    manager = TaskManager(include_path=str(folder("tasks")), include_defaults=False)  # all of lm-eval's take seconds
+
     def run(spec, *tasks, **options):
-        arguments = {**spec, "device": "cpu"}
-        lm_eval.simple_evaluate(model="della_merged", model_args=arguments, tasks=list(tasks), limit=1, **options)
+        options = {"tasks": list(tasks), "limit": 1, "task_manager": manager, **options}
+        lm_eval.simple_evaluate(model="della_merged", model_args={**spec, "device": "cpu"}, **options)
 
     return run
 
@@ -37,11 +41,11 @@ def evaluate(monkeypatch):
 @pytest.fixture
 def templated(family, tmp_path):
     """A tokenizer with the templates `default` and `tools`."""
-    folder = shutil.copytree(family["base"], tmp_path / "templated")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    copy = shutil.copytree(family["base"], tmp_path / "templated")
+    tokenizer = AutoTokenizer.from_pretrained(copy)
     tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
-    tokenizer.save_pretrained(folder)
-    return folder
+    tokenizer.save_pretrained(copy)
+    return copy
 
 
 def test_a_tokenizer_without_a_template_is_refused_before_merging(family, evaluate):
