@@ -8,35 +8,32 @@ apart by `custom_id` alone; they come in any order, and some may be missing.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from della_bench.errors import DataError, JudgeError
-from della_bench.jsonfiles import read_json, write_json
+from della_bench.errors import JudgeError
+from della_bench.judging.batch_files import KeyedRequest, chunks, request_id, request_line, unanswered
+from della_bench.judging.batch_log import BatchLog, BatchRecord
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Hold
-from della_bench.judging.faults import Retry, fault_of, is_policy
-from della_bench.judging.json_types import ChatRequest, JsonObject, as_object, parse_json, writable
+from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.json_types import ChatRequest, as_object, parse_json
 from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
 from della_bench.lock import folder_lock
 
 if TYPE_CHECKING:
     from openai.pagination import AsyncCursorPage
     from openai.types import Batch
-    from typing_extensions import NotRequired
 
 _log = logging.getLogger("della_bench.judging")
 
 __all__ = ["Batches"]
 
-_MOST_REQUESTS, _MOST_BYTES = 50_000, 100_000_000  # the interface takes 200 MB
-_ID_DIGITS = 40  # of a key: as many as tell all requests apart
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _PATIENCE = 3600.0  # seconds that a single call is tried again for; a batch may take a day
 _LONGEST_WAIT = 60.0
@@ -44,25 +41,6 @@ _DOWNLOADS = 3  # tries to load a result file whole
 _MOST_LISTED = 1000  # recent batches that are looked through for one of ours
 
 _T = TypeVar("_T")
-KeyedRequest = tuple[str, ChatRequest]  # (name of the answer, request)
-
-
-class BatchRecord(TypedDict):
-    """What is written down of one batch; `id` is None until the server has given it one.
-
-    `keys` are the names of its answers, `share` the part of the full price that it costs, `made` when it was made
-    (seconds since 1970), and `status` what the server called it at its end.
-    """
-
-    tag: str
-    id: str | None
-    server: str
-    keys: list[str]
-    share: float
-    made: float
-    done: bool
-    tried: NotRequired[bool]
-    status: NotRequired[str]
 
 
 class Batches:
@@ -78,7 +56,7 @@ class Batches:
         self._endpoint: Literal["/v1/chat/completions"] = "/v1/chat/completions"
         if client.server.azure:
             self._endpoint = "/chat/completions"  # type: ignore[assignment]  # openai's types know OpenAI's paths only
-        self._log: list[BatchRecord] = self._read()
+        self._log = BatchLog(path)
         self._said: set[str] = set()  # servers whose open batches were spoken of
         self._is_waiting = False
         self._holds: dict[str, Hold] = {}
@@ -104,7 +82,7 @@ class Batches:
             affordable, too_much = await self._affordable(ours)
             for key, _ in ours[len(affordable) :]:
                 self._client.cache.give_up(key)
-            made = [await self._make(chunk) for chunk in _chunks(affordable, self._endpoint)]
+            made = [await self._make(chunk) for chunk in chunks(affordable, self._endpoint)]
             await self._finish(made)
             if too_much is not None:
                 raise too_much
@@ -148,13 +126,13 @@ class Batches:
     async def _open_batches(self) -> list[BatchRecord]:
         """Return the batches of this server that have not ended; those of others are said and left open."""
         here = self._client.server.display_url
-        others = {batch["server"] for batch in self._log if not batch["done"]} - {here}
+        others = {batch["server"] for batch in self._log.batches if not batch["done"]} - {here}
         for server in sorted(others - self._said):
             _log.warning(
                 "%s: a batch is open at %s: what it answers is taken by a run that asks there", self._path, server
             )
         self._said |= others
-        found = [batch for batch in self._log if not batch["done"] and batch["server"] == here]
+        found = [batch for batch in self._log.batches if not batch["done"] and batch["server"] == here]
         for batch in found:
             await self._adopt(batch)
         return [batch for batch in found if not batch["done"]]
@@ -191,10 +169,10 @@ class Batches:
             "made": time.time(),
             "done": False,
         }
-        self._log.append(batch)
-        self._write()
+        self._log.batches.append(batch)
+        self._log.write()
         self._client.cache.hand_over(batch["keys"], self._path)
-        text = "".join(_line(key, request, self._endpoint) for key, request in chunk)
+        text = "".join(request_line(key, request, self._endpoint) for key, request in chunk)
         files = self._client.openai.files
         file = await self._call(lambda: files.create(file=("requests.jsonl", text.encode()), purpose="batch"))
         # A connection that breaks while the batch is made leaves open whether it was. Its tag tells: before it is made
@@ -203,7 +181,7 @@ class Batches:
             found = await self._by_tag(str(batch["tag"])) if batch.get("tried") else None
             batch["tried"] = True
             batch["id"] = found or await self._create(file.id, str(batch["tag"]))
-        self._write()
+        self._log.write()
         return batch
 
     async def _create(self, file_id: str, tag: str) -> str | None:
@@ -228,7 +206,7 @@ class Batches:
         if batch["id"] is None:
             batch["id"] = await self._by_tag(batch["tag"])
             batch["done"] = batch["id"] is None
-        self._write()
+        self._log.write()
 
     async def _by_tag(self, tag: str) -> str | None:
         after: str | None = None
@@ -269,7 +247,7 @@ class Batches:
                 reason = f"batch {batch_id} {state.status} without it"
                 self.unanswered.setdefault(key, Unanswered("failed", reason, f"batch {state.status}"))
         batch["done"], batch["status"] = True, state.status
-        self._write()
+        self._log.write()
         self._client.cache.end_batch(batch["keys"], self._path)
         return _fault(batch_id, state)
 
@@ -287,7 +265,7 @@ class Batches:
     def _take(self, batch: BatchRecord, text: str) -> bool:
         """Put a result file's answers into the cache, and note its errors; returns whether every line could be read."""
         whole = True
-        keys = {key[:_ID_DIGITS]: key for key in batch["keys"]}
+        keys = {request_id(key): key for key in batch["keys"]}
         for line in text.split("\n"):
             try:
                 row = as_object(parse_json(line)) if line.strip() else None
@@ -304,7 +282,7 @@ class Batches:
                 self._client.keep(self._requests.get(key, {}), reply, self._holds.pop(key, None))
                 self.unanswered.pop(key, None)
             else:
-                self.unanswered[key] = _unanswered(row)
+                self.unanswered[key] = unanswered(row)
         return whole
 
     async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
@@ -319,59 +297,9 @@ class Batches:
                 fault = fault_of(error, self._client.server, {})
                 if not isinstance(fault, Retry):
                     raise StopRun(str(fault)) from error
-                if time.monotonic() - began > _PATIENCE or (fault.unreachable and not self._log[-1]["id"]):
+                if time.monotonic() - began > _PATIENCE or (fault.unreachable and not self._log.batches[-1]["id"]):
                     raise StopRun(f"{self._client.server.display_url}: {fault.reason}") from error
                 await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
-
-    def _read(self) -> list[BatchRecord]:
-        if not self._path.is_file():
-            return []
-        try:
-            value = read_json(self._path)
-        except DataError as error:
-            raise JudgeError(
-                f"{error}: it names batches that may be paid for, so mend it: a list of batches in JSON"
-            ) from error
-        if not isinstance(value, list):
-            raise JudgeError(f"{self._path}: expected a list of batches that may be paid for, so mend it", exit_code=2)
-        return cast("list[BatchRecord]", value)
-
-    def _write(self) -> None:
-        try:
-            write_json(self._path, self._log)
-        except OSError as error:
-            raise JudgeError(f"{self._path}: cannot be written ({error.strerror or error})") from error
-
-
-def _line(key: str, request: ChatRequest, endpoint: str) -> str:
-    row = {"custom_id": key[:_ID_DIGITS], "method": "POST", "url": endpoint, "body": writable(request)}
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _chunks(wanted: Sequence[KeyedRequest], endpoint: str) -> Iterator[list[KeyedRequest]]:
-    """Cut into as few batches as the interface allows."""
-    chunk: list[KeyedRequest] = []
-    size = 0
-    for key, request in wanted:
-        length = len(_line(key, request, endpoint).encode())
-        if chunk and (len(chunk) == _MOST_REQUESTS or size + length > _MOST_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append((key, request))
-        size += length
-    if chunk:
-        yield chunk
-
-
-def _unanswered(row: JsonObject) -> Unanswered:
-    body = as_object(as_object(row.get("response")).get("body"))
-    error = row.get("error") or body.get("error") or {}
-    words = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
-    status = as_object(row.get("response")).get("status_code")
-    if is_policy(words):
-        return Unanswered("refused", words[:300], "policy")
-    # What is wrong with the request would be wrong with it the next time.
-    return Unanswered("rejected" if status in (400, 413, 422) else "failed", words[:300], f"status {status or 'none'}")
 
 
 def _fault(batch_id: str, state: Batch) -> str | None:

@@ -13,6 +13,7 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging import batch as module
+from della_bench.judging import batch_files
 from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
@@ -238,7 +239,7 @@ def test_an_unreadable_note_of_batches_is_never_overwritten(tmp_path: Path, serv
 def test_a_large_file_is_cut_into_several_batches(
     tmp_path: Path, server: stub.Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_REQUESTS", 4)
+    monkeypatch.setattr(batch_files, "_MOST_REQUESTS", 4)
     batches = server.other = BatchServer(verdict_of)
     assert judged(tmp_path, server.url)["n"] == 9
     assert len(batches.batches) == 3
