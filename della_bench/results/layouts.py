@@ -22,8 +22,9 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_json
 from della_bench.results.evaluation import Candidate, Evaluation
 from della_bench.results.identity import Identity
+from della_bench.results.logged import score_of_values
 from della_bench.results.schema import SCHEMA, Score, Scorer, items_path, read_score
-from della_bench.results.stats import mean_interval, wilson
+from della_bench.results.stats import wilson
 from della_bench.results.table import CellSource
 
 __all__ = ["foreign_evaluations", "foreign_scores", "model_in_name"]
@@ -181,18 +182,8 @@ def _of_labels(path: Path) -> Iterator[Evaluation]:
 
 
 def _score(benchmark: str, metric: str, scorer: Scorer, values: Sequence[float | None]) -> Score:
-    import numpy as np
-
-    scored = np.array([value for value in values if value is not None], dtype=float)
-    interval = mean_interval(scored)
-    return Score(
-        schema=SCHEMA,
-        benchmark=benchmark,
-        metric=metric,
-        value=100 * float(scored.mean()) if len(scored) else None,
-        interval=None if interval is None else [100 * max(0.0, interval[0]), 100 * min(1.0, interval[1])],
-        n=len(scored),
-        unscored=len(values) - len(scored),
-        scorer=scorer,
-        detail={},
-    )
+    score = score_of_values(benchmark, metric, scorer, values)
+    if score["interval"] is not None:
+        low, high = score["interval"]
+        score["interval"] = [max(0.0, low), min(100.0, high)]
+    return score
