@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lm_eval
@@ -47,6 +48,7 @@ def test_different_specs_write_into_folders_of_their_own_that_are_the_same_each_
 
 
 def test_lm_eval_does_not_warn_that_none_looks_like_a_chat_model(family, evaluate, caplog):
+    caplog.set_level(logging.WARNING, "lm_eval")  # `della-bench run` in this process may have quietened it
     spec = {"base": "zoo:base", "experts": "zoo:chat", "merge_method": "task_arithmetic"}
     evaluate("della_merged", model_args=spec)
     assert "appears to be an" not in caplog.text
