@@ -18,7 +18,6 @@ from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
 from della_bench.merge.plan import plan
 from della_bench.spec import MergeSpec, Source
-from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.varying import depth
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ class Merge:
         heads, infos = self.fits[0].heads, self.fits[0].parameters
         own = {name: heads.get(name, name) for name in infos}
         self._fits = [Fit(self.base, own, self.base, infos, heads), *self.fits]
-        self._places = depth(self.names)
-        if spec.varies:
-            plan(spec, self._places)  # says what does not fit before any weight is read
+        self._plan = plan(spec, depth(self.names))  # says what does not fit before any weight is read
 
     @property
     def names(self) -> list[str]:
@@ -105,7 +102,7 @@ class Merge:
                 merged = sources[0]
                 if len(sources) > 1:
                     dtype = torch_dtype(self.info(name).dtype)
-                    merged = merge_tensor_fast(self._numbers(name), name, merged, sources[1:], dtype)
+                    merged = merge_tensor_fast(self._plan[name], name, merged, sources[1:], dtype)
                     self._check_result(name, merged)
                 del sources
                 yield name, merged
@@ -123,7 +120,7 @@ class Merge:
                 merged = sources[0]
                 if len(sources) > 1:
                     try:
-                        merged = merge_host_tensors(self._numbers(name), name, sources, self.info(name).dtype, workers)
+                        merged = merge_host_tensors(self._plan[name], name, sources, self.info(name).dtype, workers)
                     except BrokenSourceError as error:
                         raise _not_finite(self.sources[error.position], name) from None
                     self._check_result(name, merged)
@@ -132,9 +129,6 @@ class Merge:
                 del sources
                 yield name, merged
                 del merged
-
-    def _numbers(self, name: str) -> TensorSpec:
-        return self.spec.at(name, self._places[name])
 
     def _check_result(self, name: str, merged: torch.Tensor | HostTensor) -> None:
         """Raise MergeError where finite sources gave a result that its dtype does not hold."""
