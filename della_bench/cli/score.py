@@ -84,9 +84,9 @@ def score(
             "--allow-unsafe", help="Where no sandbox works here, run programs all the same, with limits only."
         ),
     ] = False,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Take a file that has no answer to some of the problems.")
-    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many problems, the first ones that have an answer.")
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put the score in the place of another input's of the same name.")
     ] = False,
@@ -106,7 +106,6 @@ def score(
 
     from della_bench.cli.console import one_of, say, say_data, show_warnings
     from della_bench.results.places import score_file
-    from della_bench.scoring.code.answers import PartialFileError
     from della_bench.scoring.code.score import export_programs, score_code
     from della_bench.scoring.code.verdicts import Settings
     from della_bench.scoring.sandbox import Limits
@@ -122,18 +121,13 @@ def score(
         limits=Limits(cpu_seconds=timeout),
     )
     folder = samples.parent if out is None else out
-    try:
-        if export is not None:
-            count = export_programs(
-                benchmark, samples, export, filter_name=filter_name, settings=settings, partial=partial
-            )
-            say(f"{export}: {count} programs")
-            return
-        result = score_code(
-            benchmark, samples, folder, filter_name=filter_name, settings=settings, partial=partial, replace=replace
-        )
-    except PartialFileError as error:
-        raise PartialFileError(f"{error} --partial scores the answers that are there") from None
+    if export is not None:
+        count = export_programs(benchmark, samples, export, filter_name=filter_name, settings=settings, limit=limit)
+        say(f"{export}: {count} programs")
+        return
+    result = score_code(
+        benchmark, samples, folder, filter_name=filter_name, settings=settings, limit=limit, replace=replace
+    )
     path = score_file(folder, result)
     say(_summary(result, path), err=compat is not None)
     if compat is not None:

@@ -135,7 +135,7 @@ def _of_bigcode(path: Path) -> Iterator[Evaluation]:
     if asked <= n // 2:
         message = (
             f"{path}: pass@1 over {n} problems, and {asked} of them have an answer: a partial run, whose others count "
-            f"as wrong; score the answers with: della-bench score mbpp {config.get('load_generations_path')} --partial"
+            f"as wrong; score the answers with: della-bench score mbpp {config.get('load_generations_path')}"
         )
         raise DataError(message, exit_code=USERS_FILE)
     low, high = wilson(round(share * n), n)

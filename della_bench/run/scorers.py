@@ -124,11 +124,10 @@ def check_sandbox(options: Options) -> None:
 
 @scores("mbpp", "humaneval", step="sandbox", check=check_sandbox)
 def run_programs(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
-    """Run the programs in the sandbox; with a limit some problems may be missing."""
+    """Run the programs in the sandbox."""
     from della_bench.scoring.code.score import score_code
 
-    partial, model = options.limit is not None, evaluated.fingerprint
-    return [score_code(evaluated.benchmark, evaluated.samples, out, partial=partial, model=model)]
+    return [score_code(evaluated.benchmark, evaluated.samples, out, model=evaluated.fingerprint)]
 
 
 def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | None:

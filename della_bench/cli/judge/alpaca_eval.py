@@ -150,13 +150,15 @@ def _show_score(score: Score, out: Path, tally: Tally | None) -> None:
     if score["value"] is not None and score["metric"] != "win_rate":
         say(f"plain win rate {row['win_rate']:.2f} %, standard error {row['standard_error']:.2f}")
     counts = f"n {detail['n_total']} of {detail['n_expected']}"
+    if detail["missing"]:
+        counts += f" ({detail['missing']} without an answer: a partial run)"
     if detail["n_expected"] != detail["instructions"]:
         counts += f" (AlpacaEval has {detail['instructions']})"
     if score["value"] is not None:
         counts += f": {row['n_wins']} won, {row['n_wins_base']} lost, {row['n_draws']} draws"
     if score["unscored"]:
         low, high = detail["win_rate_bounds"]
-        counts += f"; {score['unscored']} unscored ({detail['missing']} without an answer): "
+        counts += f"; {score['unscored']} unscored: "
         counts += f"win rate {low:.2f} to {high:.2f} % with them counted lost or won"
     say(counts)
     if detail["failures"]:

@@ -68,7 +68,7 @@ def judge_alpaca_eval(
         _log.warning("%s", warning)
     if comparison.missing:
         _log.warning(
-            "%s: %d of %d instructions have no answer and count as unscored",
+            "%s: a partial run: no answer to %d of %d instructions; the score is of the others",
             samples,
             len(comparison.missing),
             comparison.n,
@@ -86,7 +86,7 @@ def judge_alpaca_eval(
     ):
         tries = _UNLIMITED if settings.retry_unscored else ATTEMPTS
         judged = compare(comparison, comparison.folder, completer, metric=comparison.metric, attempts=tries)
-        items = make_items(comparison.answers, judged, comparison.reference, comparison.n)
+        items = make_items(comparison.answers, judged, comparison.reference)
         score = _score(comparison, judged, items, completer, price)
         _write(comparison, items, score)
     return score
@@ -142,6 +142,8 @@ def _score(
         "baseline": comparison.reference.generator,
         "reference": comparison.reference.name,
         "instructions": len(comparison.reference.rows),
+        "n_expected": comparison.n,
+        "missing": len(comparison.missing),
         "model_asked": comparison.annotator.model,
         "replies": len(replies),
         "failures": dict(completer.failures.most_common()),

@@ -16,27 +16,20 @@ BENCHMARK = "alpaca_eval"
 _VERDICTS = {0.0: "lost", 0.5: "draw", 1.0: "won"}
 
 
-def make_items(answers: Answers, judged: Judged, reference: Reference, n: int) -> list[Item]:
-    """Return one item for each of the baseline's first `n` instructions, those without an answer included.
+def make_items(answers: Answers, judged: Judged, reference: Reference) -> list[Item]:
+    """Return one item for each answer, in the order of the baseline's instructions.
 
     `value` is alpaca_eval's preference as a share: 0 where the baseline's answer was preferred, 1 where the model's
     was, 0.5 for a draw, in between where the judge's probabilities were read; None where there is none.
     """
-    given = {answer.position: row for row, answer in enumerate(answers.rows)}
     items = []
-    for position in range(n):
-        row = given.get(position)
-        if row is None:
-            absent = Answer(position, "", position, reference.doc_hashes[position])
-            items.append(_item(absent, answers.filter, None, "missing", "the file has no answer to this instruction"))
-            continue
-        answer, preference = answers.rows[row], judged.preferences[row]
+    for row, (answer, preference) in enumerate(zip(answers.rows, judged.preferences, strict=True)):
         if preference is None:
             words, verdict, value = "no preference could be read in any of the judge's replies", "unscored", None
         else:
             value = preference - 1
             verdict = _VERDICTS.get(value, "won" if value > 0.5 else "lost")
-            same = answer.output == reference.rows[position]["output"]
+            same = answer.output == reference.rows[answer.position]["output"]
             words = judged.completions[row] or ("the answer is the baseline's" if same else "")
         items.append(_item(answer, answers.filter, value, verdict, words))
     return items
@@ -74,7 +67,6 @@ def make_score(
     if values:
         value = row["length_controlled_winrate"] if metric == LENGTH_CONTROLLED else row["win_rate"]
     share = [sum(values) / len(items), (sum(values) + len(items) - len(values)) / len(items)] if items else [0.0, 1.0]
-    missing = sum(item["verdict"] == "missing" for item in items)
     return Score(
         schema=SCHEMA,
         benchmark=BENCHMARK,
@@ -89,8 +81,6 @@ def make_score(
             "annotator": annotator.name,
             "standard_error": row.get("lc_standard_error" if metric == LENGTH_CONTROLLED else "standard_error"),
             "n_total": row.get("n_total", 0),
-            "n_expected": len(items),
-            "missing": missing,
             # The plain win rate, were every unscored comparison lost or won.
             "win_rate_bounds": [100 * share[0], 100 * share[1]],
             "alpaca_eval": row,

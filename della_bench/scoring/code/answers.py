@@ -12,33 +12,34 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from della_bench.jsonfiles import read_json, read_rows
 from della_bench.results.samples import choose_filter, is_sample_row, read_samples, refuse_results
 from della_bench.scoring.code.problems import DECISIVE, Problem
 from della_bench.scoring.code.rows import ONE_OF, read_task_rows
-from della_bench.scoring.code.table import SHOWN, Answers, PartialFileError, Table, kind_of, refuse
+from della_bench.scoring.code.table import SHOWN, Answers, Table, kind_of, refuse
 from della_bench.scoring.code.verdicts import Answer, clean
 
-__all__ = ["Answers", "PartialFileError", "read_answers"]
+__all__ = ["Answers", "partial_run", "read_answers"]
 
 
 def read_answers(
-    path: Path, benchmark: str, problems: Sequence[Problem], *, filter_name: str | None = None, partial: bool = False
+    path: Path, benchmark: str, problems: Sequence[Problem], *, filter_name: str | None = None, limit: int | None = None
 ) -> Answers:
     """Return the answers that `path` holds to `problems`, all problems of `benchmark`.
 
-    filter_name: which of an lm-eval log's filters to read, where that makes a difference. partial: take a file that
-    has no answers to some of the problems. A problem may have more answers than another.
+    filter_name: which of an lm-eval log's filters to read, where that makes a difference. limit: of the problems that
+    the file answers, the first so many. A problem may have more answers than another, and one that the file does not
+    have has None: so has one with an empty list where most are empty, as in a run that never came to these problems.
 
     Raises DataError that names the file and the place: a row of no known format, a problem that the data set does not
-    have or has otherwise, one that an lm-eval log has twice. PartialFileError, which is one, for problems without a row
-    and a list of mostly empty lists, unless `partial`.
+    have or has otherwise, one that an lm-eval log has twice, no answer at all.
     """
     first = _first(path)
     if isinstance(first, list):
-        found = _generations(path, problems, partial)
+        found = _generations(path, problems)
     elif is_sample_row(first):
         found = _samples(path, benchmark, problems, filter_name)
     elif "task_id" in first:
@@ -52,8 +53,30 @@ def read_answers(
         )
     if filter_name is not None and found.format != "lm-eval":
         refuse(path, f"filter {filter_name!r} given, but only lm-eval samples have filters")
-    _check_complete(path, problems, found, partial)
-    return found
+    if all(group is None for group in found.of_problem):
+        refuse(path, "no answers")
+    return found if limit is None else replace(found, of_problem=_first_answered(found.of_problem, limit))
+
+
+def _first_answered(groups: Sequence[list[Answer] | None], limit: int) -> list[list[Answer] | None]:
+    """Return the groups with all but the first `limit` that have answers left out."""
+    kept: list[list[Answer] | None] = []
+    for group in groups:
+        limit -= group is not None
+        kept.append(group if limit >= 0 else None)
+    return kept
+
+
+def partial_run(path: Path, problems: Sequence[Problem], answers: Answers) -> str | None:
+    """Return a sentence about the problems that have no answer, None where all have one."""
+    missing = [p.key for p, group in zip(problems, answers.of_problem, strict=True) if group is None]
+    if not missing:
+        return None
+    some = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+    return (
+        f"{path}: a partial run: no answer to {len(missing)} of {len(problems)} problems (task {some}); "
+        "the score is of the others"
+    )
 
 
 def _first(path: Path) -> dict[str, object] | list[object]:
@@ -78,7 +101,7 @@ def _head(path: Path) -> str:
         return ""
 
 
-def _generations(path: Path, problems: Sequence[Problem], partial: bool) -> Answers:
+def _generations(path: Path, problems: Sequence[Problem]) -> Answers:
     value = read_json(path)
     for number, entry in enumerate(value, start=1):
         if not isinstance(entry, list):
@@ -88,11 +111,8 @@ def _generations(path: Path, problems: Sequence[Problem], partial: bool) -> Answ
                 refuse(
                     f"{path}, entry {number}, candidate {place}", f"expected a program's text, got {kind_of(program)}"
                 )
-    if len(value) > len(problems) or (len(value) < len(problems) and not partial):
-        message = f"{len(value)} entries for {len(problems)} problems, in the data set's order"
-        if len(value) < len(problems):
-            raise PartialFileError(f"{path}: {message}: a partial run, of the first problems?")
-        refuse(path, message)
+    if len(value) > len(problems):
+        refuse(path, f"{len(value)} entries for {len(problems)} problems, in the data set's order")
     groups: list[list[Answer] | None] = [[Answer(clean(text), "program") for text in entry] for entry in value]
     groups += [None] * (len(problems) - len(value))
     # An empty list is a model that said nothing; where most are empty, the run never came to these problems.
@@ -115,13 +135,3 @@ def _samples(path: Path, benchmark: str, problems: Sequence[Problem], filter_nam
             refuse(place, f"task {problem.key} stood in line {table.lines[problem.key]} already")
         table.add(problem, sample.line, [Answer(clean(text), "reply") for text in sample.responses])
     return Answers("lm-eval", samples[0].filter, table.groups)
-
-
-def _check_complete(path: Path, problems: Sequence[Problem], found: Answers, partial: bool) -> None:
-    missing = [p.key for p, group in zip(problems, found.of_problem, strict=True) if group is None]
-    if len(missing) == len(problems):
-        refuse(path, "no answers")
-    if missing and not partial:
-        some = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        message = f"no answer to {len(missing)} of {len(problems)} problems (task {some}): a partial run?"
-        raise PartialFileError(f"{path}: {message}")

@@ -17,7 +17,7 @@ from della_bench.results.logged import score_of_items
 from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 from della_bench.scoring.code import bigcode
-from della_bench.scoring.code.answers import Answers, read_answers
+from della_bench.scoring.code.answers import Answers, partial_run, read_answers
 from della_bench.scoring.code.parallel import spread
 from della_bench.scoring.code.passk import detail_of, unequal
 from della_bench.scoring.code.problems import Problem, load_problems
@@ -36,15 +36,15 @@ def score_code(
     *,
     filter_name: str | None = None,
     settings: Settings | None = None,
-    partial: bool = False,
+    limit: int | None = None,
     model: str | None = None,
     replace: bool = False,
 ) -> Score:
     """Run the answers in `path` to `benchmark` (mbpp or humaneval), write items and score below `out`, return it.
 
-    filter_name: of an lm-eval log whose filters differ, the one to read. partial: score a file that has no answers to
-    some of the problems. model, replace: as `place_score` takes them. The items grow as programs end; the score is
-    written when all have ended.
+    filter_name: of an lm-eval log whose filters differ, the one to read. limit: of the problems that have an answer,
+    the first so many. model, replace: as `place_score` takes them. The items grow as programs end; the score is
+    written when all have ended. Problems that the file has no answer to are left out, and a warning says so.
 
     The scorer is called `sandbox`, or `bigcode` with that harness's semantics, and has `-authors` behind its name with
     the authors' post-processing, so that none overwrites another. The value is pass@1 in percent: the mean over
@@ -57,11 +57,13 @@ def score_code(
     """
     settings = settings or Settings()
     problems = load_problems(benchmark)
-    answers = read_answers(path, benchmark, problems, filter_name=filter_name, partial=partial)
+    answers = read_answers(path, benchmark, problems, filter_name=filter_name, limit=limit)
     level = find_level(allow_unsafe=settings.allow_unsafe)
     log.info("running programs in sandbox level %s", level.name)
     if level.name == "none":
         log.warning("no sandbox works here: programs run with limits only, as was allowed")
+    if remark := partial_run(path, problems, answers):
+        log.warning("%s", remark)
     scorer = Scorer(name=_scorer_name(settings), version=__version__, model=None)
     chosen = [
         (problem, group)
@@ -107,7 +109,7 @@ def export_programs(
     *,
     filter_name: str | None = None,
     settings: Settings | None = None,
-    partial: bool = False,
+    limit: int | None = None,
 ) -> int:
     """Write the programs that would be run as bigcode-evaluation-harness's generations; return how many.
 
@@ -115,7 +117,7 @@ def export_programs(
     mean. Raises DataError as `score_code` does.
     """
     problems = load_problems(benchmark)
-    answers = read_answers(path, benchmark, problems, filter_name=filter_name, partial=partial)
+    answers = read_answers(path, benchmark, problems, filter_name=filter_name, limit=limit)
     extraction = (settings or Settings()).extraction
     groups = [group or () for group in answers.of_problem]
     calls = [(p, answer, extraction) for p, group in zip(problems, groups, strict=True) for answer in group]

@@ -13,19 +13,13 @@ from della_bench.jsonfiles import USERS_FILE
 from della_bench.scoring.code.problems import Problem
 from della_bench.scoring.code.verdicts import Answer
 
-__all__ = ["SHOWN", "Answers", "Format", "PartialFileError", "Table", "kind_of", "refuse"]
+__all__ = ["SHOWN", "Answers", "Format", "Table", "kind_of", "refuse"]
 
 Format = Literal["lm-eval", "bigcode", "rows"]
 
 SHOWN = 5  # ids that a message names
 
 _EVALPLUS_ID = re.compile(r"mbpp/([1-9]\d*)", re.IGNORECASE)
-
-
-class PartialFileError(DataError):
-    """A file has no answers to some of the problems, and nobody said that it is a partial run's."""
-
-    exit_code = USERS_FILE
 
 
 @dataclass(frozen=True)

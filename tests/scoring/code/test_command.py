@@ -88,11 +88,9 @@ def test_export_writes_generations_and_runs_nothing(tmp_path, capsys):
 def test_a_partial_run_is_said_to_be_one(tmp_path, capsys):
     rows = [{"task_id": "Mbpp/1", "solution": MBPP[0]["code"]}]
     path = write_rows(tmp_path / "rows.jsonl", rows)
-    code, _, err = run(capsys, "mbpp", path)
-    assert code == 2
-    assert "no answer to 1 of 2 problems (task 2): a partial run? --partial scores" in err
-    code, out, _ = run(capsys, "mbpp", path, "--partial")
+    code, out, err = run(capsys, "mbpp", path)
     assert code == 0
+    assert "a partial run: no answer to 1 of 2 problems (task 2); the score is of the others" in err
     assert "100.0 [20.7, 100.0] % of 1 problems; a partial run: the benchmark has 2" in out
 
 
@@ -101,18 +99,20 @@ def test_a_partial_run_is_said_to_be_one(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["mbpp", "nothing.jsonl"], "nothing.jsonl: cannot be read: No such file"),
-        (["mbpp", "generations.json"], "1 entries for 2 problems"),
-        (["humaneval", "generations.json"], "1 entries for 2 problems"),
-        (["mbpp", "generations.json", "--filter", "x", "--partial"], "only lm-eval samples have filters"),
+        (["mbpp", "generations.json"], "3 entries for 2 problems"),
+        (["humaneval", "generations.json"], "3 entries for 2 problems"),
+        (["mbpp", "two.json", "--filter", "x"], "only lm-eval samples have filters"),
         (["gsm8k", "generations.json"], "mbpp"),
         (["mbpp", "generations.json", "--workers", "0"], "workers"),
         (["mbpp", "generations.json", "--timeout", "0"], "timeout"),
+        (["mbpp", "generations.json", "--limit", "0"], "limit"),
         (["mbpp", "generations.json", "--extraction", "mine"], "authors"),
         (["mbpp", "generations.json", "--compat", "other"], "bigcode"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(tmp_path, capsys, monkeypatch, arguments, message):
-    generations(tmp_path, [["x"]])
+    generations(tmp_path, [["x"], ["y"]]).rename(tmp_path / "two.json")
+    generations(tmp_path, [["x"], ["y"], ["z"]])
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, *arguments)
     assert code == 2

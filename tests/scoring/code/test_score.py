@@ -188,10 +188,11 @@ def test_settings_reach_the_sandbox(tmp_path, monkeypatch):
     assert detail["sandbox"]["limits"]["idle_seconds"] == 10
 
 
-def test_a_partial_file_scores_what_is_there(tmp_path, monkeypatch):
+def test_a_partial_file_scores_what_is_there_and_says_so(tmp_path, monkeypatch, caplog):
     use_fake_sandbox(monkeypatch)
     path = write_rows(tmp_path / "rows.jsonl", [{"task_id": 2, "program": RIGHT[1]}])
-    score = score_code("mbpp", path, tmp_path, partial=True)
+    score = score_code("mbpp", path, tmp_path)
+    assert "no answer to 1 of 2 problems (task 1)" in caplog.text
     assert (score["value"], score["n"], score["detail"]["problems"]) == (100.0, 1, 2)
 
 
@@ -275,7 +276,7 @@ def test_an_export_holds_the_programs_that_are_run_in_the_data_sets_order(tmp_pa
     assert both[0]["value"] == both[1]["value"] == 100.0
     rows = [{"task_id": "HumanEval/1", "completion": "    return x - 1\n"}]
     path = write_rows(tmp_path / "samples.jsonl", rows)
-    assert export_programs("humaneval", path, exported, partial=True) == 1
+    assert export_programs("humaneval", path, exported) == 1
     assert json.loads(exported.read_text()) == [[], [HUMANEVAL[1]["prompt"] + "    return x - 1\n"]]
 
 
