@@ -1,12 +1,15 @@
 """The page of a large leaderboard: how long it takes to write, how large it is, how quickly it opens in Chromium.
 
-    python benchmarks/page.py [--rows 50] [--items 2624] [--runs 5] [--keep FILE] [--json]
+    python benchmarks/page.py [--rows 50] [--items 2624] [--tasks 0] [--runs 5] [--keep FILE] [--json]
 
 Makes run folders of made-up models on three benchmarks in the sizes of GSM8K, AlpacaEval and MBPP (scaled to --items),
-with answers of some 700 characters and a judge's reasons, and writes the page. Chromium opens it afresh each time;
-opened means that table, plots and heat map are drawn and the browser has painted them; the packed samples stand
-behind and are read to the end after that. Seconds are of the wall clock,
-the median of --runs. Needs Chromium and playwright.
+with answers of some 700 characters and a judge's reasons, and writes the page. With --tasks each model has so many of
+lm-eval's tasks instead, answered by choice, as the tables of MMLU and its like are.
+
+Chromium opens the page afresh each time; opened means that table, plots and heat map are drawn and the browser has
+painted them; the packed samples stand behind and are read to the end after that. Sorting is from a click on a column's
+head until the browser has painted. Seconds of the browser are of the wall clock, the median of --runs; those of
+reading and writing are of the processor too. Needs Chromium and playwright.
 """
 
 from __future__ import annotations
@@ -132,12 +135,54 @@ def _write(run: Path, benchmark: str, prompts: list[str], values: list[float], w
     (run / f"scores/{benchmark}.{scorer['name']}.json").write_text(json.dumps(score))
 
 
+def make_wide_runs(folder: Path, rows: int, tasks: int, items: int) -> None:
+    """Write `rows` run folders as lm-eval does, with `items` items each over so many tasks of multiple choice."""
+    random = np.random.default_rng(11)
+    each = max(2, items // tasks)
+    names = [f"task_{number:03d}" for number in range(tasks)]
+    ease = {name: random.normal(0.5, 1, each) for name in names}
+    for number, (name, spec, shares) in enumerate(_models(rows)):
+        run = folder / f"{name}-{number}"
+        run.mkdir(parents=True)
+        results = {}
+        for task in names:
+            right = (random.random(each) < 1 / (1 + np.exp(-ease[task] - shares[0]))).astype(float)
+            error = right.std(ddof=1) / each**0.5
+            results[task] = {"alias": task, "acc,none": right.mean(), "acc_stderr,none": error}
+            with (run / f"samples_{task}_t.jsonl").open("w") as samples:
+                for index, value in enumerate(right):
+                    choices = {
+                        f"gen_args_{one}": {"arg_0": f"Question {index} of {task}", "arg_1": f" {one}"}
+                        for one in "0123"
+                    }
+                    row = {"doc_id": index, "doc_hash": f"{task} {index}", "doc": {}, "target": "0", "filter": "none",
+                           "arguments": choices, "resps": [[["-1.5", "False"]]] * 4,
+                           "filtered_resps": [["-1.5", "False"]] * 4, "metrics": ["acc"], "acc": value}  # fmt: skip
+                    samples.write(json.dumps(row) + "\n")
+        ours = {"name": name, "spec": spec, "digest": f"{number:064x}", "fingerprint": f"{number * 7919 + 1:064x}"}
+        config = {**ours, "engine": "hf", "keys": {"merge_method": "passthrough"}}
+        whole: dict[str, Any] = {
+            "results": results,
+            "n-samples": {task: {"original": each, "effective": each} for task in names},
+            "config": {"model": "della_merged", "della_bench": config},
+            "date": 1_780_000_000.0 + 3600 * number,
+        }
+        (run / "results_t.json").write_text(json.dumps(whole))
+
+
 def opening_seconds(page: Path, runs: int, chromium: str) -> tuple[float, ...]:
-    """Return the median seconds until `page` is painted, until it is read to its end, and from a click to samples."""
+    """Return median seconds: until `page` is painted, is read to its end, is sorted; from a click to samples."""
     from playwright.sync_api import sync_playwright
 
     painted = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    opened, loaded, unpacked = [], [], []
+    sort = f"""async () => {{
+        const heads = [...document.querySelectorAll("#leaderboard thead th[data-key]:not([hidden]) button")];
+        const start = performance.now();
+        heads.at(-1).click();
+        await ({painted})();
+        return performance.now() - start;
+    }}"""
+    opened, loaded, sorted_, unpacked = [], [], [], []
     with sync_playwright() as playwright:
         for _ in range(runs):
             browser = playwright.chromium.launch(
@@ -151,13 +196,14 @@ def opening_seconds(page: Path, runs: int, chromium: str) -> tuple[float, ...]:
             opened.append(time.perf_counter() - start)
             tab.wait_for_load_state("load", timeout=120_000)
             loaded.append(time.perf_counter() - start)
+            sorted_.append(tab.evaluate(sort) / 1000)
             start = time.perf_counter()
             tab.locator("button.cell").first.click()
             tab.wait_for_selector("#item pre")
             tab.evaluate(painted)
             unpacked.append(time.perf_counter() - start)
             browser.close()
-    return tuple(map(statistics.median, (opened, loaded, unpacked)))
+    return tuple(map(statistics.median, (opened, loaded, sorted_, unpacked)))
 
 
 def main() -> None:
@@ -165,6 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=50)
     parser.add_argument("--items", type=int, default=sum(SIZES.values()), help="items a row, over all benchmarks")
+    parser.add_argument("--tasks", type=int, default=0, help="of lm-eval, in the place of the three benchmarks")
     parser.add_argument("--runs", type=int, default=5, help="times that the page is opened; 0: not at all")
     parser.add_argument("--keep", type=Path, help="write the page here and leave it")
     parser.add_argument("--chromium", default=shutil.which("chromium"))
@@ -175,22 +222,31 @@ def main() -> None:
     from della_bench.results.page import write_page
 
     with tempfile.TemporaryDirectory() as name:
-        make_runs(Path(name) / "runs", args.rows, args.items)
+        if args.tasks:
+            make_wide_runs(Path(name) / "runs", args.rows, args.tasks, args.items)
+        else:
+            make_runs(Path(name) / "runs", args.rows, args.items)
+        start, processor = time.perf_counter(), time.process_time()
         table = build_table([Path(name) / "runs"])
+        read, read_processor = time.perf_counter() - start, time.process_time() - processor
         page = args.keep or Path(name) / "page.html"
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         write_page(table, page)
-        written = time.perf_counter() - start
+        written, written_processor = time.perf_counter() - start, time.process_time() - processor
         found: dict[str, Any] = {
             "rows": args.rows,
             "items": args.items,
+            "tasks": args.tasks or len(SIZES),
             "megabytes": page.stat().st_size / 1e6,
+            "read_seconds": read,
+            "read_processor_seconds": read_processor,
             "write_seconds": written,
+            "write_processor_seconds": written_processor,
         }
         if args.runs:
             if args.chromium is None:
                 parser.error("no chromium found: name it with --chromium, or give --runs 0")
-            names = ("open_seconds", "load_seconds", "samples_seconds")
+            names = ("open_seconds", "load_seconds", "sort_seconds", "samples_seconds")
             found |= dict(zip(names, opening_seconds(page, args.runs, args.chromium), strict=True))
     if args.json:
         print(json.dumps(found))
