@@ -100,6 +100,7 @@ def _evaluate(
     """Run all specs on one split of the three skills."""
     from della_bench.run.options import Options
     from della_bench.run.runner import Runner
+    from della_bench.run.settings import EvalSettings
 
     done = 0
 
@@ -111,7 +112,8 @@ def _evaluate(
     tasks = tuple(BENCHMARKS[f"zoo_{skill}"].tasks[split] for skill in SKILLS)
     arguments: dict[str, Any] = {"batch_size": BATCH_SIZE}
     progress(specs[0].display_name, 0)
-    if faults := Runner(Options(out, tasks, arguments=arguments, limit=limit), tell).run(specs):
+    settings = EvalSettings(limit=limit)
+    if faults := Runner(Options(out, tasks, arguments=arguments, settings=settings), tell).run(specs):
         raise DellaBenchError("\n".join(faults))
 
 

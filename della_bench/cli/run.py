@@ -93,6 +93,7 @@ def run(
     from della_bench.errors import DellaBenchError
     from della_bench.run.options import Options
     from della_bench.run.runner import Runner
+    from della_bench.run.settings import EvalSettings
     from della_bench.run.specs import read_specs, with_references
     from della_bench.run.watching import Watchers
 
@@ -104,7 +105,7 @@ def run(
         include_path=include_path,
         engine=one_of("--engine", engine, ("hf", "vllm")),
         arguments=_arguments(model_args, device, batch_size),
-        limit=limit,
+        settings=EvalSettings(limit=limit),
         force=force,
         unsafe=unsafe,
         judge=judge,

@@ -47,7 +47,8 @@ def logged_metric(result: Mapping[str, object], better: Mapping[str, object] | N
     found: dict[str, str] = {}
     for key in result:
         metric, comma, name = key.partition(",")
-        if comma and not metric.endswith("_stderr") and (better or {}).get(metric, True):
+        shown = not metric.endswith("_stderr") and metric != "bypass"  # what lm-eval puts in place of a number
+        if comma and shown and (better or {}).get(metric, True):
             found.setdefault(name, metric)
     return found
 

@@ -103,8 +103,9 @@ class Provenance(TypedDict):
     """`provenance.json`: all that the numbers of a run depend on.
 
     `digest` is the spec's and `fingerprint` the model's: the spec with the contents of `files`. `git` is the state of
-    this package's checkout (None where it is installed). `steps` has, by benchmark, when it was evaluated and how long
-    it took (seconds since 1970, seconds). Keys may be added.
+    this package's checkout (None where it is installed). `steps` has, by benchmark (with the settings that are not
+    lm-eval's defaults in brackets), when it was evaluated and how long it took (seconds since 1970, seconds). Keys may
+    be added.
     """
 
     schema: int
@@ -119,7 +120,7 @@ class Provenance(TypedDict):
     host: dict[str, Any]
     device: str
     dtype: str
-    seeds: dict[str, int]
+    seeds: dict[str, int | None]
     arguments: dict[str, Any]
     command: list[str]
     started: float

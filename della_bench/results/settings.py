@@ -1,4 +1,4 @@
-"""How a task was asked: few-shot examples, generation arguments, system prompt, chat template, prompts.
+"""How a task was asked: few-shot examples, generation arguments, system prompt, chat template, seeds, prompts.
 
 A number depends on all of them. Numbers of one task that were had in different ways stand in columns of their own,
 whose names say how they differ: `gsm8k (0-shot)`, `gsm8k (5-shot)`. The documents, and with them lm-eval's limit, are
@@ -18,12 +18,15 @@ from della_bench.jsonfiles import read_rows
 __all__ = ["UNKNOWN", "Settings", "column_names", "plain_name", "prompts_digest", "settings_of", "settings_text"]
 
 _SHOTS, _SYSTEM, _TURNS, _TEMPLATE = "n-shot", "system prompt", "few-shot turns", "chat template"
+_SEED, _SAMPLES = "seed", "samples"
 # What a column's name says where one way of asking has a setting and this one does not.
 _ABSENT = {
     _SHOTS: "n-shot not recorded",
     _SYSTEM: "no system prompt",
     _TURNS: "few-shot in one turn",
     _TEMPLATE: "no chat template",
+    _SEED: "lm-eval's seeds",
+    _SAMPLES: "no samples chosen",
 }
 
 
@@ -58,8 +61,9 @@ def settings_of(value: Mapping[str, object], task: str, leaves: Sequence[str] = 
     template = value.get("chat_template_sha")
     if template:
         asked[_TEMPLATE] = "chat template"
-    if value.get("fewshot_as_multiturn") and any(shots):
+    if template and value.get("fewshot_as_multiturn") and any(shots):
         asked[_TURNS] = "few-shot as turns"
+    asked |= _seed(value) | _by_run(value)
     prompts = _table(value, "task_hashes").get(task)
     return Settings(
         asked=tuple(asked.items()),
@@ -144,6 +148,26 @@ def _generation(config: Mapping[str, object]) -> dict[str, str]:
     return {key: f"{key}={_short(arguments[key])}" for key in sorted(arguments)}
 
 
+def _seed(value: Mapping[str, object]) -> dict[str, str]:
+    """Return a word for the seeds where they are recorded and not lm-eval's own."""
+    config = _table(value, "config")
+    seeds = [config.get(name, default) for name, default in _SEEDS.items()]
+    if seeds == list(_SEEDS.values()):
+        return {}
+    return {_SEED: f"seed {','.join(map(str, seeds if len(set(seeds)) > 1 else seeds[:1]))}"}
+
+
+def _by_run(value: Mapping[str, object]) -> dict[str, str]:
+    """Return what `della-bench run` alone records: which documents, what tasks were told, how a model may think."""
+    run = _table(_table(_table(value, "config"), "della_bench"), "run")
+    asked, arguments = _table(run, "asked"), _table(run, "arguments")
+    found = {name: asked[name] for name in (_SAMPLES, "metadata") if name in asked}
+    found |= {name: arguments[name] for name in _THINKING if arguments.get(name) is not None}
+    return {name: f"{name}={_short(each)}" for name, each in found.items()}
+
+
+_SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
+_THINKING = ("enable_thinking", "think_end_token", "chat_template_args")
 _SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")
 
 

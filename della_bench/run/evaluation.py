@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -13,12 +15,13 @@ from typing import Any
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import read_json
-from della_bench.run.provenance import SEEDS
+from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
 __all__ = ["Evaluated", "evaluate", "find_evaluated"]
 
 _STAGING = ".lm_eval.partial"
+_DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
 
 
 class Evaluated:
@@ -32,15 +35,28 @@ class Evaluated:
         self.task_version = str(value.get("versions", {}).get(task, ""))
         self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
         self.fingerprint: str | None = (value.get("config", {}).get("della_bench") or {}).get("model_fingerprint")
+        run: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("run") or {}
+        self._way = {key: run.get(key) for key in ("asked", "limit", "seeds") if run.get(key) != _DEFAULT_WAY.get(key)}
+
+    @property
+    def owner(self) -> str | None:
+        """Whose the scores are: the model's fingerprint, and where it was not asked by default, how it was.
+
+        Evaluations of one model in different ways so have scores beside one another in its folder.
+        """
+        if self.fingerprint is None or not self._way:
+            return self.fingerprint
+        text = json.dumps([self.fingerprint, self._way], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find_evaluated(folder: Path, task: str, settings: Mapping[str, Any]) -> Evaluated | None:
-    """Return the latest evaluation of `task` in `folder` that was made with exactly these settings, or None."""
+def find_evaluated(folder: Path, task: str, record: Mapping[str, Any]) -> Evaluated | None:
+    """Return the latest evaluation of `task` in `folder` that depends on exactly what `record` says, or None."""
     matching = []
     for path in folder.glob("results_*.json"):
         try:
             value = read_json(path)
-            same = value["config"]["della_bench"]["run"] == settings and task in value["results"]
+            same = value["config"]["della_bench"]["run"] == record and task in value["results"]
         except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
         if same and _is_whole(_samples(path, task), value, task):
@@ -53,18 +69,19 @@ def evaluate(
     spec: MergeSpec,
     task: Any,
     folder: Path,
-    settings: Mapping[str, Any],
+    settings: EvalSettings,
     *,
+    record: Mapping[str, Any],
     manager: Any,
-    limit: int | None,
     fingerprint: str,
     unsafe: bool,
 ) -> Evaluated:
     """Evaluate one task and put lm-eval's results and samples into `folder`, the results last.
 
-    task: as lm-eval has built it; it can be evaluated any number of times. manager: lm-eval's TaskManager. settings:
-    what the evaluation depends on; `find_evaluated` compares it. unsafe: whether tasks that run the model's programs
-    may do so. Raises what lm-eval raises, and DataError where its files could not be written.
+    task: as lm-eval has built it; it can be evaluated any number of times with the same settings. settings: how it is
+    asked, its samples by lm-eval's names. record: all that the evaluation depends on, as JSON has it (with the model
+    type's `arguments`); `find_evaluated` compares it. manager: lm-eval's TaskManager. unsafe: whether tasks that run
+    the model's programs may do so. Raises what lm-eval raises, and DataError where its files could not be written.
     """
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
@@ -77,13 +94,20 @@ def evaluate(
             model=model,
             tasks=[task],
             task_manager=manager,
-            limit=limit,
+            num_fewshot=settings.num_fewshot,
+            gen_kwargs=dict(settings.gen_kwargs) or None,
+            apply_chat_template=settings.apply_chat_template,
+            fewshot_as_multiturn=settings.multiturn,
+            system_instruction=settings.system_instruction,
+            limit=settings.limit,
+            samples=None if settings.samples is None else {name: list(ids) for name, ids in settings.samples.items()},
+            predict_only=settings.predict_only,
             log_samples=True,
             evaluation_tracker=tracker,
-            batch_size=settings["arguments"].get("batch_size"),
-            device=settings["arguments"].get("device"),
+            batch_size=record["arguments"].get("batch_size"),
+            device=record["arguments"].get("device"),
             confirm_run_unsafe_code=unsafe,
-            **SEEDS,
+            **settings.seeds,
         )
     name = task.task_name
     if results is None:
@@ -91,7 +115,7 @@ def evaluate(
     samples = results.pop("samples")
     ours = dict(model.get_model_info()["della_bench"])
     results["config"] |= {"model": "della_merged", "model_args": spec.as_keys()}
-    results["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(settings)}
+    results["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(record)}
     tracker.save_results_aggregated(results=results, samples=samples)
     tracker.save_results_samples(task_name=name, samples=samples[name])
     return _put_in_place(staging, folder, name, results)

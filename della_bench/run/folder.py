@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,27 @@ from della_bench.models.arguments import SPEED_ONLY
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
 from della_bench.run.evaluation import Evaluated, find_evaluated
 from della_bench.run.options import Options
-from della_bench.run.provenance import SEEDS, make_provenance, package_versions
+from della_bench.run.provenance import make_provenance, package_versions
 from della_bench.run.scorers import Scorer
+from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
-__all__ = ["RunFolder"]
+__all__ = ["Asked", "RunFolder"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A benchmark with how it is asked; `task_digest` is of a task whose files are the user's own (`Tasks.digest`)."""
+
+    benchmark: Benchmark
+    settings: EvalSettings
+    task_digest: str | None = None
+
+    @property
+    def step(self) -> str:
+        """What provenance.json calls the evaluation."""
+        label = self.settings.label
+        return f"{self.benchmark.name} ({label})" if label else self.benchmark.name
 
 
 class RunFolder:
@@ -43,27 +60,33 @@ class RunFolder:
             "fingerprint": self.inputs.fingerprint,
             "engine": self._options.engine,
             "arguments": {key: value for key, value in self._options.arguments.items() if key not in speed_only},
-            "limit": self._options.limit,
             "versions": package_versions(self._options.engine),
-            "seeds": dict(SEEDS),
         }
 
-    def settings(self, task_digest: str | None) -> dict[str, Any]:
+    def record(self, asked: Asked) -> dict[str, Any]:
         """Return all that an evaluation depends on; waits for the input files' digests.
 
-        task_digest: of a task whose files are the user's own (`Tasks.digest`).
+        What is asked by lm-eval's defaults is recorded as releases before these settings did: it counts as done.
         """
-        return self._settings if task_digest is None else {**self._settings, "task": task_digest}
+        record = {**self._settings, "limit": asked.settings.limit, "seeds": asked.settings.seeds}
+        if changed := asked.settings.record():
+            record["asked"] = changed
+        if asked.task_digest is not None:
+            record["task"] = asked.task_digest
+        return record
 
-    def evaluated(self, benchmark: Benchmark, task_digest: str | None) -> Evaluated | None:
-        """Return the evaluation of a benchmark that is complete and matches the settings."""
+    def evaluated(self, asked: Asked) -> Evaluated | None:
+        """Return the evaluation of a benchmark that is complete and was asked in this way."""
         if not any(self.folder.glob("results_*.json")):
             return None  # without waiting for the digests
-        return find_evaluated(self.folder, benchmark.task, self.settings(task_digest))
+        return find_evaluated(self.folder, asked.benchmark.task, self.record(asked))
 
-    def scored(self, benchmark: Benchmark, scorer: Scorer, evaluated: Evaluated) -> list[Score] | None:
+    def scored(self, asked: Asked, scorer: Scorer, evaluated: Evaluated) -> list[Score] | None:
         """Return the scores that a step made of exactly these samples with the same options, or None."""
-        noted = self._steps().get(benchmark.name, {}).get("scores", {}).get(scorer.step)
+        benchmark, steps = asked.benchmark, self._steps()
+        # Releases before lm-eval's settings noted every step under its benchmark alone.
+        known = steps.get(asked.step) or steps.get(benchmark.name, {})
+        noted = known.get("scores", {}).get(scorer.step)
         if not isinstance(noted, dict) or noted.get("made_from") != self._made_from(scorer, evaluated):
             return None
         try:
@@ -87,39 +110,38 @@ class RunFolder:
             device=str(getattr(model, "device", "")),
             dtype=str(info.get("model_dtype", "")),
             arguments=self._options.arguments,
+            seeds=self._options.settings.seeds,
             steps=self._steps(),
         )
         self._write(provenance)
 
-    def record_evaluation(self, benchmark: Benchmark, evaluated: Evaluated, started: float) -> None:
+    def record_evaluation(self, asked: Asked, evaluated: Evaluated, started: float) -> None:
         """Write down that a benchmark was evaluated; scores of earlier samples are forgotten."""
         step = {
-            "task": benchmark.task,
+            "task": asked.benchmark.task,
             "results": evaluated.results.name,
             "started": started,
             "seconds": time.time() - started,
         }
-        self._record(benchmark, {**step, "scores": {}})
+        self._record(asked, {**step, "scores": {}})
 
-    def record_scores(
-        self, benchmark: Benchmark, scorer: Scorer, evaluated: Evaluated, scores: Sequence[Score]
-    ) -> None:
+    def record_scores(self, asked: Asked, scorer: Scorer, evaluated: Evaluated, scores: Sequence[Score]) -> None:
         """Write down that a step has scored these samples."""
-        known = self._steps().get(benchmark.name, {})
+        known = self._steps().get(asked.step, {})
         names = [score["scorer"]["name"] for score in scores]
         places = [score["detail"].get("place", score["scorer"]["name"]) for score in scores]
         done = {"made_from": self._made_from(scorer, evaluated), "scorers": names, "places": places, "at": time.time()}
-        self._record(benchmark, {**known, "scores": {**known.get("scores", {}), scorer.step: done}})
+        self._record(asked, {**known, "scores": {**known.get("scores", {}), scorer.step: done}})
 
     def _made_from(self, scorer: Scorer, evaluated: Evaluated) -> dict[str, Any]:
         judge = scorer.judge(self._options) if scorer.judge else None
         version = self._settings["versions"]["della_bench"]
         return {"samples": evaluated.samples.name, "options": judge, "della_bench": version}
 
-    def _record(self, benchmark: Benchmark, step: Mapping[str, Any]) -> None:
+    def _record(self, asked: Asked, step: Mapping[str, Any]) -> None:
         known = self._provenance()
         if known is not None:
-            known["steps"] = {**known["steps"], benchmark.name: dict(step)}
+            known["steps"] = {**known["steps"], asked.step: dict(step)}
             self._write(known)
 
     def _steps(self) -> dict[str, Any]:

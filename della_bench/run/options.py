@@ -8,6 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from della_bench.run.settings import EvalSettings
+
 __all__ = ["Money", "Options"]
 
 
@@ -26,8 +28,9 @@ class Money:
 class Options:
     """What a run is asked for beside its specs.
 
-    benchmarks, include_path, unsafe: as `Tasks` takes them. engine: hf or vllm. arguments: the model type's own. limit:
-    only so many documents of each task. force: do again what is done. judge: of gsm8k, "exact" asks no model.
+    benchmarks, include_path, unsafe: as `Tasks` takes them. engine: hf or vllm. arguments: the model type's own.
+    settings: lm-eval's, of every benchmark; by_benchmark: those that one benchmark has of its own, by its name, as
+    `checked_settings` returns them. force: do again what is done. judge: of gsm8k, "exact" asks no model.
     annotator: alpaca_eval's judge. max_cost: US dollars that all judging of this run may spend; max_cost_each: that
     judging one benchmark of one model may. money: what is spent so far. watch: told what is under way within a step,
     how much of it is done, and of how much.
@@ -38,7 +41,8 @@ class Options:
     include_path: Path | None = None
     engine: str = "hf"
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    limit: int | None = None
+    settings: EvalSettings = field(default_factory=EvalSettings)
+    by_benchmark: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     force: bool = False
     unsafe: bool = False
     judge: str = "exact"
@@ -47,6 +51,10 @@ class Options:
     max_cost_each: Decimal | None = None
     money: Money = field(default_factory=Money, compare=False)
     watch: Callable[[str, int, int], None] = field(default=lambda what, done, total: None, compare=False)
+
+    def settings_of(self, benchmark: str) -> EvalSettings:
+        """Return how a benchmark is asked."""
+        return self.settings.changed(self.by_benchmark.get(benchmark, {}))
 
     def left(self) -> Decimal | None:
         """Return the US dollars that judging the next benchmark may spend, None where there is no limit."""

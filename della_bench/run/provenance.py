@@ -16,11 +16,9 @@ import della_bench
 from della_bench.results.schema import SCHEMA, InputDigest, Provenance
 from della_bench.spec import MergeSpec
 
-__all__ = ["PACKAGES", "SEEDS", "git_state", "make_provenance", "package_versions"]
+__all__ = ["PACKAGES", "git_state", "make_provenance", "package_versions"]
 
 PACKAGES = ("lm_eval", "torch", "transformers", "tokenizers", "datasets", "safetensors", "numba", "numpy")
-# lm-eval's own defaults, given to it explicitly so that a later release's defaults change nothing here.
-SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
 
 
 def package_versions(engine: str) -> dict[str, str]:
@@ -61,6 +59,7 @@ def make_provenance(
     device: str,
     dtype: str,
     arguments: Mapping[str, Any],
+    seeds: Mapping[str, int | None],
     steps: Mapping[str, Any],
 ) -> Provenance:
     """Return the provenance of a run of `spec` that starts now, on this machine, by this process's command line."""
@@ -85,7 +84,7 @@ def make_provenance(
         },
         device=device,
         dtype=dtype,
-        seeds=dict(SEEDS),
+        seeds=dict(seeds),
         arguments=dict(arguments),
         command=list(sys.argv),
         started=time.time(),

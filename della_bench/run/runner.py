@@ -16,7 +16,7 @@ from della_bench.lock import folder_lock
 from della_bench.results.schema import Score
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate
-from della_bench.run.folder import RunFolder
+from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_engine, check_scorers, unusable
 from della_bench.run.scorers import Scorer, expected_cost, scorers_of
@@ -86,10 +86,11 @@ class Runner:
             folder = self._options.out / folder_name(spec)
             run = RunFolder(spec, folder, self._options) if any(folder.glob("results_*.json")) else None
             for row in self._tasks.benchmarks:
-                evaluated = run.evaluated(row, self._tasks.digest(row)) if run else None
+                asked = self._asked(row)
+                evaluated = run.evaluated(asked) if run else None
                 yield Planned(spec, folder, row, "evaluate", evaluated is not None)
-                for scorer in scorers_of(row):
-                    done = bool(run and evaluated and run.scored(row, scorer, evaluated))
+                for scorer in self._scorers(row):
+                    done = bool(run and evaluated and run.scored(asked, scorer, evaluated))
                     cost = Decimal(0) if done else expected_cost(row, scorer, evaluated, self._options)
                     yield Planned(spec, folder, row, scorer.step, done, cost)
 
@@ -127,10 +128,18 @@ class Runner:
             self._engine.close()
         return [_fault_text(row, reason, names) for (row, reason), names in self._faults.items()]
 
+    def _scorers(self, row: Benchmark) -> Sequence[Scorer]:
+        """Return the steps behind an evaluation; none where answers are only to be logged."""
+        return () if self._options.settings_of(row.name).predict_only else scorers_of(row)
+
+    def _asked(self, row: Benchmark) -> Asked:
+        settings = self._options.settings_of(row.name).of_tasks(row.name, [row.task])
+        return Asked(row, settings, self._tasks.digest(row))
+
     def _steps(self, spec: MergeSpec) -> Iterator[Step]:
         for row in self._tasks.benchmarks:
             yield Step(spec, row, "evaluate")
-            for scorer in scorers_of(row):
+            for scorer in self._scorers(row):
                 yield Step(spec, row, scorer.step)
 
     def _say(self, line: str) -> None:
@@ -169,7 +178,7 @@ class Runner:
         step = Step(run.spec, row, "evaluate")
         try:
             with self._watched(step) as ended:
-                evaluated = None if self._options.force else run.evaluated(row, self._tasks.digest(row))
+                evaluated = None if self._options.force else run.evaluated(self._asked(row))
                 ended.known = evaluated is not None
                 if evaluated is None:
                     evaluated = self._evaluate(run, row)
@@ -177,11 +186,11 @@ class Runner:
             raise
         except DellaBenchError as error:
             self._fault(row.name, run.spec, error)
-            for scorer in scorers_of(row):
+            for scorer in self._scorers(row):
                 self._watcher.ended(Step(run.spec, row, scorer.step), Ended("failed", reason="not evaluated"))
             return [f"{row.name} failed"]
         parts: list[str] = []
-        for scorer in scorers_of(row):
+        for scorer in self._scorers(row):
             try:
                 with self._watched(Step(run.spec, row, scorer.step)) as ended:
                     ended.scores = self._score(run, row, scorer, evaluated, ended)
@@ -195,12 +204,12 @@ class Runner:
         self, run: RunFolder, row: Benchmark, scorer: Scorer, evaluated: Evaluated, ended: _Ending
     ) -> list[Score]:
         """Return the scores of a step, made now where they are not there. Raises DataError where one has no value."""
-        scores = None if self._options.force else run.scored(row, scorer, evaluated)
+        scores = None if self._options.force else run.scored(self._asked(row), scorer, evaluated)
         ended.known = scores is not None
         if scores is None:
             scores = scorer.score(evaluated, run.folder, self._options)
             if all(score["value"] is not None for score in scores):  # else it is asked for again
-                run.record_scores(row, scorer, evaluated, scores)
+                run.record_scores(self._asked(row), scorer, evaluated, scores)
         for score in scores:
             if score["value"] is None:
                 kinds = score["detail"].get("unscored_kinds") or score["detail"].get("failures") or {}
@@ -223,7 +232,7 @@ class Runner:
         self._watcher.ended(step, Ended(how, time.monotonic() - started, tuple(ending.scores)))
 
     def _evaluate(self, run: RunFolder, row: Benchmark) -> Evaluated:
-        task = self._tasks.task(row)
+        task, asked = self._tasks.task(row), self._asked(row)
         started = time.time()
         if run.model is None:
             run.record_model(self._engine.load(run.spec))
@@ -232,13 +241,13 @@ class Runner:
             run.spec,
             task,
             run.folder,
-            run.settings(self._tasks.digest(row)),
+            asked.settings,
+            record=run.record(asked),
             manager=self._tasks.manager,
-            limit=self._options.limit,
             fingerprint=run.inputs.fingerprint,
             unsafe=self._options.unsafe,
         )
-        run.record_evaluation(row, evaluated, started)
+        run.record_evaluation(asked, evaluated, started)
         return evaluated
 
 

@@ -22,6 +22,7 @@ from della_bench.results.logged import score_logged
 from della_bench.results.schema import Score
 from della_bench.run.evaluation import Evaluated
 from della_bench.run.options import Options
+from della_bench.run.settings import EvalSettings
 
 if TYPE_CHECKING:
     from della_bench.judging.client import Tally
@@ -111,7 +112,7 @@ def score_by_task(evaluated: Evaluated, out: Path, options: Options) -> list[Sco
         evaluated.result,
         evaluated.task_version,
         evaluated.better,
-        model=evaluated.fingerprint,
+        model=evaluated.owner,
     )
 
 
@@ -127,7 +128,7 @@ def run_programs(evaluated: Evaluated, out: Path, options: Options) -> list[Scor
     """Run the programs in the sandbox."""
     from della_bench.scoring.code.score import score_code
 
-    return [score_code(evaluated.benchmark, evaluated.samples, out, model=evaluated.fingerprint)]
+    return [score_code(evaluated.benchmark, evaluated.samples, out, model=evaluated.owner)]
 
 
 def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | None:
@@ -139,7 +140,7 @@ def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | No
         return Decimal(0)
 
     def solutions() -> list[dict[str, str]]:
-        rows = _rows("gsm8k", options.limit)
+        rows = _rows("gsm8k", options)
         return [{"question": row["question"], "target": row["answer"], "response": row["answer"]} for row in rows]
 
     with _answers(evaluated, solutions) as path:
@@ -167,8 +168,8 @@ def judge_math(evaluated: Evaluated, out: Path, options: Options) -> list[Score]
         out,
         options.judge,
         settings=_settings(options),
-        owner=evaluated.fingerprint,
-        limit=options.limit,
+        owner=evaluated.owner,
+        limit=_limit(evaluated.benchmark, options),
         progress=_progress(options),
     )
     return [score]
@@ -182,11 +183,11 @@ def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decima
         # Not the baseline's very words: alpaca_eval asks nobody about two equal answers.
         return [
             {"instruction": row["instruction"], "output": f"{row['output']} .", "generator": "not answered yet"}
-            for row in _rows("alpaca_eval", options.limit)
+            for row in _rows("alpaca_eval", options)
         ]
 
     with _answers(evaluated, baseline) as path:
-        return estimate_alpaca_eval(path, options.annotator, limit=options.limit).cost
+        return estimate_alpaca_eval(path, options.annotator, limit=_limit("alpaca_eval", options)).cost
 
 
 def check_alpaca_eval(options: Options) -> None:
@@ -218,8 +219,8 @@ def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> lis
         out,
         options.annotator,
         settings=_settings(options),
-        owner=evaluated.fingerprint,
-        limit=options.limit,
+        owner=evaluated.owner,
+        limit=_limit(evaluated.benchmark, options),
         progress=_progress(options),
     )
     return [score]
@@ -242,10 +243,26 @@ def _check_asking(settings: JudgeSettings, price: Price | None) -> None:
     settings.server.check()
 
 
-def _rows(benchmark: str, limit: int | None) -> list[Mapping[str, str]]:
+def _limit(benchmark: str, options: Options) -> int | None:
+    """Return how many of a benchmark's documents are asked, None where all are."""
     from della_bench.data import load
 
-    return list(load(benchmark))[:limit]
+    settings = _asked(benchmark, options)
+    return settings.count(len(load(benchmark))) if settings.partial else None
+
+
+def _rows(benchmark: str, options: Options) -> list[Mapping[str, str]]:
+    """Return the documents that are asked."""
+    from della_bench.data import load
+
+    rows, settings = list(load(benchmark)), _asked(benchmark, options)
+    if settings.samples is not None:
+        return [rows[place] for places in settings.samples.values() for place in places]
+    return rows[: settings.count(len(rows))]
+
+
+def _asked(benchmark: str, options: Options) -> EvalSettings:
+    return options.settings_of(benchmark).of_tasks(benchmark, [BENCHMARKS[benchmark].task])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from della_bench.benchmarks import BENCHMARKS, Benchmark, benchmark_of
 from della_bench.errors import DellaBenchError, UsageError
 from della_bench.resources import folder
-from della_bench.run.provenance import SEEDS
+from della_bench.run.settings import EvalSettings
 from della_bench.suggest import nearest
 
 __all__ = ["BrokenTasksError", "Tasks"]
@@ -151,7 +151,7 @@ class Tasks:
         task = loaded["tasks"][row.task]
         if getattr(task, "UNSAFE_CODE", False) and not self._unsafe:  # said by a task's class, not by its file
             raise UsageError(_not_allowed([row.task]))
-        task.set_fewshot_seed(SEEDS["fewshot_random_seed"])
+        task.set_fewshot_seed(EvalSettings().seed[-1])
         task.build_all_requests(limit=1)
         return task
 

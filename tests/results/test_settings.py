@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from della_bench.results.leaderboard import build_table
-from della_bench.results.settings import UNKNOWN, Settings, column_names, plain_name, settings_of
+from della_bench.results.settings import UNKNOWN, Settings, column_names, plain_name, settings_of, settings_text
 from tests.results.making import BASE_SPEC, plain_folder
 
 RIGHT, WRONG = [1.0] * 30, [0.0] * 30
@@ -49,7 +49,11 @@ def test_models_asked_with_unequal_shots_are_not_compared(tmp_path: Path) -> Non
         (asked(until=["\n"]), asked(until=["Q:"]), ("until=",)),
         (asked() | {"system_instruction_sha": "ab" * 32}, asked(), ("system prompt abababab", "no system prompt")),
         (asked() | {"chat_template_sha": "cd" * 32}, asked(), ("chat template", "no chat template")),
-        (asked(2) | {"fewshot_as_multiturn": True}, asked(2), ("few-shot as turns", "few-shot in one turn")),
+        (
+            asked(2) | {"chat_template_sha": "cd" * 32, "fewshot_as_multiturn": True},
+            asked(2) | {"chat_template_sha": "cd" * 32},
+            ("few-shot as turns", "few-shot in one turn"),
+        ),
         (asked(3), {}, ("3-shot", "n-shot not recorded")),
     ],
 )
@@ -64,9 +68,34 @@ def test_every_setting_parts_columns_and_names_them(
         assert any(part in name for name in table.benchmarks)
 
 
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"random_seed": 7, "numpy_seed": 7, "torch_seed": 7, "fewshot_seed": 7}, "seed 7"),
+        ({"fewshot_seed": 9}, "seed 0,1234,1234,9"),
+        ({"della_bench": {"run": {"asked": {"samples": {"math": [1, 2]}}}}}, 'samples={"math": [1, 2]}'),
+        ({"della_bench": {"run": {"asked": {"metadata": {"length": 4096}}}}}, 'metadata={"length": 4096}'),
+        ({"della_bench": {"run": {"arguments": {"enable_thinking": True}}}}, "enable_thinking=true"),
+    ],
+)
+def test_what_a_run_records_of_how_it_asked_is_named(config: dict[str, Any], word: str) -> None:
+    assert settings_text(settings_of({"config": config}, "math")) == word
+
+
+def test_seeds_of_lm_eval_and_none_recorded_are_the_same_way() -> None:
+    seeds = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
+    assert settings_of({"config": seeds}, "math") == settings_of({"config": {}}, "math") == UNKNOWN
+
+
 def test_what_has_no_effect_on_an_answer_parts_nothing(tmp_path: Path) -> None:
     plain_folder(tmp_path / "a", "a", {"math": RIGHT}, more=asked(do_sample=False, temperature=0.0, until=["a", "b"]))
     plain_folder(tmp_path / "b", "b", {"math": WRONG}, more=asked(until=["b", "a"], top_p=None))
+    assert build_table([tmp_path]).benchmarks == ("math",)
+
+
+def test_turns_count_only_within_a_chat_template(tmp_path: Path) -> None:
+    plain_folder(tmp_path / "a", "a", {"math": RIGHT}, more=asked(2) | {"fewshot_as_multiturn": True})
+    plain_folder(tmp_path / "b", "b", {"math": WRONG}, more=asked(2) | {"fewshot_as_multiturn": None})
     assert build_table([tmp_path]).benchmarks == ("math",)
 
 

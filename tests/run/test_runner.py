@@ -16,6 +16,7 @@ from della_bench.run.options import Options
 from della_bench.run.provenance import package_versions
 from della_bench.run.runner import Runner
 from della_bench.run.scorers import Scorer, score_by_task
+from della_bench.run.settings import SETTINGS, EvalSettings
 from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError
 from della_bench.run.watching import Watcher
@@ -68,7 +69,10 @@ def asked(monkeypatch):
 def go(out, manager, specs=(TIES,), benchmarks=("zoo_math",), **options):
     lines: list[str] = []
     arguments = {"batch_size": 4, "device": "cpu"}
-    made = Options(**{"out": out, "benchmarks": tuple(benchmarks), "arguments": arguments, "limit": 4, **options})
+    settings = EvalSettings().changed({"limit": 4, **{each: options.pop(each) for each in SETTINGS if each in options}})
+    made = Options(
+        **{"out": out, "benchmarks": tuple(benchmarks), "arguments": arguments, "settings": settings, **options}
+    )
     runner = Runner(made, lines.append, manager=manager)
     return runner.run(list(specs)), lines, runner
 
@@ -85,7 +89,7 @@ def test_a_run_loads_each_model_once_and_writes_all_that_a_row_needs(tmp_path, m
     assert (known["spec"], known["digest"], known["dtype"]) == (str(TIES), TIES.digest, "torch.bfloat16")
     assert {file["role"] for file in known["files"]} == {"base", "config", "expert 0", "expert 1", "tokenizer"}
     assert known["versions"].keys() >= {"python", "della_bench", "lm_eval", "torch", "transformers"}
-    assert known["steps"].keys() == {"zoo_math", "zoo_chat"}
+    assert known["steps"].keys() == {"zoo_math (limit=4)", "zoo_chat (limit=4)"}
     score = read_score(folder / "scores" / "zoo_math.lm_eval-answer-is.json")
     assert score["n"] == 4
     row = next(row for row in build_table([tmp_path]).rows if row.name == "ties")
@@ -123,6 +127,60 @@ def test_another_release_or_other_input_files_make_a_step_undone(tmp_path, manag
     monkeypatch.setattr("della_bench.merge.fingerprint.fingerprint", lambda spec, files: "0" * 64)
     plan = list(go(tmp_path, manager, specs=())[2].plan([TIES]))
     assert [step.done for step in plan] == [False, False]
+
+
+def test_another_setting_is_another_evaluation_beside_the_first(tmp_path, manager, asked):
+    for settings in ({}, {"gen_kwargs": {"max_gen_toks": 3}}, {"system_instruction": "Be brief."}, {"seed": (1,) * 4}):
+        for times in (2, 0):
+            assert go(tmp_path, manager, **settings)[0] == []
+            assert len(asked) == times, settings
+            asked.clear()
+    folder = tmp_path / folder_name(TIES)
+    assert len(list(folder.glob("results_*.json"))) == 4
+    scores = [read_score(path) for path in (folder / "scores").glob("zoo_math.*.json")]
+    samples = {score["detail"]["samples"] for score in scores}
+    assert len(scores) == len(samples) == 4
+    cells = build_table([tmp_path]).rows[0].cells
+    assert {name.partition(" (")[0] for name in cells} == {"zoo_math"}
+    assert any("max_gen_toks=3" in name for name in cells)
+    assert len(cells) == 4
+    assert any("system prompt" in name for name in cells)
+
+
+def test_answers_that_are_only_logged_are_not_scored_and_are_no_number(tmp_path, manager, asked):
+    _, lines, runner = go(tmp_path, manager, predict_only=True)
+    assert lines == ["ties: nothing scored"]
+    assert [step.what for step in runner.plan([TIES])] == ["evaluate"]
+    assert not list(tmp_path.glob("*/scores/*.json"))
+    assert build_table([tmp_path]).benchmarks == ()
+    go(tmp_path, manager)
+    assert len(asked) == 4
+    assert len(build_table([tmp_path]).rows[0].cells) == 1
+
+
+def test_a_benchmarks_own_settings_go_before_those_of_all(tmp_path, manager):
+    own = {"zoo_chat": {"samples": {"zoo_chat": (1, 5)}, "limit": None}}
+    assert go(tmp_path, manager, benchmarks=("zoo_math", "zoo_chat"), by_benchmark=own)[0] == []
+    asked = {
+        name: [json.loads(line)["doc_id"] for line in next(tmp_path.glob(f"*/samples_zoo_{name}_*")).open()]
+        for name in ("math", "chat")
+    }
+    assert asked == {"math": [0, 1, 2, 3], "chat": [1, 5]}
+
+
+def test_what_a_release_before_these_settings_evaluated_counts_as_done_under_the_defaults(tmp_path, manager, asked):
+    go(tmp_path, manager)
+    folder = tmp_path / folder_name(TIES)
+    known = json.loads((folder / "provenance.json").read_text())
+    (step,) = known["steps"].values()
+    (folder / "provenance.json").write_text(json.dumps({**known, "steps": {"zoo_math": step}}))
+    run = json.loads(next(folder.glob("results_*")).read_text())["config"]["della_bench"]["run"]
+    assert run.keys() == {"fingerprint", "engine", "arguments", "versions", "limit", "seeds"}
+    asked.clear()
+    before = (folder / "scores" / "zoo_math.lm_eval-answer-is.json").stat().st_mtime_ns
+    assert go(tmp_path, manager)[0] == []
+    assert asked == []
+    assert (folder / "scores" / "zoo_math.lm_eval-answer-is.json").stat().st_mtime_ns == before
 
 
 def test_a_lost_score_is_made_again_without_the_model(tmp_path, manager, asked):
@@ -229,7 +287,9 @@ def test_a_watcher_is_told_of_every_step_and_of_what_is_done_within_it(tmp_path,
         def working(self, what, done, total):
             work.add((what, done, total))
 
-    options = Options(tmp_path, ("zoo_math",), arguments={"batch_size": 4, "device": "cpu"}, limit=4)
+    options = Options(
+        tmp_path, ("zoo_math",), arguments={"batch_size": 4, "device": "cpu"}, settings=EvalSettings(limit=4)
+    )
     for how in ("done", "known"):
         told.clear()
         Runner(options, lambda line: None, watcher=Recording(), manager=manager).run([TIES, MEAN])

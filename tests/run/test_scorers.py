@@ -15,10 +15,11 @@ from della_bench.results.schema import items_path, read_items
 from della_bench.run.evaluation import Evaluated
 from della_bench.run.options import Options
 from della_bench.run.scorers import expected_cost, scorers_of
+from della_bench.run.settings import EvalSettings
 
 pytestmark = pytest.mark.real_data
 
-OPTIONS = Options(Path("nowhere"), ("gsm8k",), limit=3)
+OPTIONS = Options(Path("nowhere"), ("gsm8k",), settings=EvalSettings(limit=3))
 
 
 def last_scorer(name):
@@ -67,7 +68,7 @@ def test_a_plan_prices_a_judge_by_what_it_will_read(tmp_path):
     few = expected_cost(row, judge, None, paid)
     assert few is not None
     assert few > 0
-    assert (expected_cost(row, judge, None, replace(paid, limit=300)) or Decimal(0)) > 50 * few
+    assert (expected_cost(row, judge, None, replace(paid, settings=EvalSettings(limit=300))) or Decimal(0)) > 50 * few
     found = evaluated(tmp_path, "gsm8k", ["long " * 10_000] * 3)
     assert (expected_cost(row, judge, found, paid) or Decimal(0)) > 2 * few
     assert expected_cost(BENCHMARKS["mbpp"], last_scorer("mbpp"), None, paid) == 0
