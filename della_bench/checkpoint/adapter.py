@@ -70,7 +70,7 @@ class Adapter(ModelFolder):
                 log.warning(
                     "%s: says that it was trained on %s; it is taken as trained on %s", label, origin, base.label
                 )
-        self._base, self._parameters = base, parameters(base)
+        self._base, self._parameters, self._whole = base, parameters(base), False
         self._updates = self._aligned(updates(self._file.tensors))
         self._check()
         self._keep_tied()
@@ -94,6 +94,21 @@ class Adapter(ModelFolder):
                 f"{self.label}: {name}: the update has shape {list(delta.shape)}, what it changes {list(below.shape)}"
             )
         return HostTensor.of(delta.mul_(self._rules.scaling(update.module)).add_(below.to_torch().float()))
+
+    def become_whole(self) -> None:
+        """Be one model with the one below: its folder is that of the config, and its files are those of both."""
+        self.folder = self._base.folder
+        self.files = [*self._base.files, *self.files]
+        self.recipe = self._base.recipe
+        self._whole = True
+
+    def inputs(self, role: str) -> list[tuple[str, Path]]:
+        """Return (role, path) of each file that its tensors depend on, the base's own files apart."""
+        if not self._whole:
+            return super().inputs(role)
+        below = self._base.inputs(role)
+        files = sorted(set(self.files) - {path for _, path in below})
+        return [*below, *((f"{role}, adapter", path) for path in files)]
 
     def must_fit(self, name: str) -> bool:
         """Whether it updates what the base lacks; a whole module saved beside (a classifier) may be left out."""

@@ -47,20 +47,23 @@ safetensors or `pytorch_model*.bin` is opened by these and never reaches another
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Protocol
 
-from della_bench.checkpoint.adapter import open_adapter
+from della_bench.checkpoint.adapter import Adapter, open_adapter
+from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
 from della_bench.checkpoint.model import ModelFolder, check_pointers, open_shards, require_config
+from della_bench.checkpoint.pairing import pair
 from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError, DellaBenchError
 from della_bench.packages import offered, package_of
 from della_bench.spec.source import Source
 
-__all__ = ["BUILT_IN", "GROUP", "Format", "open_folder", "open_source"]
+__all__ = ["BUILT_IN", "GROUP", "Format", "open_adapted", "open_folder", "open_source"]
 
 _READ = {".bin", ".jinja", ".json", ".model", ".safetensors", ".tiktoken", ".txt"}
 GROUP = "della_bench.checkpoint_formats"
@@ -83,7 +86,25 @@ BUILT_IN: dict[str, Format] = {
 
 def open_source(source: Source, base: ModelFolder | None = None, *, trust_remote_code: bool = False) -> ModelFolder:
     """Resolve a source and read its headers. base: the opened base, where the source is an expert."""
+    if source.adapter is not None:
+        model = open_source(replace(source, adapter=None), base, trust_remote_code=trust_remote_code)
+        return open_adapted(model, source.adapter)
     return open_folder(resolve(source, trust_remote_code=trust_remote_code), str(source), base)
+
+
+def open_adapted(model: ModelFolder, adapter: Source) -> Adapter:
+    """Open the LoRA adapter on a model: the two are one model, with the config and the tokenizer of the latter.
+
+    Raises CheckpointError where it is no adapter, or changes what the model does not have.
+    """
+    label = f"{model.label}::{adapter}"
+    opened = open_adapter(resolve(adapter), label, model)
+    if opened is None:
+        raise CheckpointError(f"{label}: {adapter} is no LoRA adapter; behind :: stands a folder or hub id of one")
+    if faults := pair(model, opened, Architectures(model)).faults:
+        raise CheckpointError("\n".join(faults))
+    opened.become_whole()
+    return opened
 
 
 def open_folder(folder: Path, label: str, base: ModelFolder | None = None) -> ModelFolder:

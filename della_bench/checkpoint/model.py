@@ -32,12 +32,17 @@ class ModelFolder(ABC):
     config: dict[str, Any]
     tensors: dict[str, TensorInfo]
     files: list[Path]  # all that its tensors depend on, the base's own files apart
+    recipe = ""  # what beside its files decides its tensors: the digest of how they are made from them
     hint = ""  # what may explain that it does not fit
     absent: Sequence[str] = ()  # tensors that an index names and no file holds
 
     @abstractmethod
     def tensor(self, name: str) -> HostTensor:
         """Return one tensor; several threads may ask at once. Raises CheckpointError that names file and tensor."""
+
+    def inputs(self, role: str) -> list[tuple[str, Path]]:
+        """Return (role, path) of each file that its tensors depend on; `role` is what the model is to a merge."""
+        return [(role, path) for path in sorted(self.files)]
 
     def must_fit(self, name: str) -> bool:
         """Whether a tensor that the base does not have makes this an expert of another base."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from della_bench import zoo
 from della_bench.errors import CheckpointError
-from della_bench.spec.source import Source
+from della_bench.spec import MergeSpec, Source
 
 __all__ = ["resolve"]
 
@@ -22,7 +22,8 @@ _UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]
 def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = False) -> Path:
     """Return the folder of a source's files.
 
-    An existing folder wins over a hub id of the same text, an `@` in it included. From the hub only weights (unless
+    An existing folder wins over a hub id of the same text, an `@` in it included. The folder of a merge is that of its
+    tokenizer, and an adapter's is another than the model's that it changes. From the hub only weights (unless
     `weights` is false), config and tokenizer are taken, with `trust_remote_code` also the
     repository's own modules. Torch's .bin files are taken only where the repository has no safetensors.
 
@@ -30,6 +31,9 @@ def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = F
     """
     if source.scheme == "zoo":
         return zoo.folder(source.place)
+    if source.scheme == "merge":
+        spec = MergeSpec.parse(source.place)
+        return resolve(spec.tokenizer or spec.base, weights=weights, trust_remote_code=trust_remote_code)
     folder = Path(source.place if source.revision is None else f"{source.place}@{source.revision}")
     try:
         folder = folder.expanduser()

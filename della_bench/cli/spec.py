@@ -67,12 +67,12 @@ def _tensors(parsed: MergeSpec) -> dict[str, dict[str, Any]]:
     """Return the numbers of each tensor of the base, those that the method uses."""
     from dataclasses import asdict
 
-    from della_bench.checkpoint import open_source
     from della_bench.checkpoint.canonical import parameters
     from della_bench.merge.plan import plan
+    from della_bench.merge.stream import open_part
     from della_bench.spec.varying import depth
 
-    names = [name for name, info in parameters(open_source(parsed.base)).items() if info.is_float]
+    names = [name for name, info in parameters(open_part(parsed.base)).items() if info.is_float]
     used = {"lambda_" if key == "lambda" else key for key in parsed.as_keys(effective=True)}
     shown = [key for key in ("weights", "density", "epsilon", "lambda_") if key in used]
     rows = plan(parsed, depth(names)).items()

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+from della_bench.checkpoint import ModelFolder
 from della_bench.checkpoint.canonical import HEAD, says_tied
+from della_bench.checkpoint.model import read_json
 from della_bench.checkpoint.quantised import quantised_in_name
-from della_bench.merge.stream import Merge
+from della_bench.spec import MergeSpec
 
-__all__ = ["config_changes", "merged_config"]
+__all__ = ["Configured", "config_changes", "merged_config"]
+
+_DTYPES = ("dtype", "torch_dtype")
 
 
-def config_changes(merge: Merge) -> dict[str, Any]:
+class Configured(Protocol):
+    """What the config of a `della_bench.merge.stream.Merge` depends on."""
+
+    spec: MergeSpec
+    base: ModelFolder
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the merged tensors."""
+
+
+def config_changes(merge: Configured) -> dict[str, Any]:
     """Return the keys that a merge's config has other than the base's config.json; None stands for a key left out.
 
-    A head of its own is not tied to the embedding, and floats are not quantised.
+    A head of its own is not tied to the embedding, and floats are not quantised. Where the base is itself made from the
+    model in that folder, its own changes are among them.
     """
-    changes: dict[str, Any] = {}
+    on_disk = read_json(merge.base.folder / "config.json", merge.base.label)
+    changes = _differences(on_disk, merge.base.config)
     if any(map(HEAD.search, merge.names)) and says_tied(merge.base):
         changes["tie_word_embeddings"] = False
         if "text_config" in merge.base.config:
-            changes["text_config"] = {"tie_word_embeddings": False}
+            changes["text_config"] = {**changes.get("text_config", {}), "tie_word_embeddings": False}
     if quantised_in_name(merge.base):
         changes["quantization_config"] = None
     return changes
 
 
-def merged_config(merge: Merge) -> dict[str, Any]:
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of `new` that are others than in `old`, of a mapping those in it; the dtype is told otherwise."""
+    changes: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if key in _DTYPES or old.get(key) == value:
+            continue
+        both = isinstance(value, dict) and isinstance(old.get(key), dict)
+        changes[key] = _differences(old[key], value) if both else value
+    return changes
+
+
+def merged_config(merge: Configured) -> dict[str, Any]:
     """Return what the config.json of the merge's folder holds."""
     config = dict(merge.base.config)
     for key, value in config_changes(merge).items():
         if value is None:
-            del config[key]
+            config.pop(key, None)
         else:
             config[key] = {**config[key], **value} if isinstance(value, dict) else value
     if merge.spec.dtype:

@@ -83,10 +83,10 @@ def input_files(merge: Merge) -> list[InputFile]:
     from della_bench.checkpoint import resolve
 
     spec, base = merge.spec, merge.base
-    files: list[InputFile] = [("base", path) for path in sorted(base.files)]
+    files: list[InputFile] = base.inputs("base")
     files += [("config", path) for path in (base.folder / "config.json", *merge.settings_files)]
     for index, fit in enumerate(merge.fits):
-        files += [(f"expert {index}", path) for path in sorted(fit.expert.files)]
+        files += fit.expert.inputs(f"expert {index}")
     for role, source in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
         if role == "tokenizer" or source is not None:
             folder = base.folder if source is None or source == spec.base else resolve(source, weights=False)

@@ -53,7 +53,7 @@ def write_folder(
     """
     out = Path(out)
     require_device(device)
-    check_replaceable(out, [source.folder for source in merge.sources], overwrite=overwrite)
+    check_replaceable(out, merge.folders, overwrite=overwrite)
     check_companions(merge)
     parent = out.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)

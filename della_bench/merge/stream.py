@@ -11,19 +11,29 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from della_bench.checkpoint import Fit, HostTensor, ModelFolder, TensorInfo, check_fit, dtype_name, open_source
+from della_bench.checkpoint import (
+    Fit,
+    HostTensor,
+    ModelFolder,
+    TensorInfo,
+    check_fit,
+    dtype_name,
+    open_adapted,
+    open_source,
+)  # fmt: skip
 from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.errors import MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
 from della_bench.merge.plan import plan
+from della_bench.merge.staged import Staged
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.varying import depth
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cache", "Merge", "is_cpu"]
+__all__ = ["Cache", "Merge", "is_cpu", "open_part"]
 
 _Tensor = TypeVar("_Tensor")
 _Sources = TypeVar("_Sources")
@@ -39,11 +49,11 @@ class Merge:
         """Open base and experts. Raises CheckpointError with all mismatches."""
         self.spec, self.trust_remote_code = spec, trust_remote_code
         self.cache: Cache | None = None  # asked in the place of the files
-        self.base = open_source(spec.base, trust_remote_code=trust_remote_code)
+        self.base = open_part(spec.base, trust_remote_code=trust_remote_code)
         opened: dict[Source, ModelFolder] = {spec.base: self.base}
         for source in spec.experts:
             if source not in opened:
-                opened[source] = open_source(source, self.base, trust_remote_code=trust_remote_code)
+                opened[source] = open_part(source, self.base, trust_remote_code=trust_remote_code)
         self.fits: list[Fit] = check_fit(self.base, [opened[source] for source in spec.experts])
         heads, infos = self.fits[0].heads, self.fits[0].parameters
         own = {name: heads.get(name, name) for name in infos}
@@ -59,6 +69,12 @@ class Merge:
     def sources(self) -> list[ModelFolder]:
         """The base and then the experts, one given twice twice."""
         return [fit.expert for fit in self._fits]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that something of it is read from."""
+        read = [path.parent for source in self.sources for path in source.files]
+        return list(dict.fromkeys([*(source.folder for source in self.sources), *read]))
 
     @property
     def settings_files(self) -> list[Path]:
@@ -166,6 +182,14 @@ class Merge:
         if not is_finite(tensor):
             raise _not_finite(fit.expert, name)
         return tensor
+
+
+def open_part(source: Source, base: ModelFolder | None = None, *, trust_remote_code: bool = False) -> ModelFolder:
+    """Open a source of a merge, which may be a merge of its own. base: the opened base, where it is an expert."""
+    if source.scheme != "merge":
+        return open_source(source, base, trust_remote_code=trust_remote_code)
+    staged = Staged(Merge(MergeSpec.parse(source.place), trust_remote_code=trust_remote_code))
+    return staged if source.adapter is None else open_adapted(staged, source.adapter)
 
 
 def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tuple[str, _Sources]]:

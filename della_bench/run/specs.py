@@ -10,6 +10,7 @@ import yaml
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.files import load_yaml
+from della_bench.spec.source import encode
 
 __all__ = ["folder_name", "read_specs", "with_references"]
 
@@ -69,12 +70,20 @@ def _alone(spec: MergeSpec, source: Source) -> MergeSpec:
         "base": spec.base,
         "experts": [source],
         "merge_method": "passthrough",
-        "name": Path(source.place).name or str(source),
+        "name": encode(_name_of(source)),
         "dtype": spec.dtype,
         "tokenizer": spec.tokenizer,
         "chat_template": spec.chat_template,
     }
     return MergeSpec.parse({key: value for key, value in keys.items() if value is not None})
+
+
+def _name_of(source: Source) -> str:
+    if source.scheme == "merge":
+        model = MergeSpec.parse(source.place).display_name
+    else:
+        model = Path(source.place).name or str(source)
+    return model if source.adapter is None else f"{model}+{Path(source.adapter.place).name}"
 
 
 def folder_name(spec: MergeSpec) -> str:

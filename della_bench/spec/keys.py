@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,14 +104,16 @@ def _read_source(value: object) -> Source:
         return value
     if isinstance(value, os.PathLike):
         return Source(os.fspath(value))
+    if isinstance(value, Mapping):  # the spec of another merge
+        return Source(json.dumps(value, default=str), scheme="merge")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name")
     return Source.parse(str(value))
 
 
 def _read_expert(value: object) -> tuple[Source, Value | None]:
-    """Read `source[:weight]`, or a mapping with `source` (or `model`) and `weight`."""
-    if isinstance(value, Mapping):
+    """Read `source[:weight]`, a mapping with `source` (or `model`) and `weight`, or the spec of another merge."""
+    if isinstance(value, Mapping) and not value.keys() & {"base", "base_model"}:
         unknown = set(value) - {"source", "model", "weight"}
         sources = [value[k] for k in ("source", "model") if k in value]
         if unknown or len(sources) != 1:
@@ -119,7 +122,7 @@ def _read_expert(value: object) -> tuple[Source, Value | None]:
         return _read_source(sources[0]), weight
     if isinstance(value, str):
         head, colon, tail = value.strip().rpartition(":")
-        if colon and _is_number(tail):
+        if colon and _is_number(tail) and not head.endswith(":"):
             return Source.parse(head), read_number(tail)
     return _read_source(value), None
 

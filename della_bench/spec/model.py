@@ -9,7 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,7 +82,7 @@ class MergeSpec:
             spec = spec.as_keys()
             given = {key_name(name) for name in keys}
             spec = {key: value for key, value in spec.items() if key not in given}
-        fields = read_fields(spec, keys)
+        fields = read_fields(spec, keys, lambda stage: str(cls.parse(stage)))
         parsed = cls(**fields)
         if parsed.unused:
             log.warning("merge_method=%s does not use %s: ignored", parsed.merge_method, ", ".join(parsed.unused))
@@ -90,6 +90,12 @@ class MergeSpec:
             if count > 1:
                 log.warning("experts: %s is given %d times, and merged as %d experts", source, count, count)
         return parsed
+
+    @cached_property
+    def stages(self) -> dict[Source, MergeSpec]:
+        """The specs of those of its sources that are merges of their own."""
+        sources = {self.base, *self.experts, self.tokenizer, self.chat_template}
+        return {source: MergeSpec.parse(source.place) for source in sources if source and source.scheme == "merge"}
 
     @property
     def varies(self) -> bool:
@@ -145,6 +151,16 @@ class MergeSpec:
     def _digest(self, *left_out: str) -> str:
         effective = {key: value for key, value in self.as_keys(effective=True).items() if key not in left_out}
         algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION}
+        if self.stages:  # each by its own digest: its text has its name in it
+            texts = {str(source): str(replace(source, place="")) for source in self.stages}
+            for key in ("base", "tokenizer", "chat_template"):
+                if key in effective:
+                    effective[key] = texts.get(effective[key], effective[key])
+            if "experts" in effective:
+                effective["experts"] = [texts.get(text, text) for text in effective["experts"]]
+            sources = (self.base, *self.experts, self.tokenizer, self.chat_template)
+            stages = [self.stages.get(source) if source else None for source in sources]
+            algorithm["stages"] = [stage and stage._digest(*left_out) for stage in stages]
         if self.method.version:
             algorithm["method"] = [self.method.package, self.method.version]
         whole = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +27,14 @@ __all__ = ["key_name", "read_fields", "too_wide"]
 
 
 def read_fields(
-    spec: str | os.PathLike[str] | Mapping[str, object] | None, keys: Mapping[str, object]
+    spec: str | os.PathLike[str] | Mapping[str, object] | None,
+    keys: Mapping[str, object],
+    canonical: Callable[[str], str],
 ) -> dict[str, Any]:
     """Return the fields of a MergeSpec for a spec in any form and further keys beside it.
 
-    Raises SpecError that lists every fault.
+    canonical: the canonical string of a spec; the sources that are merges of their own are written so. Raises SpecError
+    that lists every fault.
     """
     faults: list[str] = []
     pairs = [*_pairs(spec, faults), *keys.items()]
@@ -45,6 +49,7 @@ def read_fields(
     given_keys = {**_by_key(in_file, method, faults), **_by_key(beside, method, faults)}
     values = _read(given_keys, method, faults)
     fields = _complete(values, given_keys, faults)
+    fields |= _staged(fields, canonical, faults)
     if faults:
         raise SpecError(faults)
     return fields
@@ -84,6 +89,22 @@ def _from_file(path: object) -> dict[str, Any]:
         kept = {"t", "normalize"}
         data = {**data, "parameters": {key: each for key, each in data["parameters"].items() if key in kept}}
     return translate(data, where) if is_mergekit(data) else data
+
+
+def _staged(fields: Mapping[str, Any], canonical: Callable[[str], str], faults: list[str]) -> dict[str, Any]:
+    """Return those of the fields that hold sources, each source that is a merge with its spec in canonical form."""
+
+    def staged(key: str, source: Source) -> Source:
+        if source.scheme != "merge":
+            return source
+        try:
+            return replace(source, place=canonical(source.place))
+        except SpecError as error:
+            faults.extend(f"{key}: in a merge of its own: {fault}" for fault in error.faults)
+            return source
+
+    one = {key: staged(key, fields[key]) for key in ("base", "tokenizer", "chat_template") if fields.get(key)}
+    return {**one, "experts": tuple(staged("experts", source) for source in fields.get("experts", ()))}
 
 
 def key_name(name: str) -> str:

@@ -1,9 +1,9 @@
-"""Where a model comes from: a folder, a hub id with an optional revision, or a model of the zoo."""
+"""Where a model comes from: a folder, a hub id with an optional revision, a model of the zoo, or another merge."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, unquote
 
@@ -64,24 +64,34 @@ def _reads_as_value(text: str) -> bool:
 class Source:
     """A model's source; `str` gives the text that parses back to it.
 
-    `place` is a folder or a hub id (which of the two is decided when it is resolved: an existing folder wins), or the
-    name of a zoo model when `scheme` is "zoo". `revision` is a branch, tag or commit of a hub repository.
+    `place` is a folder or a hub id (which of the two is decided when it is resolved: an existing folder wins), the name
+    of a zoo model when `scheme` is "zoo", or the string form of a merge's spec when it is "merge": such a model is made
+    on demand. `revision` is a branch, tag or commit of a hub repository. `adapter` is where a LoRA adapter comes from
+    that changes the model.
     """
 
     place: str
     revision: str | None = None
-    scheme: Literal["", "zoo"] = ""
+    scheme: Literal["", "zoo", "merge"] = ""
+    adapter: Source | None = None
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Read `folder`, `org/name[@revision]` or `zoo:name`; reserved characters inside are percent-encoded.
+        """Read `folder`, `org/name[@revision]`, `zoo:name` or `merge:SPEC`; reserved characters are percent-encoded.
 
-        A text that starts like a folder (`/`, `./`, `../`, `~`) has no revision, so that an `@` in it is its own.
-        Raises ValueError with what is allowed.
+        `::` and a folder or hub id behind one of these is a LoRA adapter on it. A text that starts like a folder (`/`,
+        `./`, `../`, `~`) has no revision, so that an `@` in it is its own. Raises ValueError with what is allowed.
         """
         text = text.strip()
         if not text:
             raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name, and cannot be empty")
+        model, colons, adapter = text.partition("::")
+        if colons:
+            return cls._with_adapter(model, adapter)
+        if text.startswith("merge:"):
+            if not text[6:]:
+                raise ValueError("the spec of a merge is missing after merge:")
+            return cls(decode(text[6:]), scheme="merge")
         if text.startswith("zoo:"):
             name = decode(text[4:])
             if name not in zoo.NAMES:
@@ -96,8 +106,21 @@ class Source:
             raise ValueError("a revision stands between a hub id and the end: org/name@revision")
         return cls(decode(place), decode(revision))
 
+    @classmethod
+    def _with_adapter(cls, model: str, adapter: str) -> Source:
+        if not model.strip() or not adapter.strip():
+            raise ValueError("an adapter stands behind the model that it changes: model::adapter")
+        if "::" in adapter:
+            raise ValueError("one adapter at most stands behind a model")
+        on_it = cls.parse(adapter)
+        if on_it.scheme:
+            raise ValueError(f"{adapter} is a whole model; behind :: stands the folder or hub id of a LoRA adapter")
+        return replace(cls.parse(model), adapter=on_it)
+
     def __str__(self) -> str:
         """Return the canonical text."""
+        if self.adapter is not None:
+            return f"{replace(self, adapter=None)}::{self.adapter}"
         place = _quote(self.place)
         if self.scheme:
             return f"{self.scheme}:{place}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -29,11 +30,12 @@ texts = (
     | st.text(min_size=1, max_size=8)
     | st.text("ab01._-/~@:+,=% \\'\"[](){}", min_size=1, max_size=6)
 )
-sources = (
+plain_sources = (
     st.sampled_from(["base", "math", "code", "chat"]).map(lambda name: Source(name, scheme="zoo"))
     | st.builds(Source, texts)
     | st.builds(Source, texts, texts)
 )
+sources = plain_sources | st.builds(replace, plain_sources, adapter=st.builds(Source, texts))
 finite = st.sampled_from(
     [1e300, -1e300, 5e-324, -0.0, 0.1, 1e16, 1e22, 1e-7, 123456789.0, 1.7976931348623157e308]
 ) | st.floats(allow_nan=False, allow_infinity=False)

@@ -26,6 +26,12 @@ from della_bench.spec.source import decode, encode
         ("50%25", Source("50%")),
         ("100%", Source("100%")),
         ("zoo%3Amath", Source("zoo:math")),
+        ("org/name::org/lora", Source("org/name", adapter=Source("org/lora"))),
+        ("org/name@v1::org/lora@v2", Source("org/name", "v1", adapter=Source("org/lora", "v2"))),
+        ("/models/a@b :: ./lora", Source("/models/a@b", adapter=Source("./lora"))),
+        ("zoo:math::7", Source("math", scheme="zoo", adapter=Source("7"))),
+        ("merge:base%3Da%2Cexperts%3Db", Source("base=a,experts=b", scheme="merge")),
+        ("merge:base%3Da::lora", Source("base=a", scheme="merge", adapter=Source("lora"))),
     ],
 )
 def test_a_source_is_a_folder_a_hub_id_or_of_the_zoo(text, source):
@@ -44,9 +50,17 @@ def test_a_percent_encoded_at_sign_is_no_revision():
     assert Source.parse("a@b@c") == Source("a@b", "c")
 
 
-@pytest.mark.parametrize("text", ["", "   ", "@", "@main", "org/name@", "zoo:", "zoo:maths"])
+@pytest.mark.parametrize(
+    "text", ["", "   ", "@", "@main", "org/name@", "zoo:", "zoo:maths", "a::", "::a", "a:: ", "merge:"]
+)
 def test_half_a_source_is_refused(text):
-    with pytest.raises(ValueError, match=r"cannot be empty|org/name@revision|zoo"):
+    with pytest.raises(ValueError, match=r"cannot be empty|org/name@revision|zoo|model::adapter|missing after merge:"):
+        Source.parse(text)
+
+
+@pytest.mark.parametrize(("text", "told"), [("a::b::c", "one adapter at most"), ("a::zoo:math", "a whole model")])
+def test_behind_a_model_stands_one_adapter(text, told):
+    with pytest.raises(ValueError, match=told):
         Source.parse(text)
 
 
@@ -75,6 +89,10 @@ def test_broken_percent_encoding_says_so():
         (Source("math", scheme="zoo"), "zoo:math"),
         (Source("a@b"), "a%40b"),
         (Source("50%"), "50%25"),
+        (Source("a::b"), "a%3A%3Ab"),
+        (Source("merge:a"), "merge%3Aa"),
+        (Source("1", adapter=Source("2")), "%31::%32"),
+        (Source("base=a@b,experts=c::d", scheme="merge"), "merge:base%3Da%40b%2Cexperts%3Dc%3A%3Ad"),
         (Source(" a "), "%20a%20"),
     ],
 )

@@ -1,0 +1,55 @@
+"""A merge as the source of another one: a model whose tensors are merged when they are asked for, and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from della_bench.checkpoint import HostTensor, ModelFolder, TensorInfo
+from della_bench.merge.config import Configured, merged_config
+
+__all__ = ["Staged"]
+
+
+class _Merge(Configured, Protocol):
+    """What `Staged` needs of a `della_bench.merge.stream.Merge`, which makes it."""
+
+    @property
+    def sources(self) -> list[ModelFolder]: ...
+
+    def info(self, name: str) -> TensorInfo: ...
+
+    def stream_host(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, HostTensor]]: ...
+
+
+class Staged(ModelFolder):
+    """A merge that another merge takes as its base or as an expert.
+
+    A tensor is rounded to the dtype that the merge has, as if it had been written. Config and tokenizer are its base's.
+    """
+
+    def __init__(self, merge: _Merge) -> None:
+        """Take an opened merge; nothing is read yet."""
+        self._merge, self.label, self.folder = merge, merge.spec.display_name, merge.base.folder
+        self.config = merged_config(merge)
+        self.tensors = {name: merge.info(name) for name in merge.names}
+        self.files = list(dict.fromkeys(path for source in merge.sources for path in source.files))
+        self.recipe = merge.spec.recipe_digest
+        self._in_use: WeakValueDictionary[str, HostTensor] = WeakValueDictionary()
+
+    def tensor(self, name: str) -> HostTensor:
+        """Merge one tensor. While someone holds it, others get the same."""
+        tensor = self._in_use.get(name)
+        if tensor is None:
+            tensor = self._in_use[name] = dict(self._merge.stream_host([name]))[name]
+        return tensor
+
+    def inputs(self, role: str) -> list[tuple[str, Path]]:
+        """Return (role, path) of each file that its tensors depend on: those of its sources, each in its place."""
+        base, *experts = self._merge.sources
+        found = base.inputs(f"{role}, base")
+        for position, expert in enumerate(experts):
+            found += expert.inputs(f"{role}, expert {position}")
+        return found
