@@ -115,6 +115,22 @@ def test_any_spec_survives_its_keys_as_json_and_as_yaml(spec, effective):
     assert MergeSpec.parse(yaml.safe_load(yaml.safe_dump(keys))) == spec
 
 
+@check(60)
+@given(specs(), specs())
+def test_any_spec_whose_base_is_a_merge_survives_every_way(spec, stage):
+    whole = MergeSpec.parse(spec, base=Source(str(stage), scheme="merge"))
+    assert whole.stages[whole.base] == stage
+    for again in (
+        MergeSpec.parse(str(whole)),
+        MergeSpec.parse({**spec.as_keys(), "base": stage.as_keys()}),
+        MergeSpec.parse(json.dumps(whole.as_keys())),
+        *(MergeSpec.parse(**read(str(whole))) for read in (simple_parse_args_string, key_val_to_dict)),
+    ):
+        assert again == whole
+    renamed = MergeSpec.parse(spec, base=Source(str(MergeSpec.parse(stage, name="other")), scheme="merge"))
+    assert renamed.digest == whole.digest != spec.digest
+
+
 @check(50)
 @given(specs(), st.sampled_from(["none", "ties", "della", "linear"]))
 def test_a_spec_reparsed_with_a_change_keeps_the_rest(spec, name):
