@@ -8,6 +8,8 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec
+from della_bench.spec.documents import FOREIGN_KEYS, is_foreign
+from della_bench.spec.files import is_file_name
 from della_bench.spec.own_keys import method_of, own_key_names
 from della_bench.suggest import nearest
 
@@ -41,16 +43,21 @@ def split_arguments(
 ) -> tuple[MergeSpec, dict[str, Any]]:
     """Return the spec and the engine's arguments.
 
-    known: names that the engine takes. A name that is both (tokenizer, dtype) is the spec's, and so is a key that the
-    spec's method has of its own; those of other methods are where the engine does not take them. refused: names that it
-    takes too but that make no sense on a merge, beside those that no engine takes, with what to write instead.
+    The spec's keys may be a mergekit configuration's. known: names that the engine takes. A name that is both
+    (tokenizer, dtype) is the spec's, and so is a key that the spec's method has of its own; those of other methods are
+    where the engine does not take them. refused: names that it takes too but that make no sense on a merge, beside
+    those that no engine takes, with what to write instead.
 
     Raises SpecError with all faults of the spec, all arguments that are refused on a merge, and all unknown ones.
     """
+    if files := [name for name, value in arguments.items() if value == "" and is_file_name(name)]:
+        # lm-eval's reading of a string that is a file's name alone
+        arguments = {name: value for name, value in arguments.items() if name not in files} | {"config": files[0]}
     method = method_of(arguments.items())
     own = {option.name for option in method.options} if method else set()
     own |= own_key_names().difference(known)
-    ours = {name: value for name, value in arguments.items() if name in SPEC_NAMES or name in own}
+    foreign = {name: arguments[name] for name in FOREIGN_KEYS if name in arguments} if is_foreign(arguments) else {}
+    ours = {name: value for name, value in arguments.items() if name in SPEC_NAMES or name in own or name in foreign}
     rest = {name: value for name, value in arguments.items() if name not in ours}
     refused = {**_REFUSED, **(refused or {})}
     faults = [
@@ -64,7 +71,8 @@ def split_arguments(
     valid = sorted({*SPEC_NAMES, *own, *known, "engine"})
     faults += [f"{name}={rest[name]!r}: unknown argument{nearest(name, valid)}" for name in rest if name not in known]
     try:
-        spec = MergeSpec.parse(ours)
+        beside = {name: value for name, value in ours.items() if name not in foreign}
+        spec = MergeSpec.parse(foreign, **beside) if foreign else MergeSpec.parse(beside)
     except SpecError as error:
         raise SpecError([*faults, *error.faults]) from None
     if faults:

@@ -9,7 +9,7 @@ import yaml
 
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec, Source
-from della_bench.spec.files import load_yaml
+from della_bench.spec.files import is_file_name, load_documents
 from della_bench.spec.source import encode
 
 __all__ = ["folder_name", "read_specs", "with_references"]
@@ -22,7 +22,7 @@ def read_specs(given: Sequence[str]) -> list[MergeSpec]:
     """
     specs, faults = [], []
     for text in given:
-        entries = _list_in(Path(text))
+        entries = _list_in(text)
         for number, entry in enumerate([text] if entries is None else entries, start=1):
             place = "" if entries is None else f"{text}, entry {number}: "
             if not isinstance(entry, (str, dict)):
@@ -37,17 +37,20 @@ def read_specs(given: Sequence[str]) -> list[MergeSpec]:
     return specs
 
 
-def _list_in(path: Path) -> list[object] | None:
+def _list_in(text: str) -> list[object] | None:
     """Return the entries of a YAML file that holds a list; None for anything else, which MergeSpec.parse reads."""
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    path = Path(text)
+    if not is_file_name(text) or not path.is_file():
         return None
     try:
-        value = load_yaml(path.read_text(encoding="utf-8"))
+        documents = load_documents(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if isinstance(value, list) and not value:
+    if len(documents) != 1 or not isinstance(documents[0], list):
+        return None
+    if not documents[0]:
         raise SpecError(f"{path}: an empty list; it needs at least one spec")
-    return value if isinstance(value, list) else None
+    return documents[0]
 
 
 def with_references(specs: Sequence[MergeSpec], *, base: bool, experts: bool) -> list[MergeSpec]:

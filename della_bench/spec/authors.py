@@ -28,7 +28,7 @@ def is_authors(data: Mapping[str, object]) -> bool:
 
 
 def translate_authors(data: Mapping[str, object], where: str) -> dict[str, Any]:
-    """Return our keys for a configuration of the authors' merge.py; `where` names the file in errors.
+    """Return our keys for a configuration of the authors' merge.py; errors begin with `where`.
 
     A single model is pruned: its delta is dropped from and rescaled, and nothing is merged with it. Raises SpecError
     with every fault found.
@@ -47,7 +47,7 @@ def translate_authors(data: Mapping[str, object], where: str) -> dict[str, Any]:
         faults.append("base_model: missing, or not the name of a model")
         base = "missing"
     if faults:
-        raise SpecError([f"{where}: {fault}" for fault in faults])
+        raise SpecError([f"{where}{fault}" for fault in faults])
     numbers = {key: shared[key] for key in _NUMBERS if key in shared}
     out = {"merge_method": data.get("merge_method"), "base": _source(base), "experts": experts, "weights": weights}
     return {**out, **numbers, **({"dtype": data["dtype"]} if data.get("dtype") else {})}

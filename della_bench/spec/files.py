@@ -11,7 +11,9 @@ import yaml
 
 from della_bench.errors import SpecError
 
-__all__ = ["load_yaml", "read_json", "read_yaml"]
+__all__ = ["is_file_name", "load_documents", "read_json", "read_yaml"]
+
+_SUFFIXES = (".json", ".yaml", ".yml")  # JSON is YAML, too
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -30,27 +32,36 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(text: str | IO[str]) -> Any:
-    """Return what a YAML text holds. Raises yaml.YAMLError, also where a key is given twice."""
-    return yaml.load(text, _StrictLoader)
+def is_file_name(text: str) -> bool:
+    """Whether a text names a file with a spec in it, and is no spec itself."""
+    path = Path(text)
+    return path.suffix in _SUFFIXES and ("=" not in text or path.is_file())
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
+def load_documents(text: str | IO[str]) -> list[Any]:
+    """Return what the documents of a YAML text hold, empty ones left out.
+
+    Raises yaml.YAMLError, also where a key is given twice.
+    """
+    return [data for data in yaml.load_all(text, _StrictLoader) if data is not None]
+
+
+def read_yaml(path: str | Path) -> list[dict[str, Any]]:
+    """Return the mappings that the documents of a YAML file hold, at least one.
 
     Raises SpecError naming the file (and the line, where there is one) when it cannot be read, is empty, is broken or
     holds something else.
     """
     try:
         with Path(path).expanduser().open(encoding="utf-8") as file:
-            data = load_yaml(file)
+            documents = load_documents(file)
     except (OSError, RuntimeError) as error:  # RuntimeError: ~user where there is no such user
         raise SpecError(f"config={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
         raise SpecError(f"config={path}: not YAML: {' '.join(str(error).split())}") from None
-    if data is None:
+    if not documents:
         raise SpecError(f"config={path}: the file is empty; it needs at least base and experts")
-    return _mapping(data, f"config={path}")
+    return [_mapping(data, f"config={path}") for data in documents]
 
 
 def read_json(text: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from della_bench.spec.method import Method
 from della_bench.spec.numbers import number_text, plain, read_decimal
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, decode
+from della_bench.spec.stages import merge_source
 from della_bench.spec.varying import Value, anchors, mapped, read_value, read_values
 from della_bench.suggest import nearest
 
@@ -105,7 +105,7 @@ def _read_source(value: object) -> Source:
     if isinstance(value, os.PathLike):
         return Source(os.fspath(value))
     if isinstance(value, Mapping):  # the spec of another merge
-        return Source(json.dumps(value, default=str), scheme="merge")
+        return merge_source(value)
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name")
     return Source.parse(str(value))

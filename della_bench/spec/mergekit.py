@@ -10,21 +10,27 @@ no counterpart yet and are refused by name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec.mergekit_numbers import put_numbers
 from della_bench.spec.mergekit_table import COUNTERPARTS, Counterpart
+from della_bench.spec.registry import find_method
 from della_bench.spec.source import encode
+from della_bench.spec.stages import Stage
 from della_bench.suggest import nearest
 
-__all__ = ["is_mergekit", "translate"]
+__all__ = ["MERGEKITS_KEYS", "is_mergekit", "translate"]
 
 log = logging.getLogger(__name__)
 
+ReadSource = Callable[[Any, str, list[str]], str]
+"""Returns our text for the name of a model, given where it stands; what is wrong with it becomes a fault."""
+
 _REFUSED = ("slices", "modules", "tokenizer_source", "tokenizer", "chat_template")
-_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", *_REFUSED)
+MERGEKITS_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", *_REFUSED)
 _PER_MODEL = ("weight", "density", "epsilon")
 _SHARED = ("normalize", "rescale", "lambda", "int8_mask", "t")
 
@@ -32,17 +38,19 @@ _SHARED = ("normalize", "rescale", "lambda", "int8_mask", "t")
 def is_mergekit(data: Mapping[str, object]) -> bool:
     """Whether a YAML mapping is written in mergekit's form: models as mappings, parameters, or slices."""
     models = data.get("models")
-    listed = isinstance(models, list) and any(isinstance(m, Mapping) and "source" not in m for m in models)
+    ours = {"source", "base", "base_model"}
+    listed = isinstance(models, list) and any(isinstance(m, Mapping) and not ours & m.keys() for m in models)
     return listed or any(key in data for key in ("parameters", "slices", "modules", "tokenizer_source", "out_dtype"))
 
 
-def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
-    """Return our keys for a mergekit configuration; `where` names the file in errors.
+def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: None) -> dict[str, Any]:
+    """Return our keys for a mergekit configuration.
 
-    Raises SpecError with every fault found.
+    where: what errors begin with. stage: the merge that a model's name stands for, if it stands for one. Raises
+    SpecError with every fault found.
     """
     faults: list[str] = []
-    ignored = [_told(key, _KEYS) for key in data if key not in _KEYS]
+    ignored = [_told(key, MERGEKITS_KEYS) for key in data if key not in MERGEKITS_KEYS]
     for key in data:
         if key in _REFUSED and data[key] is not None:
             faults.append(f"{key}: this part of mergekit's format is not supported")
@@ -57,7 +65,10 @@ def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
         shared = {}
     known = (*_PER_MODEL, *_SHARED, *method.options)
     ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
-    base, models = _models(data, method, ignored, faults)
+    read_source = partial(_source, stage=stage)
+    base, models = _models(data, method, read_source, ignored, faults)
+    if (wanted := find_method(method.name).experts) and models and len(models) != wanted and name in COUNTERPARTS:
+        faults.append(f"models: {name} takes exactly {wanted} beside the base, got {len(models)}")
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
@@ -65,9 +76,9 @@ def translate(data: Mapping[str, object], where: str) -> dict[str, Any]:
     if method.base == "optional":
         out["deltas"] = data.get("base_model") is not None
     if faults:
-        raise SpecError([f"{where}: {fault}" for fault in faults])
+        raise SpecError([f"{where}{fault}" for fault in faults])
     if ignored:
-        log.warning("%s: mergekit does not read these, nor does this: %s", where, ", ".join(ignored))
+        log.warning("%smergekit does not read these, nor does this: %s", where, ", ".join(ignored))
     return out
 
 
@@ -78,7 +89,7 @@ def _told(key: object, known: Sequence[str]) -> str:
 
 
 def _models(
-    data: Mapping[str, object], method: Counterpart, ignored: list[str], faults: list[str]
+    data: Mapping[str, object], method: Counterpart, read_source: ReadSource, ignored: list[str], faults: list[str]
 ) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     """Return the base and the other models with their parameters.
 
@@ -112,16 +123,25 @@ def _models(
     if base is None:
         faults.append(f"base_model: missing, and {method.name} needs it")
         base = "missing"
-    return _source(base, "base_model", faults), [(_source(s, "models", faults), p) for s, p in found]
+    return read_source(base, "base_model", faults), [(read_source(s, "models", faults), p) for s, p in found]
 
 
-def _source(text: Any, where: str, faults: list[str]) -> str:
+def _source(text: Any, where: str, faults: list[str], stage: Stage) -> str:
+    """Return our text for the name of a model, with a LoRA adapter behind a plus sign."""
     if not isinstance(text, str):
         faults.append(f"{where}={text!r}: not the name of a model")
         return "missing"
-    if "+" in text:
-        faults.append(f"{where}={text!r}: a LoRA adapter after a plus sign is not supported")
+    parts = text.split("+")
+    if len(parts) > 2 or not all(parts):
+        faults.append(f"{where}={text!r}: a model has one LoRA adapter at most, behind a plus sign: model+adapter")
+        return "missing"
+    return "::".join(_part(part, stage) for part in parts)
+
+
+def _part(text: str, stage: Stage) -> str:
     if text.startswith("zoo:"):
         return text  # mergekit has no zoo; a config to try things with may name it all the same
     place, at, revision = text.partition("@")
+    if (merge := stage(place)) is not None:
+        return str(merge)
     return encode(place) + (f"@{encode(revision)}" if at else "")

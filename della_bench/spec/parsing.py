@@ -6,14 +6,12 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 from della_bench.errors import SpecError
-from della_bench.spec.authors import MERGEKITS_OWN, is_authors, translate_authors
-from della_bench.spec.files import read_json, read_yaml
+from della_bench.spec.documents import is_foreign, our_keys
+from della_bench.spec.files import is_file_name, read_json, read_yaml
 from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, read_rescale_flag
-from della_bench.spec.mergekit import is_mergekit, translate
 from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.numbers import number_text
 from della_bench.spec.own_keys import fill_in, method_of, own_key_names, read_option
@@ -37,14 +35,20 @@ def read_fields(
     that lists every fault.
     """
     faults: list[str] = []
-    pairs = [*_pairs(spec, faults), *keys.items()]
+    pairs = _pairs(spec, faults)
+    in_file: list[tuple[str, object]] = []
+    if isinstance(pairs, Mapping):
+        if is_foreign(pairs):
+            in_file, pairs = list(our_keys([pairs], "").items()), []
+        else:
+            pairs = list(pairs.items())
+    pairs += keys.items()
     config = [value for name, value in pairs if name == "config" and value is not None]
     beside = [pair for pair in pairs if pair[0] != "config"]
-    in_file: list[tuple[str, object]] = []
     if len(config) > 1:
         faults.append("config: given twice")
     elif config:
-        in_file = list(_from_file(config[0]).items())
+        in_file += _from_file(config[0]).items()
     method = method_of([*beside, *in_file])
     given_keys = {**_by_key(in_file, method, faults), **_by_key(beside, method, faults)}
     values = _read(given_keys, method, faults)
@@ -55,18 +59,20 @@ def read_fields(
     return fields
 
 
-def _pairs(spec: str | os.PathLike[str] | Mapping[str, object] | None, faults: list[str]) -> list[tuple[str, object]]:
-    """Return the (key, value) pairs of any form of a spec, doubled ones included."""
+def _pairs(
+    spec: str | os.PathLike[str] | Mapping[str, object] | None, faults: list[str]
+) -> list[tuple[str, object]] | Mapping[str, object]:
+    """Return the (key, value) pairs of a string, doubled ones included, or the mapping that a spec is."""
     if spec is None:
         return []
     if isinstance(spec, Mapping):
-        return list(spec.items())
+        return spec
     if isinstance(spec, os.PathLike):
         return [("config", os.fspath(spec))]
     text = spec.strip()
     if text.startswith("{"):
-        return list(read_json(text).items())
-    if "=" not in text and Path(text).suffix in (".yaml", ".yml"):
+        return read_json(text)
+    if is_file_name(text):
         return [("config", text)]
     pairs: list[tuple[str, object]] = []
     for item in text.split(","):
@@ -79,16 +85,10 @@ def _pairs(spec: str | os.PathLike[str] | Mapping[str, object] | None, faults: l
 
 
 def _from_file(path: object) -> dict[str, Any]:
-    data = read_yaml(str(path))
-    if "config" in data:
+    documents = read_yaml(str(path))
+    if any("config" in data for data in documents):
         raise SpecError(f"config={path}: names another config; put all keys into one file")
-    where = f"config={path}"
-    if is_authors(data):
-        if data.get("merge_method") not in MERGEKITS_OWN:
-            return translate_authors(data, where)
-        kept = {"t", "normalize"}
-        data = {**data, "parameters": {key: each for key, each in data["parameters"].items() if key in kept}}
-    return translate(data, where) if is_mergekit(data) else data
+    return our_keys(documents, f"config={path}: ")
 
 
 def _staged(fields: Mapping[str, Any], canonical: Callable[[str], str], faults: list[str]) -> dict[str, Any]:

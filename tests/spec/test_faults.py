@@ -217,7 +217,7 @@ def test_a_word_without_an_equals_sign_is_told_how_a_comma_is_written():
         ("base: a\nbase: b\n", "key 'base' is given twice"),
         ("experts:\n- {source: a, weight: 1, weight: 2}\n", "key 'weight' is given twice"),
         ("? [a]\n: b\n", "not YAML"),
-        ("base: a\n---\nbase: b\n", "not YAML"),
+        ("base: a\n---\nmodels: []\n", "document 1: in this package's own keys"),
         ("base: !!python/name:os.system\n", "not YAML"),
         ("base: 2024-13-45\n", "not YAML"),
         ("base: *nothing\n", "not YAML"),
