@@ -11,7 +11,7 @@ import yaml
 
 from della_bench.errors import SpecError
 
-__all__ = ["is_file_name", "load_documents", "read_json", "read_yaml"]
+__all__ = ["is_file_name", "load_documents", "read_json", "read_yaml", "read_yaml_documents"]
 
 _SUFFIXES = (".json", ".yaml", ".yml")  # JSON is YAML, too
 
@@ -46,7 +46,15 @@ def load_documents(text: str | IO[str]) -> list[Any]:
     return [data for data in yaml.load_all(text, _StrictLoader) if data is not None]
 
 
-def read_yaml(path: str | Path) -> list[dict[str, Any]]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file of one document holds; raises SpecError."""
+    data, *others = read_yaml_documents(path)
+    if others:
+        raise SpecError(f"config={path}: holds {1 + len(others)} documents, and one is needed")
+    return data
+
+
+def read_yaml_documents(path: str | Path) -> list[dict[str, Any]]:
     """Return the mappings that the documents of a YAML file hold, at least one.
 
     Raises SpecError naming the file (and the line, where there is one) when it cannot be read, is empty, is broken or

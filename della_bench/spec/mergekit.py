@@ -22,7 +22,7 @@ from della_bench.spec.source import encode
 from della_bench.spec.stages import Stage
 from della_bench.suggest import nearest
 
-__all__ = ["MERGEKITS_KEYS", "is_mergekit", "translate"]
+__all__ = ["MERGEKITS_KEYS", "is_mergekit", "read_name", "translate"]
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
         shared = {}
     known = (*_PER_MODEL, *_SHARED, *method.options)
     ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
-    read_source = partial(_source, stage=stage)
+    read_source = partial(read_name, stage=stage)
     base, models = _models(data, method, read_source, ignored, faults)
     if (wanted := find_method(method.name).experts) and models and len(models) != wanted and name in COUNTERPARTS:
         faults.append(f"models: {name} takes exactly {wanted} beside the base, got {len(models)}")
@@ -126,7 +126,7 @@ def _models(
     return read_source(base, "base_model", faults), [(read_source(s, "models", faults), p) for s, p in found]
 
 
-def _source(text: Any, where: str, faults: list[str], stage: Stage) -> str:
+def read_name(text: Any, where: str, faults: list[str], stage: Stage = lambda _: None) -> str:
     """Return our text for the name of a model, with a LoRA adapter behind a plus sign."""
     if not isinstance(text, str):
         faults.append(f"{where}={text!r}: not the name of a model")

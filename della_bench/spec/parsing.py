@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from della_bench.errors import SpecError
 from della_bench.spec.documents import is_foreign, our_keys
-from della_bench.spec.files import is_file_name, read_json, read_yaml
+from della_bench.spec.files import is_file_name, read_json, read_yaml_documents
 from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, read_rescale_flag
 from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.numbers import number_text
@@ -85,7 +85,7 @@ def _pairs(
 
 
 def _from_file(path: object) -> dict[str, Any]:
-    documents = read_yaml(str(path))
+    documents = read_yaml_documents(str(path))
     if any("config" in data for data in documents):
         raise SpecError(f"config={path}: names another config; put all keys into one file")
     return our_keys(documents, f"config={path}: ")
