@@ -8,7 +8,6 @@ import logging
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -18,48 +17,18 @@ from della_bench.judging.cost import Budget, Hold, completion_bound, typical_pro
 from della_bench.judging.faults import Retry, fault_of
 from della_bench.judging.json_types import ChatRequest, parse_json, writable
 from della_bench.judging.limiter import Limiter, Limits
+from della_bench.judging.policy import RetryPolicy, Tally
 from della_bench.judging.reply import Reply, StopRun, Unanswered
 from della_bench.judging.server import Server
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Client", "Limits", "RetryPolicy", "Tally"]
+__all__ = ["Client"]
 
 _log = logging.getLogger("della_bench.judging")
 _LOOK_AGAIN = 0.2  # seconds between two looks for an answer that another process asks for
 _FAILURES_THAT_STOP = 20  # requests in a row that all failed for good
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long a failing request is tried again: at most so many tries (refusals for want of capacity do not count),
-    and no new one after so many seconds. Waits double from `first` to `longest` seconds, with jitter.
-    """
-
-    tries: int = 8
-    seconds: float = 900.0
-    first: float = 0.5
-    longest: float = 30.0
-    unreachable_tries: int = 3  # while nothing has been answered yet: probably the wrong address
-    timeout: float = 300.0  # of one request
-    silence: float = 60.0  # seconds without a word from the server after which a warning says so
-
-
-@dataclass
-class Tally:
-    """What this run has done so far: requests sent, answers from the cache, and tokens and dollars of the others.
-
-    `cost` is None where the price is unknown; `lost` is what may have been charged for answers that got lost.
-    """
-
-    requests: int = 0
-    answered: int = 0
-    cached: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: Decimal | None = None
-    lost: Decimal = field(default_factory=Decimal)
 
 
 class Client:
@@ -71,7 +40,7 @@ class Client:
         cache: Cache,
         budget: Budget | None = None,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
-        retry_policy: RetryPolicy = RetryPolicy(),
+        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008
     ) -> None:
         self.server, self.budget = server, budget or Budget()
         self.tally = Tally(cost=Decimal(0) if self.budget.price else None)

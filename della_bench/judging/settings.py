@@ -8,9 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from della_bench.judging.cache import Cache, default_cache_path
-from della_bench.judging.client import Client, RetryPolicy
+from della_bench.judging.client import Client
 from della_bench.judging.cost import Budget, Price
 from della_bench.judging.limiter import Limits
+from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.server import Server
 
 __all__ = ["JudgeSettings"]

@@ -25,8 +25,8 @@ from della_bench.run.options import Options
 from della_bench.run.settings import EvalSettings
 
 if TYPE_CHECKING:
-    from della_bench.judging.client import Tally
     from della_bench.judging.cost import Price
+    from della_bench.judging.policy import Tally
     from della_bench.judging.settings import JudgeSettings
 
 __all__ = ["Scorer", "expected_cost", "scorers_of", "scores"]

@@ -24,7 +24,7 @@ from della_bench.errors import DataError
 from della_bench.judging.alpaca.comparison import prepare
 from della_bench.judging.alpaca.estimate import estimate_alpaca_eval
 from della_bench.judging.alpaca.judge import judge_alpaca_eval
-from della_bench.judging.client import RetryPolicy
+from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.prices import end_warning, known
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
@@ -252,7 +252,7 @@ import sys
 from pathlib import Path
 from della_bench.judging.alpaca.judge import judge_alpaca_eval
 from della_bench.judging.settings import JudgeSettings
-from della_bench.judging.client import Limits
+from della_bench.judging.limiter import Limits
 from della_bench.judging.server import Server
 answers, url, cache, concurrency = sys.argv[1:]
 settings = JudgeSettings(Server(url), cache=Path(cache), limits=Limits(concurrency=int(concurrency)))

@@ -11,9 +11,10 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache
-from della_bench.judging.client import Client, RetryPolicy
+from della_bench.judging.client import Client
 from della_bench.judging.cost import Budget, Price
 from della_bench.judging.limiter import Limits
+from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.reply import OutOfBudget, StopRun, Unanswered
 from della_bench.judging.server import Server, redacted
 

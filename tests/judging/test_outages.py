@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from della_bench.cli import main
-from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
+from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.reply import StopRun
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
+from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings
 from della_bench.results.schema import Score, items_path, read_items, read_score, score_path

@@ -12,8 +12,8 @@ from della_bench.cli.judge import options
 
 if TYPE_CHECKING:
     from della_bench.judging.alpaca.comparison import Choices
-    from della_bench.judging.client import Tally
     from della_bench.judging.cost import Estimate
+    from della_bench.judging.policy import Tally
     from della_bench.results.schema import Score
 
 __all__ = ["alpaca_eval"]

@@ -10,8 +10,8 @@ import typer
 from della_bench.cli.judge import options
 
 if TYPE_CHECKING:
-    from della_bench.judging.client import Tally
     from della_bench.judging.cost import Estimate
+    from della_bench.judging.policy import Tally
     from della_bench.results.schema import Score
 
 __all__ = ["gsm8k"]

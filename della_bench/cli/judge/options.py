@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-    from della_bench.judging.client import Tally
     from della_bench.judging.cost import Price
+    from della_bench.judging.policy import Tally
     from della_bench.judging.settings import JudgeSettings
     from della_bench.results.schema import Score
 
@@ -170,8 +170,8 @@ def make_settings(
     """
     from decimal import Decimal
 
-    from della_bench.judging.client import RetryPolicy
     from della_bench.judging.limiter import Limits
+    from della_bench.judging.policy import RetryPolicy
     from della_bench.judging.server import Server
     from della_bench.judging.settings import JudgeSettings
 

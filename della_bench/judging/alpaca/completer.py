@@ -12,9 +12,10 @@ from pathlib import Path
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import RowLog, read_rows
 from della_bench.judging.batch import Batches
-from della_bench.judging.client import Client, Tally
+from della_bench.judging.client import Client
 from della_bench.judging.cost import Price
 from della_bench.judging.json_types import ChatRequest, Completion
+from della_bench.judging.policy import Tally
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 

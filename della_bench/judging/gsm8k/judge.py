@@ -13,7 +13,7 @@ from pathlib import Path
 from della_bench.asynchronous import run
 from della_bench.errors import JudgeError
 from della_bench.judging.batch import Batches
-from della_bench.judging.client import Client, Tally
+from della_bench.judging.client import Client
 from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
 from della_bench.judging.gsm8k.config import Judge, load_judge
@@ -22,6 +22,7 @@ from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import GSM8KItem, judged_row
 from della_bench.judging.gsm8k.store import BENCHMARK, JudgementFacts, Store, judge_folder, made_from
 from della_bench.judging.gsm8k.votes import Ask, Outcome, Question, Tries, count_attempts, judge_answer, questions
+from della_bench.judging.policy import Tally
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
 from della_bench.lock import folder_lock

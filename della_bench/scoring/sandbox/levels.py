@@ -13,9 +13,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from della_bench.errors import SandboxError
-from della_bench.scoring.sandbox.boxes import Porter
 from della_bench.scoring.sandbox.inherited import advice, within
 from della_bench.scoring.sandbox.inside import landlock, seccomp
+from della_bench.scoring.sandbox.porter import Porter
 from della_bench.scoring.sandbox.scratch import Scratch
 from della_bench.scoring.sandbox.slot import Slot
 from della_bench.scoring.sandbox.types import Level, LevelName, Limits, Program

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from della_bench.errors import SandboxError
-from della_bench.scoring.sandbox.boxes import Porter
 from della_bench.scoring.sandbox.inherited import within
 from della_bench.scoring.sandbox.levels import find_level
+from della_bench.scoring.sandbox.porter import Porter
 from della_bench.scoring.sandbox.slot import Slot
 from della_bench.scoring.sandbox.types import Level, LevelName, Limits, Outcome, Program
 

@@ -7,11 +7,12 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 
-from della_bench.scoring.sandbox.boxes import Box, BoxFaultError, Porter, readable
+from della_bench.scoring.sandbox.boxes import Box, readable
 from della_bench.scoring.sandbox.clock import IdleClock, ask_for_sender, sender
 from della_bench.scoring.sandbox.inherited import advice
 from della_bench.scoring.sandbox.inside import frames
 from della_bench.scoring.sandbox.inside.rows import CandidateJob, LimitsRow, Report, Said, TestsJob
+from della_bench.scoring.sandbox.porter import BoxFaultError, Porter
 from della_bench.scoring.sandbox.types import VERDICTS, Limits, Outcome, Program, Verdict
 
 __all__ = ["CANARY", "Slot"]

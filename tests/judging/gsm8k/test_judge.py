@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from della_bench.errors import JudgeError
-from della_bench.judging.client import RetryPolicy
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.limiter import Limits
+from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings

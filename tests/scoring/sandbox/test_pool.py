@@ -14,7 +14,7 @@ import pytest
 
 from della_bench.errors import SandboxError
 from della_bench.scoring.sandbox import Level, Limits, Outcome, Program, find_level, levels, run
-from della_bench.scoring.sandbox.boxes import Porter
+from della_bench.scoring.sandbox.porter import Porter
 from della_bench.scoring.sandbox.slot import Slot
 from tests.attacks.host import children
 
