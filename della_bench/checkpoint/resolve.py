@@ -16,7 +16,8 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _WANTED = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm", "*.bpe"]
 # In the order of preference, a whole model before an adapter.
 _WEIGHTS = ["*.safetensors", "pytorch_model*.bin", "adapter_model.bin"]
-_UNWANTED = ["consolidated*", "original/*", "onnx/*", "*/*"]
+# No folder but additional_chat_templates/, in whatever way fnmatch can say so.
+_UNWANTED = ["consolidated*", "[!a]*/*", "a[!d]*/*", "ad[!d]*/*"]
 
 
 def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = False) -> Path:

@@ -155,10 +155,11 @@ def test_weights_config_and_tokenizer_are_taken_and_nothing_else(hub):
     resolve(Source("org/name"))
     for file in ("config.json", "model.safetensors", "model-00001-of-00002.safetensors", "merges.txt",
                  "model.safetensors.index.json", "tokenizer.json", "tokenizer.model", "added_tokens.json",
-                 "chat_template.jinja"):  # fmt: skip
+                 "chat_template.jinja", "additional_chat_templates/tool_use.jinja"):  # fmt: skip
         assert takes(hub, file), file
     for file in ("pytorch_model.bin", "model.gguf", "modeling_x.py", "consolidated.safetensors", "README.md",
-                 "original/consolidated.00.pth", "onnx/model.json", "checkpoint-10/model.safetensors"):  # fmt: skip
+                 "original/consolidated.00.pth", "onnx/model.json", "checkpoint-10/model.safetensors",
+                 "adapter/adapter_config.json", "assets/a.json"):  # fmt: skip
         assert not takes(hub, file), file
 
 

@@ -318,6 +318,22 @@ def test_identity_comes_from_provenance_where_it_is_about_the_same_spec(tmp_path
     assert only(tmp_path).fingerprint == "11"
 
 
+def test_one_model_at_several_paths_is_one_row(tmp_path):
+    for name, place, task in (
+        ("a", "/models/x", "zoo_math"),
+        ("b", "./x/", "zoo_code"),
+        ("c", "/link/to/x", "zoo_chat"),
+    ):
+        spec = f"base={place},experts={place},merge_method=ties,name={name}"
+        folder = plain_folder(tmp_path / name, name, {task: HALF}, digest=name * 64, spec=spec)
+        path = next(folder.glob("results_*"))
+        value = json.loads(path.read_text())
+        value["config"]["della_bench"]["model_fingerprint"] = "ff" * 32
+        path.write_text(json.dumps(value))
+    row = only(tmp_path)
+    assert sorted(row.cells) == ["zoo_chat", "zoo_code", "zoo_math"]
+
+
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         build_table([tmp_path / "nowhere"])
