@@ -10,7 +10,7 @@ no counterpart yet and are refused by name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,9 +65,11 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
         shared = {}
     known = (*_PER_MODEL, *_SHARED, *method.options)
     ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
+    if name == "slerp":
+        data = _with_slerps_base(data, where)
     read_source = partial(read_name, stage=stage)
     base, models = _models(data, method, read_source, ignored, faults)
-    if (wanted := find_method(method.name).experts) and models and len(models) != wanted and name in COUNTERPARTS:
+    if (wanted := find_method(method.name).experts) and len(models) != wanted and name in COUNTERPARTS:
         faults.append(f"models: {name} takes exactly {wanted} beside the base, got {len(models)}")
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
@@ -80,6 +82,30 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     if ignored:
         log.warning("%smergekit does not read these, nor does this: %s", where, ", ".join(ignored))
     return out
+
+
+def _with_slerps_base(data: Mapping[str, object], where: str) -> Mapping[str, object]:
+    """Return a configuration of slerp whose base is one of its two models.
+
+    People name another or none, meaning the way from the first to the second, and mergekit refuses that.
+    """
+    models = dict.fromkeys(_model_names(data.get("models") or data.get("slices")))
+    base = data.get("base_model")
+    if len(models) != 2 or base in models:
+        return data
+    first, second = models
+    what = "there is no base_model" if base is None else f"base_model {base} is not one of slerp's two models"
+    log.warning("%s%s, which mergekit refuses: taken as slerp from %s to %s", where, what, first, second)
+    return {**data, "base_model": first}
+
+
+def _model_names(listed: object) -> Iterator[str]:
+    """Yield the names of all models in a list of them or of slices."""
+    for item in listed if isinstance(listed, list) else []:
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            yield from _model_names([item["model"]] if isinstance(item.get("model"), str) else item.get("sources"))
 
 
 def _told(key: object, known: Sequence[str]) -> str:

@@ -294,10 +294,25 @@ def test_a_linear_merge_needs_a_weight_for_a_base_that_is_not_listed(faults):
     assert faults(config("linear", MODELS[1:])) == ["models: org/base has no weight, and mergekit needs one"]
 
 
-@pytest.mark.parametrize("method", [*DEFAULTS, "slerp"])
+@pytest.mark.parametrize("method", DEFAULTS)
 def test_a_method_of_deltas_needs_a_base(faults, method):
     found = faults(config(method, MODELS[1:], base=None, parameters={"t": 0.5}))
     assert found[0].startswith("base_model: missing, and ")
+
+
+@pytest.mark.parametrize(("base", "told"), [(None, "there is no base_model"), ("org/c", "base_model org/c is not one")])
+def test_slerp_without_its_base_goes_from_the_first_model_to_the_second_with_a_warning(read, caplog, base, told):
+    with caplog.at_level(logging.WARNING):
+        spec = read(config("slerp", [{"model": "org/a"}, {"model": "org/b"}], base=base, parameters={"t": 0.3}))
+    assert (spec.base, spec.experts, spec.weights) == (Source("org/a"), (Source("org/b"),), (0.3,))
+    assert told in caplog.text
+
+
+def test_slerp_of_more_or_fewer_models_is_refused(faults):
+    models = [{"model": "org/a"}, {"model": "org/b"}]
+    for listed, count in ((models, 2), ([], 0)):
+        found = faults(config("slerp", [{"model": "org/base"}, *listed], parameters={"t": 0.3}))
+        assert found == [f"models: slerp takes exactly 1 beside the base, got {count}"]
 
 
 @pytest.mark.parametrize(

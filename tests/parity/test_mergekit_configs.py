@@ -1,0 +1,163 @@
+"""The 104 real configurations: each that mergekit itself can plan is read as mergekit reads it, the others are refused.
+
+mergekit's reading is what its own planner makes of a file, tensor by tensor, on a Llama of as many layers as the file
+speaks of; no weight is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from della_bench.errors import SpecError
+from della_bench.merge.plan import plan
+from della_bench.spec import MergeSpec, Source
+from della_bench.spec.mergekit_table import COUNTERPARTS
+from della_bench.spec.varying import depth
+
+REASON = "mergekit is not installed (the extra `parity`)"
+architecture = pytest.importorskip("mergekit.architecture", reason=REASON, exc_type=ImportError)
+common = pytest.importorskip("mergekit.common", reason=REASON, exc_type=ImportError)
+configs = pytest.importorskip("mergekit.config", reason=REASON, exc_type=ImportError)
+options = pytest.importorskip("mergekit.options", reason=REASON, exc_type=ImportError)
+planning = pytest.importorskip("mergekit.plan", reason=REASON, exc_type=ImportError)
+
+FOLDER = Path(os.environ.get("DELLA_BENCH_DATA", "")) / "mergekit_configs"
+KINDS: dict[str, str] = {}
+if (FOLDER / "INDEX.tsv").is_file():
+    with (FOLDER / "INDEX.tsv").open(encoding="utf-8") as index:
+        KINDS = {row["file"]: row["kind"] for row in csv.DictReader(index, delimiter="\t")}
+PLAIN = [name for name, kind in KINDS.items() if kind == "valid"]
+
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not KINDS, reason="DELLA_BENCH_DATA has no folder mergekit_configs"),
+]
+
+LAYERS = 8  # where a file names none
+# Their names for our numbers; what a method has of its own has another name only where the table says so.
+THEIRS = {"weights": "weight", "density": "density", "epsilon": "epsilon", "lambda_": "lambda"}
+
+
+def load(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
+    return data
+
+
+def ranges(data: Any) -> Iterator[list[int]]:
+    """All layer ranges of a configuration."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from [value] if key == "layer_range" else ranges(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from ranges(value)
+
+
+@pytest.fixture
+def mergekits_plan(monkeypatch):
+    """Return a function that plans a configuration: (name, task) of each tensor; it raises what mergekit does."""
+    from transformers import LlamaConfig
+
+    class Everything:
+        def __contains__(self, name: object) -> bool:
+            return True
+
+    everything = SimpleNamespace(index=SimpleNamespace(tensor_paths=Everything()))
+    monkeypatch.setattr(planning.LoaderCache, "get", lambda *_: everything)
+
+    def made(data: dict[str, Any]) -> list[tuple[str, Any]]:
+        layers = max((end for _, end in ranges(data)), default=LAYERS)
+        config = LlamaConfig(num_hidden_layers=layers, architectures=["LlamaForCausalLM"])
+        monkeypatch.setattr(common.ModelReference, "config", lambda *_, **__: config)
+        known = configs.MergeConfiguration.model_validate(data)
+        choices = options.MergeOptions(quiet=True)
+        info = architecture.get_architecture_info(known, choices)
+        planner = planning.MergePlanner(known, info, options=choices, out_model_config=config)
+        planner._plan()
+        return [(weight.name, task) for weight, task in planner._tensors]
+
+    return made
+
+
+def assert_same_reading(spec: MergeSpec, planned: list[tuple[str, Any]], data: dict[str, Any]) -> None:
+    names = [name for name, _ in planned]
+    numbers = plan(spec, depth(names))
+    row = COUNTERPARTS[data["merge_method"]]
+    for name, task in planned:
+        ours = numbers[name]
+        shared = dict(task.parameters.items())
+        each = {str(model): dict(values.items()) for model, values in task.input_parameters.items()}
+        models = [str(model) for model in task.model_order]
+        for position, source in enumerate(spec.experts):
+            theirs = each[str(source)]
+            for ours_name, key in THEIRS.items():
+                if key in theirs and (key != "density" or row.rescale is not None):
+                    assert getattr(ours, ours_name)[position] == theirs[key], (name, source, key)
+            for key in row.per_model:
+                assert dict(ours.options)[row.options[key]][position] == theirs[key]
+        assert {str(one) for one in (spec.base, *spec.experts)} == {*models, str(task.base_model or models[0])}
+        if "lambda" in shared:
+            assert ours.lambda_ == shared["lambda"]
+        if data["merge_method"] == "slerp":
+            assert ours.weights[0] == shared["t"], name
+        if row.normalize is not None:
+            assert ours.normalize == shared["normalize"]
+        if row.rescale is not None:
+            assert ours.rescale == ("l1" if shared["rescale"] else "none")
+        for theirs_name, ours_name in row.options.items():
+            if theirs_name in shared:
+                found = dict(ours.options).get(ours_name, ours.normalize)
+                assert found == shared[theirs_name], (name, theirs_name)
+    if (wanted := data.get("out_dtype") or data.get("dtype")) is not None:
+        assert spec.dtype == wanted
+    if data.get("base_model") is not None:
+        assert spec.base == Source.parse(data["base_model"])
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_configuration_is_read_as_mergekit_reads_it(name, mergekits_plan, caplog):
+    """One that mergekit itself refuses is refused, or taken with a warning that says so."""
+    data = load(name)
+    try:
+        planned = mergekits_plan(load(name))
+    except (RuntimeError, ValueError):
+        with caplog.at_level(logging.WARNING), suppress(SpecError):
+            MergeSpec.parse(FOLDER / name)
+            assert "which mergekit refuses" in caplog.text or "times, and merged as" in caplog.text
+        return
+    assert_same_reading(MergeSpec.parse(FOLDER / name), planned, data)
+
+
+def outcomes() -> tuple[Counter[str], dict[str, list[str]]]:
+    """How many files of each kind are accepted, and the faults of the others."""
+    accepted: Counter[str] = Counter()
+    faults = {}
+    for name, kind in KINDS.items():
+        try:
+            MergeSpec.parse(FOLDER / name)
+            accepted[kind] += 1
+        except SpecError as error:
+            faults[name] = error.faults
+    return accepted, faults
+
+
+def test_95_percent_of_the_plain_configurations_are_accepted_and_each_other_is_refused_by_name():
+    accepted, faults = outcomes()
+    assert accepted["valid"] / len(PLAIN) >= 0.95, {name: faults.get(name) for name in PLAIN if name in faults}
+    assert set(accepted) == {"valid"}  # the files of several documents lost their names, which are all the same
+    told = {"moe": "mergekit-moe", "evolve": "mergekit-evolve", "multi": "document", "unknown": "merge_method='ota'"}
+    for name, found in faults.items():
+        assert all(fault.startswith(f"config={FOLDER / name}: ") for fault in found)
+        kind = KINDS[name].partition("-")[0]
+        assert kind == "valid" or any(told[kind] in fault for fault in found)
