@@ -46,7 +46,12 @@ class Merge:
     """A spec with its opened sources, checked to fit together; no weight is read until a tensor is asked for."""
 
     def __init__(self, spec: MergeSpec, *, trust_remote_code: bool = False) -> None:
-        """Open base and experts. Raises CheckpointError with all mismatches."""
+        """Open base and experts.
+
+        Raises CheckpointError with all mismatches, MergeError where the function of another package's method does not
+        load.
+        """
+        spec.method.check_functions()
         self.spec, self.trust_remote_code = spec, trust_remote_code
         self.cache: Cache | None = None  # asked in the place of the files
         self.base = open_part(spec.base, trust_remote_code=trust_remote_code)

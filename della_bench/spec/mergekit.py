@@ -17,7 +17,7 @@ from typing import Any
 from della_bench.errors import SpecError
 from della_bench.spec.mergekit_numbers import put_numbers
 from della_bench.spec.mergekit_table import COUNTERPARTS, Counterpart
-from della_bench.spec.registry import find_method
+from della_bench.spec.registry import find_method, method_names
 from della_bench.spec.source import encode
 from della_bench.spec.stages import Stage
 from della_bench.suggest import nearest
@@ -57,7 +57,9 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     name = data.get("merge_method")
     method = COUNTERPARTS.get(str(name))
     if method is None:
-        faults.append(f"merge_method={name!r}: not supported{nearest(str(name), COUNTERPARTS)}")
+        ours = "; it is no method of mergekit: name it in this package's own keys (base, experts, merge_method)"
+        hint = ours if name in method_names() else nearest(str(name), COUNTERPARTS)
+        faults.append(f"merge_method={name!r}: not supported{hint}")
         method = COUNTERPARTS["passthrough"]  # asks the least of what follows
     shared = data.get("parameters") or {}
     if not isinstance(shared, Mapping):

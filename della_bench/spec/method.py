@@ -214,10 +214,20 @@ class Method:
             return self.drop
         return self._imported(self.drop) if self.drop_kind == "function" else None
 
+    def check_functions(self) -> None:
+        """Import what another package's method names as its functions.
+
+        Raises MergeError where it cannot be imported.
+        """
+        if self.package != BUILT_IN:
+            self.function()
+            self.drop_function()
+
     def _imported(self, name: str) -> Callable[..., torch.Tensor]:
         try:
             function: Callable[..., torch.Tensor] = resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
             what = f"package {self.package} names {name} as its function, which does not load"
-            raise MergeError(f"merge_method={self.name}: {what}: {type(error).__name__}: {error}") from error
+            text = f"merge_method={self.name}: {what}: {type(error).__name__}: {error}"
+            raise MergeError(text, exit_code=2) from error
         return function

@@ -13,6 +13,7 @@ from della_bench.errors import MergeError, SpecError
 from della_bench.merge import bits
 from della_bench.merge.kernels import cpu
 from della_bench.merge.kernels.dispatch import merge_tensor_fast
+from della_bench.merge.stream import Merge
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec import MergeSpec, Method, Option, registry
 from della_bench.spec import method as contract
@@ -93,6 +94,14 @@ def test_a_drop_that_is_named_is_imported_when_it_is_used(spec_of):
     spec = spec_of(own(drop="no_such_module:drop"), density=0.5)
     with pytest.raises(MergeError, match=r"own: package a-test names no_such_module:drop .* ModuleNotFoundError"):
         merge_tensor_fast(spec, "w", BASE, EXPERTS)
+
+
+@pytest.mark.parametrize("part", ["drop", "merge"])
+def test_a_function_that_does_not_load_is_told_before_any_source_is_opened(spec_of, part):
+    spec = spec_of(own(**{part: "no_such_module:function"}), **({"density": 0.5} if part == "drop" else {}))
+    with pytest.raises(MergeError, match="package a-test names no_such_module:function") as caught:
+        Merge(spec)  # of folders that are not there
+    assert caught.value.exit_code == 2
 
 
 def test_a_drop_function_gets_float32_deltas_the_numbers_and_the_pinned_random_words(spec_of):

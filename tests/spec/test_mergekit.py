@@ -324,6 +324,12 @@ def test_an_unknown_method_is_told_the_nearest(faults, method, near):
     assert repr(near) in text
 
 
+@pytest.mark.parametrize("method", ["della_layer_norm", "pcb"])
+def test_a_method_that_mergekit_does_not_have_is_told_where_it_can_be_named(faults, method):
+    (text,) = faults(config(method))
+    assert "name it in this package's own keys" in text
+
+
 @pytest.mark.parametrize("method", ["quietest_of_all", "lottery", "core_space", None])
 def test_a_method_that_is_not_here_is_told_all_that_are(faults, method):
     (text,) = faults(config(method))
