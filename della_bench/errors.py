@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 __all__ = [
     "CheckpointError",
     "DataError",
     "DellaBenchError",
+    "Faults",
     "JudgeError",
     "MergeError",
     "SandboxError",
@@ -72,3 +76,33 @@ class SandboxError(DellaBenchError):
 
 class JudgeError(DellaBenchError):
     """A judge could not be asked, or its configuration is wrong."""
+
+
+_T = TypeVar("_T")
+
+
+class Faults:
+    """Collects what is wrong, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[DellaBenchError] = []
+
+    def add(self, *faults: str) -> None:
+        """Note mistakes of the user's, a line each."""
+        self._found += map(UsageError, faults)
+
+    def of(self, step: Callable[[], _T], default: _T) -> _T:
+        """Return what a step returns; where it raises an error of this package, note that and return the default."""
+        try:
+            return step()
+        except DellaBenchError as error:
+            self._found.append(error)
+            return default
+
+    def raise_them(self) -> None:
+        """Raise the error that was noted, or one with the lines of all of them; do nothing where there is none."""
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            lines = dict.fromkeys(str(error) for error in self._found)
+            raise UsageError("\n".join(lines), exit_code=max(error.exit_code for error in self._found))

@@ -12,6 +12,7 @@ import typer
 
 import della_bench
 from della_bench.cli import compare, demo, info, judge, leaderboard, merge, methods, run, score, serve, show, spec
+from della_bench.cli.eval_options import EvalCommand
 from della_bench.errors import DellaBenchError, UsageError
 
 __all__ = ["app", "main"]
@@ -48,7 +49,7 @@ app.command("spec")(spec.spec)
 app.command("methods")(methods.methods)
 app.command("merge")(merge.merge)
 app.command("demo")(demo.demo)
-app.command("run", cls=judge.JudgeCommand)(run.run)
+app.command("run", cls=EvalCommand)(run.run)
 app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("leaderboard")(leaderboard.leaderboard)

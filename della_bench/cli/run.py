@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from della_bench.benchmarks import BENCHMARKS
+from della_bench.cli.eval_options import (
+    ApplyChatTemplate,
+    FewshotAsMultiturn,
+    GenKwargs,
+    Limit,
+    MaxBatchSize,
+    Metadata,
+    NumFewshot,
+    PredictOnly,
+    Samples,
+    Seed,
+    SystemInstruction,
+    given_settings,
+    layered_settings,
+)
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from della_bench.run.runner import Planned
     from della_bench.run.watching import Watcher
+    from della_bench.spec import MergeSpec
 
 __all__ = ["run"]
+
+_CONFIG = "della_bench.config"  # where the command's context keeps what the file says
 
 
 def _completed(incomplete: str) -> list[str]:
@@ -25,7 +41,19 @@ def _completed(incomplete: str) -> list[str]:
     return [before + comma + name for name in BENCHMARKS if name.startswith(last)]
 
 
+def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Let a file's options be the defaults of those that the command line does not give."""
+    if path is not None:
+        from della_bench.run.config_file import read_config
+
+        config = read_config(path)
+        ctx.meta[_CONFIG] = config
+        ctx.default_map = {**(ctx.default_map or {}), **config.options}
+    return path
+
+
 def run(
+    ctx: typer.Context,
     specs: Annotated[
         list[str],
         typer.Argument(metavar="SPEC...", help="key=value,key=value..., a JSON object, a YAML file, or a YAML list."),
@@ -34,10 +62,20 @@ def run(
         str,
         typer.Option(
             metavar="A,B...",
-            help=f"{', '.join(BENCHMARKS)}, any other task of lm-eval, or a task's YAML file.",
+            help=f"{', '.join(BENCHMARKS)}, any other task, group or tag of lm-eval, or a task's YAML file.",
             autocompletion=_completed,
         ),
-    ],
+    ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            is_eager=True,
+            callback=_read_config,
+            help="YAML file with these settings, by lm-eval's names; the command line wins over it.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of all runs.")] = Path("runs"),
     include_path: Annotated[
         Path | None,
@@ -50,10 +88,20 @@ def run(
     ] = "hf",
     device: Annotated[str | None, typer.Option(help="Device, such as cuda:0 or cpu.")] = None,
     batch_size: Annotated[str, typer.Option(help="Prompts at a time; a number or auto.")] = "8",
+    max_batch_size: MaxBatchSize = None,
     model_args: Annotated[
         str | None, typer.Option(metavar="KEY=VALUE,...", help="More arguments of lm-eval's model type.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents of each benchmark.")] = None,
+    num_fewshot: NumFewshot = None,
+    gen_kwargs: GenKwargs = None,
+    apply_chat_template: ApplyChatTemplate = None,
+    fewshot_as_multiturn: FewshotAsMultiturn = None,
+    system_instruction: SystemInstruction = None,
+    limit: Limit = None,
+    samples: Samples = None,
+    predict_only: PredictOnly = None,
+    seed: Seed = None,
+    metadata: Metadata = None,
     judge: Annotated[str, typer.Option(metavar="NAME", help="Judge of gsm8k; exact asks no model.")] = "exact",
     annotator: Annotated[str, typer.Option(metavar="NAME", help="Judge of alpaca_eval.")] = "alpaca_eval_gpt4",
     max_cost: Annotated[
@@ -76,8 +124,12 @@ def run(
         str, typer.Option("--track-project", metavar="NAME", help="The tracker's project or experiment.")
     ] = "della-bench",
     force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
+    write_out: Annotated[
+        bool, typer.Option("--write-out", help="Print the settings and the first prompt of each benchmark.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and the expected cost; do nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print settings, first prompts, the plan and the expected cost; do nothing."),
     ] = False,
 ) -> None:
     """Evaluate, score and judge models, and print a row for each; started again, it goes on where it was.
@@ -90,22 +142,40 @@ def run(
 
     _settle_output()
     from della_bench.cli.console import one_of, say, show_warnings
-    from della_bench.errors import DellaBenchError
+    from della_bench.errors import DellaBenchError, Faults
     from della_bench.run.options import Options
     from della_bench.run.runner import Runner
-    from della_bench.run.settings import EvalSettings
     from della_bench.run.specs import read_specs, with_references
     from della_bench.run.watching import Watchers
 
     show_warnings()
-    models = with_references(read_specs(specs), base=with_base, experts=with_experts)
+    faults = Faults()
+    given, unreadable = given_settings(
+        num_fewshot=num_fewshot,
+        gen_kwargs=gen_kwargs,
+        apply_chat_template=apply_chat_template,
+        fewshot_as_multiturn=fewshot_as_multiturn,
+        system_instruction=system_instruction,
+        limit=limit,
+        samples=samples,
+        predict_only=predict_only,
+        seed=seed,
+        metadata=metadata,
+    )
+    faults.add(*unreadable)
+    settings, by_benchmark = layered_settings(ctx.meta.get(_CONFIG), given, faults)
+    if max_batch_size is not None and not batch_size.startswith("auto"):
+        faults.add(f"--max-batch-size {max_batch_size}: needs --batch-size auto, and that is {batch_size}")
+    none: list[MergeSpec] = []
+    specs_read = faults.of(lambda: read_specs(specs), none)
     options = Options(
         out=out,
         benchmarks=tuple(name.strip() for name in benchmarks.split(",") if name.strip()),
         include_path=include_path,
-        engine=one_of("--engine", engine, ("hf", "vllm")),
-        arguments=_arguments(model_args, device, batch_size),
-        settings=EvalSettings(limit=limit),
+        engine=faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf"),
+        arguments=faults.of(lambda: _arguments(model_args, device, batch_size, max_batch_size), {}),
+        settings=settings,
+        by_benchmark=by_benchmark,
         force=force,
         unsafe=unsafe,
         judge=judge,
@@ -113,20 +183,37 @@ def run(
         max_cost=_dollars("--max-cost", max_cost),
         max_cost_each=_dollars("--max-cost-each", max_cost_each),
     )
-    if dry_run:
-        _show_plan(Runner(options, say).plan(models))
-        return
+    if not options.benchmarks:
+        faults.add("--benchmarks: none are named, neither here nor in a file of settings (--config)")
+    from della_bench.cli.plan import show_plan, show_settings
     from della_bench.cli.watching import watching
 
+    def runner(watcher: Watcher | None = None) -> Runner:
+        made = faults.of(lambda: Runner(options, say, watcher=watcher), None)
+        faults.raise_them()
+        assert made is not None
+        return made
+
+    def models() -> list[MergeSpec]:
+        return with_references(specs_read, base=with_base, experts=with_experts)
+
+    if dry_run:
+        planned = runner()
+        show_settings(planned, models())
+        show_plan(planned.plan(models()))
+        return
     others: list[Watcher] = []
     if track is not None:
         from della_bench.run.tracking import Tracking
 
         others.append(Tracking(track, track_project))
     with watching(sys.stderr.isatty(), options.money) as shown:
-        faults = Runner(options, say, watcher=Watchers([shown, *others])).run(models)
-    if faults:
-        raise DellaBenchError("\n".join(faults))
+        made = runner(Watchers([shown, *others]))
+        if write_out:
+            show_settings(made, models())
+        failed = made.run(models())
+    if failed:
+        raise DellaBenchError("\n".join(failed))
 
 
 def _settle_output() -> None:
@@ -139,7 +226,7 @@ def _settle_output() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
-def _arguments(text: str | None, device: str | None, batch_size: str) -> dict[str, Any]:
+def _arguments(text: str | None, device: str | None, batch_size: str, max_batch_size: int | None) -> dict[str, Any]:
     """Return the model type's arguments, read as lm-eval reads them."""
     from della_bench.errors import SpecError
     from della_bench.models.arguments import SPEC_NAMES, doubled_names
@@ -148,6 +235,8 @@ def _arguments(text: str | None, device: str | None, batch_size: str) -> dict[st
     out: dict[str, Any] = {"batch_size": int(batch_size) if batch_size.isdecimal() else batch_size}
     if device is not None:
         out["device"] = device
+    if max_batch_size is not None:
+        out["max_batch_size"] = max_batch_size
     if text:
         from lm_eval.utils import simple_parse_args_string
 
@@ -173,25 +262,3 @@ def _dollars(option: str, text: str | None) -> Decimal | None:
     if not number.is_finite() or number < 0:
         raise typer.BadParameter(f"{option} {text}: US dollars, such as 2.50")
     return number
-
-
-def _show_plan(plan: Iterable[Planned]) -> None:
-    from decimal import Decimal
-
-    from della_bench.cli.console import plain_table, say
-    from della_bench.cli.terminal import Terminal
-    from della_bench.visible import visible_line
-
-    shown = plain_table("model", "benchmark", "step", "", "about $")
-    steps = list(plan)
-    for step in steps:
-        state = "done" if step.done else "to do"
-        cost = "unknown" if step.cost is None else f"{step.cost:.2f}" if step.cost else ""
-        texts = (step.spec.display_name, step.benchmark.name, step.what, state, cost)
-        shown.add_row(*map(visible_line, texts))
-    Terminal().print(shown)
-    open_steps = sum(not step.done for step in steps)
-    total = sum((step.cost for step in steps if step.cost is not None), Decimal(0))
-    unknown = sum(step.cost is None for step in steps)
-    more = f", and {unknown} of unknown price" if unknown else ""
-    say(f"{open_steps} of {len(steps)} steps to do, about ${total:.2f} for judges{more}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-__all__ = ["make_cell"]
+__all__ = ["cell_score", "make_cell"]
 
 _ROUNDING = 1e-4  # points: as far as sums of thousands of items in another order may be apart
 
@@ -67,6 +67,21 @@ def make_cell(candidate: Candidate) -> Cell:
         values=values,
         item_set=hashlib.sha256(json.dumps(keys).encode()).hexdigest() if keys else None,
         settings=candidate.settings,
+    )
+
+
+def cell_score(cell: Cell) -> Score:
+    """Return the number of a cell as a score."""
+    return Score(
+        schema=SCHEMA,
+        benchmark=cell.benchmark,
+        metric=cell.metric,
+        value=cell.value,
+        interval=None if cell.interval is None else list(cell.interval),
+        n=cell.n,
+        unscored=cell.unscored,
+        scorer=cell.scorer,
+        detail={"task": cell.task, "filter": cell.source.filter},
     )
 
 

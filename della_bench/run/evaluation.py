@@ -25,18 +25,31 @@ _DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
 
 
 class Evaluated:
-    """A finished evaluation: lm-eval's results file, the samples beside it, and what the results say of the task."""
+    """A finished evaluation: lm-eval's results file, the samples beside it, and what the results say of the task.
+
+    tasks: lm-eval's names of what was asked, several where `task` is a group of them.
+    """
 
     def __init__(self, results: Path, task: str, value: Mapping[str, Any]) -> None:
         self.results = results
-        self.samples = _samples(results, task)
         self.task, self.benchmark = task, benchmark_of(task)
+        self.tasks = _tasks(value, task)
         self.result: Mapping[str, Any] = value["results"][task]
         self.task_version = str(value.get("versions", {}).get(task, ""))
         self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
         self.fingerprint: str | None = (value.get("config", {}).get("della_bench") or {}).get("model_fingerprint")
         run: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("run") or {}
         self._way = {key: run.get(key) for key in ("asked", "limit", "seeds") if run.get(key) != _DEFAULT_WAY.get(key)}
+
+    @property
+    def samples(self) -> Path:
+        """The samples of a single task."""
+        return _samples(self.results, self.task)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether the numbers are those of a group of tasks."""
+        return self.tasks != (self.task,)
 
     @property
     def owner(self) -> str | None:
@@ -59,7 +72,7 @@ def find_evaluated(folder: Path, task: str, record: Mapping[str, Any]) -> Evalua
             same = value["config"]["della_bench"]["run"] == record and task in value["results"]
         except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
-        if same and _is_whole(_samples(path, task), value, task):
+        if same and all(_is_whole(_samples(path, name), value, name) for name in _tasks(value, task)):
             matching.append((path.name, Evaluated(path, task, value)))
     return max(matching, key=lambda pair: pair[0])[1] if matching else None
 
@@ -76,7 +89,7 @@ def evaluate(
     fingerprint: str,
     unsafe: bool,
 ) -> Evaluated:
-    """Evaluate one task and put lm-eval's results and samples into `folder`, the results last.
+    """Evaluate one task, or one group of tasks, and put lm-eval's results and samples into `folder`, the results last.
 
     task: as lm-eval has built it; it can be evaluated any number of times with the same settings. settings: how it is
     asked, its samples by lm-eval's names. record: all that the evaluation depends on, as JSON has it (with the model
@@ -109,16 +122,16 @@ def evaluate(
             confirm_run_unsafe_code=unsafe,
             **settings.seeds,
         )
-    name = task.task_name
     if results is None:
-        raise DataError(f"{name}: lm-eval gave no results (is this a helper process of several?)")
+        raise DataError(f"{_name(task)}: lm-eval gave no results (is this a helper process of several?)")
     samples = results.pop("samples")
     ours = dict(model.get_model_info()["della_bench"])
     results["config"] |= {"model": "della_merged", "model_args": spec.as_keys()}
     results["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(record)}
     tracker.save_results_aggregated(results=results, samples=samples)
-    tracker.save_results_samples(task_name=name, samples=samples[name])
-    return _put_in_place(staging, folder, name, results)
+    for name in samples:
+        tracker.save_results_samples(task_name=name, samples=samples[name])
+    return _put_in_place(staging, folder, _name(task), results)
 
 
 @contextmanager
@@ -161,13 +174,24 @@ def _commit() -> str | None:
 def _put_in_place(staging: Path, folder: Path, task: str, value: Mapping[str, Any]) -> Evaluated:
     """Move the staged files up, the results last: with them the evaluation is complete."""
     written = sorted(staging.glob("results_*.json"))
-    if len(written) != 1 or not _samples(written[0], task).is_file():
+    if len(written) != 1 or not all(_samples(written[0], name).is_file() for name in _tasks(value, task)):
         raise DataError(f"{folder}: lm-eval could not write its results (see its warnings; is the disk full?)")
     results = folder / written[0].name
-    _samples(written[0], task).replace(_samples(results, task))
+    for name in _tasks(value, task):
+        _samples(written[0], name).replace(_samples(results, name))
     written[0].replace(results)
     shutil.rmtree(staging, ignore_errors=True)
     return Evaluated(results, task, value)
+
+
+def _name(task: Any) -> str:
+    """Return what lm-eval's results call a task or a group of tasks."""
+    return str(getattr(task, "task_name", None) or task.name)
+
+
+def _tasks(value: Mapping[str, Any], task: str) -> tuple[str, ...]:
+    """Return the tasks that results are of: those with samples."""
+    return tuple(value.get("n-samples") or [task])
 
 
 def _is_whole(samples: Path, value: Mapping[str, Any], task: str) -> bool:

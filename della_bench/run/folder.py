@@ -83,6 +83,8 @@ class RunFolder:
 
     def scored(self, asked: Asked, scorer: Scorer, evaluated: Evaluated) -> list[Score] | None:
         """Return the scores that a step made of exactly these samples with the same options, or None."""
+        if scorer.logged:
+            return scorer.score(evaluated, self.folder, self._options)
         benchmark, steps = asked.benchmark, self._steps()
         # Releases before lm-eval's settings noted every step under its benchmark alone.
         known = steps.get(asked.step) or steps.get(benchmark.name, {})

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DellaBenchError, UsageError
+from della_bench.errors import DellaBenchError, SpecError, UsageError
 from della_bench.merge.stream import Merge
 from della_bench.run.options import Options
+from della_bench.run.prompts import tokenizer_with_template
 from della_bench.run.scorers import scorers_of
+from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
+from della_bench.suggest import nearest
 
-__all__ = ["check_engine", "check_scorers", "unusable"]
+__all__ = ["check_engine", "check_generation", "check_scorers", "check_templates", "unusable"]
 
 
 def check_engine(spec: MergeSpec, options: Options) -> None:
@@ -29,6 +32,47 @@ def check_engine(spec: MergeSpec, options: Options) -> None:
     from della_bench.models.hf import DellaMergedLM
 
     DellaMergedLM.check(arguments)
+
+
+def check_templates(specs: Sequence[MergeSpec], settings: Sequence[EvalSettings], options: Options) -> None:
+    """Raise SpecError with every spec whose tokenizer lacks the chat template that it is to be asked through."""
+    faults: dict[str, None] = {}
+    remote = bool(options.arguments.get("trust_remote_code"))
+    for wanted in dict.fromkeys(each.apply_chat_template for each in settings if each.apply_chat_template):
+        for spec in specs:
+            try:
+                tokenizer_with_template(spec, wanted, trust_remote_code=remote)
+            except SpecError as error:
+                faults |= dict.fromkeys(error.faults)
+            except DellaBenchError:  # a source that cannot be opened is told of by `unusable`
+                continue
+    if faults:
+        raise SpecError(list(faults))
+
+
+def check_generation(settings: Sequence[EvalSettings], engine: str) -> None:
+    """Raise SpecError with every generation argument that neither lm-eval nor the engine has."""
+    asked = dict.fromkeys(name for each in settings for name in each.gen_kwargs)
+    if not asked:
+        return
+    if engine == "vllm":
+        from vllm import SamplingParams
+
+        known = set(SamplingParams.__struct_fields__)
+    else:
+        from transformers import GenerationConfig
+
+        known = set(GenerationConfig().to_dict())
+    known |= {"until", "max_gen_toks", "do_sample"}
+    if faults := [
+        f"gen_kwargs: {name}: no generation argument{_near(name, known)}" for name in asked if name not in known
+    ]:
+        raise SpecError(faults)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    hint = nearest(name, sorted(known))
+    return "" if hint.startswith("; one of") else hint  # there are dozens
 
 
 def check_scorers(benchmarks: Sequence[Benchmark], options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DataError, DellaBenchError
+from della_bench.errors import DataError, DellaBenchError, Faults
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Score
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
-from della_bench.run.preflight import check_engine, check_scorers, unusable
-from della_bench.run.scorers import Scorer, expected_cost, scorers_of
+from della_bench.run.preflight import check_engine, check_generation, check_scorers, check_templates, unusable
+from della_bench.run.prompts import first_prompt
+from della_bench.run.scorers import Scorer, expected_cost, scorers_of, scorers_of_group
 from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError, Tasks
 from della_bench.run.watching import Ended, Step, Watcher
@@ -71,10 +73,17 @@ class Runner:
         Raises UsageError where a benchmark does not exist, or runs programs and that is not allowed.
         """
         self._watcher = watcher or Watcher()
-        self._options, self._tell = replace(options, watch=self._watcher.working), tell
+        self._tell = tell
         self._tasks = Tasks(
-            options.benchmarks, include_path=options.include_path, unsafe=options.unsafe, manager=manager
+            options.benchmarks,
+            include_path=options.include_path,
+            unsafe=options.unsafe,
+            manager=manager,
+            settings=options.settings,
+            by_benchmark=options.by_benchmark,
         )
+        asked = {row.name: vars(self._tasks.settings(row)) for row in self._tasks.benchmarks}
+        self._options = replace(options, watch=self._watcher.working, by_benchmark=asked)
         self._engine = Engine(
             options.engine, options.arguments, show_bars=show_bars, watch=None if watcher is None else watcher.working
         )
@@ -108,9 +117,7 @@ class Runner:
         specs = list(specs)
         to_evaluate = [spec for spec in specs if self._must_evaluate(spec)]
         if to_evaluate:
-            check_engine(to_evaluate[0], self._options)
-            check_scorers(self._tasks.benchmarks, self._options)
-            self._tasks.build()  # now, while nothing is written; else when a step turns out to be undone
+            self._check(to_evaluate)
         for spec, error in unusable(to_evaluate, self._options).items():
             self._tell(f"{spec.display_name}: cannot be run: {error}")
             self._fault("", spec, error)
@@ -130,11 +137,31 @@ class Runner:
 
     def _scorers(self, row: Benchmark) -> Sequence[Scorer]:
         """Return the steps behind an evaluation; none where answers are only to be logged."""
-        return () if self._options.settings_of(row.name).predict_only else scorers_of(row)
+        if self._tasks.settings(row).predict_only:
+            return ()
+        return scorers_of(row) if self._tasks.leaves(row) == (row.task,) else scorers_of_group()
 
     def _asked(self, row: Benchmark) -> Asked:
-        settings = self._options.settings_of(row.name).of_tasks(row.name, [row.task])
-        return Asked(row, settings, self._tasks.digest(row))
+        return Asked(row, self._tasks.settings(row), self._tasks.digest(row))
+
+    def _check(self, specs: Sequence[MergeSpec]) -> None:
+        """Raise one error with all that can be known to be wrong of a run's settings, engine, scorers and tasks."""
+        settings = [self._tasks.settings(row) for row in self._tasks.benchmarks]
+        faults = Faults()
+        faults.of(lambda: check_engine(specs[0], self._options), None)
+        faults.of(lambda: check_generation(settings, self._options.engine), None)
+        faults.of(lambda: check_templates(specs, settings, self._options), None)
+        faults.of(lambda: check_scorers(self._tasks.benchmarks, self._options), None)
+        faults.of(self._tasks.build, None)  # now, while nothing is written; else when a step turns out to be undone
+        faults.raise_them()
+
+    def asked(self) -> list[Asked]:
+        """Return the benchmarks in order, each with the settings that it is asked with."""
+        return [self._asked(row) for row in self._tasks.benchmarks]
+
+    def first_prompt(self, row: Benchmark, spec: MergeSpec) -> str:
+        """Return what a model is asked first. Raises DellaBenchError where there are no data or no chat template."""
+        return first_prompt(self._tasks.only(row), self._tasks.settings(row), spec, self._options.arguments)
 
     def _steps(self, spec: MergeSpec) -> Iterator[Step]:
         for row in self._tasks.benchmarks:
@@ -154,7 +181,9 @@ class Runner:
         """Return whether a look at the file names is enough to see that something has to be evaluated."""
         folder = self._options.out / folder_name(spec)
         return self._options.force or not all(
-            any(folder.glob(f"samples_{row.task}_*.jsonl")) for row in self._tasks.benchmarks
+            any(folder.glob(f"samples_{glob.escape(task)}_*.jsonl"))
+            for row in self._tasks.benchmarks
+            for task in self._tasks.leaves(row)
         )
 
     def _run_one(self, spec: MergeSpec, *, wait: bool) -> bool:

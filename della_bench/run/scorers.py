@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from della_bench.benchmarks import BENCHMARKS, Benchmark
 from della_bench.errors import DataError
+from della_bench.results.cells import cell_score, make_cell
+from della_bench.results.evaluation import read_evaluation
 from della_bench.results.logged import score_logged
 from della_bench.results.schema import Score
 from della_bench.run.evaluation import Evaluated
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from della_bench.judging.policy import Tally
     from della_bench.judging.settings import JudgeSettings
 
-__all__ = ["Scorer", "expected_cost", "scorers_of", "scores"]
+__all__ = ["Scorer", "expected_cost", "scorers_of", "scorers_of_group", "scores"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class Scorer:
     score: takes the evaluation, the folder to write below and the options; writes scores and items, returns the scores.
     cost: about what that will cost in US dollars, None where nobody is paid. judge: the judge that the options choose,
     None where they choose none; another judge makes a step undone. check: raises what can be known to be wrong before
-    any model has answered: no key, no server, no price, no sandbox.
+    any model has answered: no key, no server, no price, no sandbox. logged: whether lm-eval's results have the numbers
+    already, so that nothing is written.
     """
 
     step: str
@@ -53,6 +56,7 @@ class Scorer:
     cost: CostFunction | None = None
     judge: Callable[[Options], str] | None = None
     check: Callable[[Options], None] | None = None
+    logged: bool = False
 
 
 _SCORERS: dict[str, list[Scorer]] = {}
@@ -73,6 +77,11 @@ def scores(
         return function
 
     return mark
+
+
+def scorers_of_group() -> Sequence[Scorer]:
+    """Return the step that follows the evaluation of a group of tasks: lm-eval has its numbers."""
+    return [Scorer("lm_eval", score_group, logged=True)]
 
 
 def scorers_of(benchmark: Benchmark) -> Sequence[Scorer]:
@@ -114,6 +123,16 @@ def score_by_task(evaluated: Evaluated, out: Path, options: Options) -> list[Sco
         evaluated.better,
         model=evaluated.owner,
     )
+
+
+def score_group(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
+    """Return a group's numbers as lm-eval has aggregated them; where it has none, those of the tasks and groups in it.
+
+    Nothing is written: the leaderboard reads them, and the items of all tasks, where lm-eval has logged them.
+    """
+    candidates = read_evaluation(evaluated.results).candidates
+    own = [each for each in candidates if each.task == evaluated.task]
+    return [cell_score(make_cell(each)) for each in own or [each for each in candidates if each.group is None]]
 
 
 def check_sandbox(options: Options) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from della_bench.benchmarks import BENCHMARKS, Benchmark, benchmark_of
+from della_bench.benchmarks import BENCHMARKS, Benchmark
 from della_bench.errors import DellaBenchError, UsageError
 from della_bench.resources import folder
 from della_bench.run.settings import EvalSettings
-from della_bench.suggest import nearest
+from della_bench.run.task_names import Chosen, choose, read_task_file
+from della_bench.run.task_settings import ask, effective, setting_faults
 
 __all__ = ["BrokenTasksError", "Tasks"]
 
@@ -26,20 +26,29 @@ class BrokenTasksError(UsageError):
 
 
 class Tasks:
-    """The benchmarks that a run was asked for, each with its task of lm-eval.
+    """The benchmarks that a run was asked for, each with its task, or group of tasks, of lm-eval.
 
     `benchmarks` has a row for each, in order: a row of BENCHMARKS, or one made up for any other task.
     """
 
     def __init__(
-        self, names: Collection[str], *, include_path: Path | None = None, unsafe: bool = False, manager: Any = None
+        self,
+        names: Collection[str],
+        *,
+        include_path: Path | None = None,
+        unsafe: bool = False,
+        manager: Any = None,
+        settings: EvalSettings | None = None,
+        by_benchmark: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """A name is a benchmark's, a task's of lm-eval, or (a pattern of) a task's YAML files.
+        """A name is a benchmark's, a task's, group's or tag's of lm-eval, or (a pattern of) a task's YAML files.
 
         include_path: a folder with more tasks, which come before others of their names. unsafe: tasks that run the
-        model's programs are allowed. manager: lm-eval's TaskManager, where the caller has one already.
+        model's programs are allowed. manager: lm-eval's TaskManager, where the caller has one already. settings: of all
+        benchmarks; by_benchmark: those that a benchmark has of its own, by the name that it is asked for by.
 
-        Raises UsageError with all faults: an unknown name, a missing folder or file, programs that nobody allowed.
+        Raises UsageError with all faults: an unknown name, a missing folder or file, a group that holds a task twice,
+        settings that name none of the tasks or contradict each other, programs that nobody allowed.
         """
         self._include_path, self._unsafe, self._given_manager = include_path, unsafe, manager
         self._built: dict[str, Any] = {}
@@ -47,19 +56,22 @@ class Tasks:
         if include_path is not None and not include_path.is_dir():
             raise UsageError(f"there is no folder {include_path}", argument="include_path")
         self._without_defaults = all(name in _OURS or name.endswith(".yaml") for name in names)
-        chosen: dict[str, tuple[Benchmark, Path | None]] = {}
+        self._chosen: dict[str, Chosen] = {}
         faults = []
         for name in names:
             try:
-                for row, path in self._rows(name):
-                    if chosen.setdefault(row.name, (row, path)) != (row, path):
-                        raise UsageError(f"{name} is {row.name}, which is asked for already in another form")
+                for each in choose(name, lambda: self.manager):
+                    known = self._chosen.setdefault(each.row.name, each)
+                    if (known.row, known.path) != (each.row, each.path):
+                        raise UsageError(f"{name} is {each.row.name}, which is asked for already in another form")
             except UsageError as error:
                 faults.append(str(error))
-        if faults:
-            raise UsageError("\n".join(faults), argument="benchmarks")
-        self.benchmarks = [row for row, _ in chosen.values()]
-        self._files = {name: path for name, (_, path) in chosen.items() if path is not None}
+        self._settings = settings or EvalSettings()
+        self._own = {name: own for name, own in (by_benchmark or {}).items() if name in names}
+        wrong = setting_faults(self._settings, self._own, self._chosen.values()) if not faults else []
+        if faults or wrong:
+            raise UsageError("\n".join([*faults, *wrong]), argument="benchmarks" if faults else None)
+        self.benchmarks = [each.row for each in self._chosen.values()]
         if (programs := [row.name for row in self.benchmarks if row.unsafe]) and not unsafe:
             raise UsageError(_not_allowed(programs), argument="unsafe")
 
@@ -88,93 +100,107 @@ class Tasks:
         """
         faults = []
         for row in self.benchmarks:
-            if row.name not in self._built:
-                try:
-                    self._built[row.name] = self._task(row)
-                except DellaBenchError as error:
-                    faults.append(f"{row.name}: {error}")
-                except Exception as error:  # a task's code and templates may raise anything, and it is told
-                    reason = " ".join(str(error).split())
-                    faults.append(f"{row.name}: task {row.task} cannot be built: {type(error).__name__}: {reason}")
+            try:
+                self.only(row)
+            except BrokenTasksError as error:
+                faults.append(str(error))
         if faults:
             raise BrokenTasksError("\n".join(faults))
 
+    def only(self, row: Benchmark) -> Any:
+        """Return what `task` does. Raises BrokenTasksError where this one cannot be built, whatever the others can."""
+        if row.name not in self._built:
+            try:
+                self._built[row.name] = self._task(row)
+            except DellaBenchError as error:
+                raise BrokenTasksError(f"{row.name}: {error}") from error
+            except Exception as error:  # a task's code and templates may raise anything, and it is told
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise BrokenTasksError(f"{row.name}: task {row.task} cannot be built: {reason}") from error
+        return self._built[row.name]
+
     def task(self, row: Benchmark) -> Any:
-        """Return the built task of a benchmark. Raises BrokenTasksError with the faults of all tasks."""
+        """Return the built task, or group of tasks, of a benchmark. Raises BrokenTasksError with all tasks' faults."""
         self.build()
         return self._built[row.name]
+
+    def settings(self, row: Benchmark) -> EvalSettings:
+        """Return the settings that a benchmark is asked with."""
+        chosen = self._chosen[row.name]
+        return effective(chosen, self._settings, self._own.get(chosen.given, {}), self._config(chosen))
+
+    def leaves(self, row: Benchmark) -> tuple[str, ...]:
+        """Return lm-eval's names of a benchmark's tasks: several for a group."""
+        return self._chosen[row.name].leaves
 
     def digest(self, row: Benchmark) -> str | None:
         """Return a digest of a user's own task, None for tasks that come with lm-eval or with us.
 
         Their version says what they are; a user's file may change at any time. The digest is over the YAML with what it
-        includes, the Python files beside it, and the data files that it names.
+        includes, the Python files beside it, and the data files that it names; for a group, of all its own tasks.
         """
         if row.name not in self._digests:
-            self._digests[row.name] = self._digest(row)
+            self._digests[row.name] = self._digest(self._chosen[row.name])
         return self._digests[row.name]
 
-    def _digest(self, row: Benchmark) -> str | None:
-        path = self._files.get(row.name)
-        if path is None and (self._include_path is not None or not self._without_defaults):
-            path = getattr(self.manager.task_index.get(row.task), "yaml_path", None)
-        if path is None or any(place in path.resolve().parents for place in _shipped()):
-            return None
-        config = _read(path)
-        state = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-        for file in sorted([*path.parent.glob("*.py"), *_data_files(config)]):
-            state.update(file.read_bytes())
-        return state.hexdigest()
+    def _digest(self, chosen: Chosen) -> str | None:
+        names = dict.fromkeys((chosen.row.task, *chosen.leaves))
+        digests = [digest for name in names if (digest := _file_digest(self._path(chosen, name))) is not None]
+        if len(names) == 1 or not digests:
+            return digests[0] if digests else None
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
-    def _rows(self, name: str) -> Iterator[tuple[Benchmark, Path | None]]:
-        """Yield the benchmarks that a name means, each with its task's file where the name is one."""
-        if name.endswith(".yaml"):
-            paths = sorted(map(Path, glob.glob(str(Path(name).expanduser().absolute()))))
-            if not paths:
-                raise UsageError(f"there is no file {name}")
-            for path in paths:
-                yield _row(_read(path), str(path)), path
-        elif name in BENCHMARKS:
-            yield BENCHMARKS[name], None
-        elif name in self.manager.all_subtasks:
-            yield _row({**(self.manager.task_index[name].cfg or {}), "task": name}, name), None
-        elif name in self.manager.all_tasks:
-            raise UsageError(f"{name} is a group of tasks; name its tasks one by one")
+    def _path(self, chosen: Chosen, task: str) -> Path | None:
+        """Return the YAML file of a task or group, None where it may only be one that ships."""
+        if chosen.path is None and (self._include_path is not None or not self._without_defaults):
+            path: Path | None = getattr(self.manager.task_index.get(task), "yaml_path", None)
+            return path
+        return chosen.path
+
+    def _config(self, chosen: Chosen) -> Mapping[str, Any] | None:
+        """Return what a task's YAML says, None for a group, and for a task whose Python class may say more."""
+        if chosen.leaves != (chosen.row.task,):
+            return None
+        if chosen.path is not None:
+            config = read_task_file(chosen.path)
         else:
-            raise UsageError(f"{name} is neither a benchmark nor a task of lm-eval{nearest(name, BENCHMARKS)}")
+            config = getattr(self.manager.task_index.get(chosen.row.task), "cfg", None) or {"class": ""}
+        return None if "class" in config else config
 
     def _task(self, row: Benchmark) -> Any:
+        """Build the task, or group of tasks, of a benchmark, and ask the first document of each of its tasks."""
+        from lm_eval.api.group import Group
+        from lm_eval.tasks._factory import TaskFactory
+        from lm_eval.tasks._index import TaskIndex
         from lm_eval.tasks._yaml_loader import load_yaml
 
-        path = self._files.get(row.name)
-        loaded = self.manager.load([row.task if path is None else load_yaml(path, resolve_func=True)])
-        task = loaded["tasks"][row.task]
-        if getattr(task, "UNSAFE_CODE", False) and not self._unsafe:  # said by a task's class, not by its file
+        chosen, settings = self._chosen[row.name], self.settings(row)
+        index, overrides = self.manager.task_index, None
+        if chosen.path is None:
+            entry = index[row.task]
+        else:
+            overrides = load_yaml(chosen.path, resolve_func=True)
+            entry = TaskIndex.entry_from_config(overrides)
+        built = TaskFactory(meta=dict(settings.metadata)).build(entry, overrides=overrides, registry=index)
+        tasks = built.get_all_tasks() if isinstance(built, Group) else [built]
+        if any(getattr(task, "UNSAFE_CODE", False) for task in tasks) and not self._unsafe:  # said by a task's class
             raise UsageError(_not_allowed([row.task]))
-        task.set_fewshot_seed(EvalSettings().seed[-1])
-        task.build_all_requests(limit=1)
-        return task
+        if faults := ask(tasks, settings, self._own.get(chosen.given, {})):
+            raise UsageError("; ".join(faults))
+        for task in tasks:
+            task.set_fewshot_seed(settings.seed[-1])
+            task.build_all_requests(limit=1, system_instruction=settings.system_instruction)
+        return built
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """Return what a task's YAML file says, its functions by name."""
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    try:
-        config: Mapping[str, Any] = load_yaml(path, resolve_func=False)
-    except Exception as error:  # of YAML, of a missing file that it includes, ...
-        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return config
-
-
-def _row(config: Mapping[str, Any], place: str) -> Benchmark:
-    """Return the benchmark whose test split a task asks, or a row for the task alone."""
-    task = config.get("task")
-    if not isinstance(task, str):
-        raise UsageError(f"{place} is no task: it has no name under 'task'")
-    return BENCHMARKS.get(benchmark_of(task)) or Benchmark(
-        task, task, {"test": task}, unsafe=bool(config.get("unsafe_code"))
-    )
+def _file_digest(path: Path | None) -> str | None:
+    if path is None or any(place in path.resolve().parents for place in _shipped()):
+        return None
+    config = read_task_file(path)
+    state = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for file in sorted([*path.parent.glob("*.py"), *_data_files(config)]):
+        state.update(file.read_bytes())
+    return state.hexdigest()
 
 
 def _not_allowed(names: Sequence[str]) -> str:

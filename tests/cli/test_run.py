@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from della_bench.cli import main
 from tests.run.tasks import write_task
@@ -78,3 +79,124 @@ def test_a_tasks_file_is_evaluated_by_its_own_metric(tmp_path, capsys):
     code, text = end(capsys, TIES, "--benchmarks", path, "--device", "cpu", "-o", tmp_path / "runs")
     assert code == 0
     assert "mine (lm_eval)" in text.out
+
+
+@pytest.fixture
+def sums(tmp_path):
+    return write_task(tmp_path / "sums.yaml", num_fewshot=None, fewshot_split="test")
+
+
+def results(folder):
+    return sorted(path.name for path in folder.glob("*/results_*.json"))
+
+
+def test_the_same_run_through_a_file_and_through_options_gives_the_same_folders(tmp_path, capsys, sums):
+    settings = {
+        "num_fewshot": 1,
+        "gen_kwargs": {"max_gen_toks": 3, "until": ["\n", ","]},
+        "system_instruction": "Be brief.",
+        "seed": [1, 2, None, 4],
+        "samples": {"sums": [3, 0]},
+    }
+    options = [
+        "--num-fewshot",
+        "1",
+        "--gen-kwargs",
+        "max_gen_toks=3,until=['\\n', ',']",
+        "--samples",
+        '{"sums": [0, 3]}',
+    ]
+    options += ["--system-instruction", "Be brief.", "--seed", "1,2,None,4"]
+    out = tmp_path / "runs"
+    assert end(capsys, TIES, "--benchmarks", sums, *options, "--device", "cpu", "-o", out)[0] == 0
+    before = results(out)
+    for value in (
+        {"benchmarks": [str(sums)], **settings},
+        {"benchmarks": [{str(sums): settings}]},  # as its own
+        {"benchmarks": [{str(sums): {**settings, "seed": 7}}], "seed": 8},  # the command line wins
+    ):
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump({**value, "device": "cpu", "out": str(out)}))
+        code, text = end(capsys, TIES, "--config", config, "--seed", "1,2,None,4")
+        assert code == 0
+        assert "known already" in text.err
+        assert results(out) == before
+
+
+def test_the_command_line_wins_over_a_file(tmp_path, capsys, sums):
+    config = tmp_path / "config.yaml"
+    own = {"samples": [0], "num_fewshot": 1}
+    config.write_text(
+        yaml.safe_dump({"benchmarks": [{"zoo_math": own}], "limit": 3, "num_fewshot": 2, "batch_size": 1})
+    )
+    code, text = end(
+        capsys,
+        TIES,
+        "--config",
+        config,
+        "--benchmarks",
+        sums,
+        "--samples",
+        '{"sums": [1]}',
+        "--dry-run",
+        "-o",
+        tmp_path,
+    )
+    assert code == 0
+    assert 'sums: num_fewshot=2, samples={"sums": [1]}' in text.out
+    assert "zoo_math" not in text.out
+
+
+def test_a_dry_run_shows_the_settings_and_the_first_prompt_of_each_benchmark(tmp_path, capsys, sums):
+    choice = write_task(
+        tmp_path / "choice.yaml", output_type="multiple_choice", doc_to_choice=["1", "2"], doc_to_target=0
+    )
+    code, text = end(
+        capsys, TIES, "--benchmarks", f"{sums},{choice}", "--num-fewshot", "1", "--limit", "0.5", "--dry-run"
+    )
+    assert code == 0
+    assert "sums: num_fewshot=1, limit=0.5" in text.out
+    assert "first prompt of ties-density0.5:" in text.out
+    assert "  | 0 + 1\n" in text.out
+    assert "  | ->  2\n" in text.out
+
+
+def test_all_faults_of_settings_names_specs_and_a_file_are_told_at_once(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("num_fewshots: 3")
+    code, text = end(
+        capsys,
+        TIES.replace("ties", "tis"),
+        *("--config", config, "--benchmarks", "zoo_maths", "--limit", "2.5", "--seed", "1,x", "--engine", "vlm"),
+        *("--gen-kwargs", "a=1,a=2", "--max-batch-size", "4", "--samples", "none.json", "--out", tmp_path / "runs"),
+    )
+    assert code == 2
+    for part in (
+        "did you mean 'ties'",
+        "config.yaml: num_fewshots: neither lm-eval nor",
+        "zoo_maths is neither a benchmark nor a task or group of lm-eval; did you mean 'zoo_math'",
+        "limit=2.5: a number of documents from 1 on",
+        "seed=[1, 'x']: one whole number, or four",
+        "did you mean 'vllm'",
+        "--gen-kwargs: a: given twice",
+        "--max-batch-size 4: needs --batch-size auto",
+        "--samples: none.json: no JSON object, and no file",
+    ):
+        assert part in text.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["--apply-chat-template"], ["--apply-chat-template", "--limit", "3"]])
+def test_a_template_needs_no_name(tmp_path, capsys, words):
+    for order in ([*words, TIES], [TIES, *words]):
+        code, text = end(capsys, "--benchmarks", "zoo_math", "--dry-run", "-o", tmp_path, *order)
+        assert code == 0
+        assert "apply_chat_template=true" in text.out
+    code, text = end(capsys, "--apply-chat-template", "tool_use", TIES, "--benchmarks", "zoo_math", "--dry-run")
+    assert "apply_chat_template=tool_use" in text.out
+
+
+def test_a_run_without_benchmarks_says_where_they_are_named(capsys):
+    code, text = end(capsys, TIES)
+    assert code == 2
+    assert "--benchmarks: none are named, neither here nor in a file of settings (--config)" in text.err

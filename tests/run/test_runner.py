@@ -21,10 +21,17 @@ from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError
 from della_bench.run.watching import Watcher
 from della_bench.spec import MergeSpec
+from tests import tiny
 from tests.run.tasks import write_task
 
 TIES = MergeSpec.parse("base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=0.5,name=ties")
 MEAN = MergeSpec.parse("base=zoo:base,experts=zoo:math+zoo:code,merge_method=task_arithmetic,name=ta,lambda=0.5")
+
+
+TEMPLATE = (
+    "{% for each in messages %}{{ each.role.upper() }}: {{ each.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,6 +152,65 @@ def test_another_setting_is_another_evaluation_beside_the_first(tmp_path, manage
     assert any("max_gen_toks=3" in name for name in cells)
     assert len(cells) == 4
     assert any("system prompt" in name for name in cells)
+
+
+@pytest.fixture
+def kept_engine(monkeypatch):
+    """One loaded model for all runs of a test: another run need not merge what lies there already."""
+    loaded: list[Any] = []
+    original = Engine.load
+
+    def load(self, spec):
+        if not loaded:
+            loaded.append(original(self, spec))
+        return loaded[0]
+
+    monkeypatch.setattr(Engine, "load", load)
+    monkeypatch.setattr(Engine, "close", lambda self: None)
+
+
+def test_each_setting_changed_alone_gives_another_column(tmp_path, manager, kept_engine):
+    templated = tiny.save(tiny.llama(), tmp_path / "templated", tiny.tokenizer(chat_template=TEMPLATE))
+    spec = MergeSpec.parse(f"base=zoo:base,experts=zoo:math,merge_method=linear,chat_template={templated},name=one")
+    path = write_task(tmp_path / "sums.yaml", num_fewshot=None, fewshot_split="test")
+    ways: tuple[dict[str, Any], ...] = (
+        {},
+        {"num_fewshot": 1},
+        {"gen_kwargs": {"max_gen_toks": 2}},
+        {"system_instruction": "Be brief."},
+        {"apply_chat_template": True},
+        {"apply_chat_template": True, "num_fewshot": 1},
+        {"apply_chat_template": True, "num_fewshot": 1, "fewshot_as_multiturn": False},
+        {"samples": {"sums": (0, 1, 3)}},
+        {"seed": (1,) * 4},
+        {"metadata": {"length": 3}},
+    )
+    for number, way in enumerate(ways, start=1):
+        faults, _, _ = go(tmp_path / "runs", manager, (spec,), (str(path),), limit=None, **way)
+        assert faults == []
+        (row,) = build_table([tmp_path / "runs"]).rows
+        assert len(row.cells) == number, way
+    prompts = [next(path.open()) for path in (tmp_path / "runs").glob("*/samples_*")]
+    assert sum("USER: " in json.loads(each)["arguments"]["gen_args_0"]["arg_0"] for each in prompts) == 3
+    places = list((tmp_path / "runs").glob("*/scores/sums.*.json"))
+    assert len({read_score(each)["detail"]["samples"] for each in places}) == len(places) == len(ways)
+
+
+def test_a_template_that_no_tokenizer_has_and_other_faults_are_told_at_once_before_any_weight_is_read(
+    tmp_path, manager, asked
+):
+    path = write_task(tmp_path / "bare.yaml", num_fewshot=None)
+    wrong = {"apply_chat_template": True, "num_fewshot": 2, "gen_kwargs": {"max_gen_tok": 3}}
+    with pytest.raises(UsageError) as caught:
+        go(tmp_path / "runs", manager, (TIES, MEAN), ("zoo_math", str(path)), **wrong)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("gen_kwargs: max_gen_tok: no generation argument; did you mean 'max_gen_toks'")
+    assert lines[1].startswith("apply_chat_template: the tokenizer of zoo:base has no chat template")
+    assert lines[2].startswith("bare: num_fewshot=2: task bare has no examples")
+    assert len(lines) == 3
+    assert caught.value.exit_code == 2
+    assert asked == []
+    assert not (tmp_path / "runs").exists()
 
 
 def test_answers_that_are_only_logged_are_not_scored_and_are_no_number(tmp_path, manager, asked):
@@ -309,7 +375,7 @@ def test_a_model_that_cannot_be_opened_is_told_and_the_others_run(tmp_path, mana
 
 
 def test_an_unknown_benchmark_is_an_error_with_the_nearest_name(tmp_path, manager):
-    with pytest.raises(UsageError, match="neither a benchmark nor a task of lm-eval; did you mean 'zoo_math'"):
+    with pytest.raises(UsageError, match="neither a benchmark nor a task or group of lm-eval; did you mean 'zoo_math'"):
         go(tmp_path, manager, benchmarks=("zoo_maths",))
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import yaml
 
 from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import UsageError
+from della_bench.resources import folder
+from della_bench.run.settings import EvalSettings
 from della_bench.run.tasks import BrokenTasksError, Tasks
 from tests.run.tasks import write_task
 
@@ -114,14 +119,115 @@ def test_all_tasks_that_cannot_be_built_are_told_at_once(tmp_path, monkeypatch):
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("name", ["both", "sums"])
-def test_a_group_or_tag_is_refused(tmp_path, name):
-    (tmp_path / "both.yaml").write_text(yaml.safe_dump({"group": "both", "task": ["zoo_math", "zoo_chat"]}))
-    write_task(tmp_path / "one.yaml", tag="sums")
+@pytest.fixture
+def with_groups(tmp_path):
+    """lm-eval's manager of tasks `one` and `two`, a group of both, groups of these, and a tag."""
+    write_task(tmp_path / "one.yaml", tag="sums", num_fewshot=0)
+    write_task(tmp_path / "two.yaml", tag="sums")
+    groups = {
+        "both": ["one", {"task": "two", "num_fewshot": 1, "fewshot_split": "test"}],
+        "outer": ["both", {"group": "inner", "task": ["zoo_math"]}],
+        "doubled": ["both", "sums"],
+        "programs": ["humaneval_alpaca"],
+    }
+    for name, members in groups.items():
+        (tmp_path / f"{name}_group.yaml").write_text(yaml.safe_dump({"group": name, "task": members}))
     from lm_eval.tasks import TaskManager
 
-    from della_bench.resources import folder
+    return TaskManager(include_path=[folder("tasks"), tmp_path], include_defaults=False)
 
-    manager = TaskManager(include_path=[folder("tasks"), tmp_path], include_defaults=False)
-    with pytest.raises(UsageError, match=f"{name} is a group of tasks; name its tasks one by one"):
-        Tasks([name], manager=manager)
+
+def test_a_group_is_one_benchmark_with_its_own_settings_for_its_tasks(with_groups):
+    tasks = Tasks(["both"], manager=with_groups)
+    (row,) = tasks.benchmarks
+    assert (row.name, row.task, tasks.leaves(row)) == ("both", "both", ("one", "two"))
+    assert [task.config.num_fewshot for task in tasks.task(row).get_all_tasks()] == [0, 1]
+
+
+def test_the_tasks_of_groups_in_a_group_are_found_as_lm_eval_names_them(with_groups):
+    tasks = Tasks(["outer"], manager=with_groups)
+    (row,) = tasks.benchmarks
+    assert tasks.leaves(row) == ("one", "two", "zoo_math")
+    assert {task.task_name for task in tasks.task(row).get_all_tasks()} == set(tasks.leaves(row))
+
+
+def test_a_tag_and_a_pattern_are_words_for_their_tasks(with_groups):
+    for name in ("sums", "[ot][nw][eo]"):
+        assert [row.name for row in Tasks([name], manager=with_groups).benchmarks] == ["one", "two"]
+
+
+def test_a_group_that_holds_a_task_twice_and_one_that_is_not_there_are_told_together(with_groups):
+    with pytest.raises(UsageError) as caught:
+        Tasks(["doubled", "bothh"], manager=with_groups)
+    assert caught.value.message.splitlines() == [
+        "doubled holds one, two twice",
+        "bothh is neither a benchmark nor a task or group of lm-eval; did you mean 'both'?",
+    ]
+
+
+def test_a_group_with_programs_must_be_allowed_to_run_them(with_groups):
+    with pytest.raises(UsageError, match="programs: runs programs"):
+        Tasks(["programs"], manager=with_groups)
+
+
+def test_a_groups_digest_changes_with_each_of_its_tasks(with_groups, tmp_path):
+    def digest(name):
+        tasks = Tasks([name], manager=with_groups)
+        return tasks.digest(tasks.benchmarks[0])
+
+    first = digest("outer")
+    write_task(tmp_path / "two.yaml", tag="sums", description="Add.")
+    assert first is not None
+    assert digest("outer") != first
+
+
+def settings_in_force(path, **own):
+    tasks = Tasks([str(path)], settings=EvalSettings(num_fewshot=2, gen_kwargs={"temperature": 1.0}), by_benchmark=own)
+    return tasks.settings(tasks.benchmarks[0])
+
+
+def test_a_setting_that_changes_nothing_about_a_task_is_not_in_force(tmp_path):
+    fixed = write_task(tmp_path / "fixed.yaml", num_fewshot=0)
+    assert settings_in_force(fixed).num_fewshot is None  # as lm-eval has it
+    assert settings_in_force(fixed, **{str(fixed): {"num_fewshot": 3}}).num_fewshot == 3
+    assert settings_in_force(fixed, **{str(fixed): {"num_fewshot": 0}}).num_fewshot is None
+    two = write_task(tmp_path / "two.yaml", num_fewshot=2)
+    assert settings_in_force(two).num_fewshot is None
+    choice = write_task(tmp_path / "choice.yaml", output_type="multiple_choice", doc_to_choice=["1", "2"])
+    assert settings_in_force(choice).gen_kwargs == {}
+    assert settings_in_force(two).gen_kwargs == {"temperature": 1.0}
+
+
+def test_what_settings_lack_in_the_tasks_is_told_for_all_tasks_at_once(tmp_path):
+    paths = [write_task(tmp_path / f"{name}.yaml", num_fewshot=None) for name in ("bare", "short", "good")]
+    write_task(paths[2], num_fewshot=None, fewshot_split="test")
+    own: dict[str, dict[str, Any]] = {str(paths[0]): {"num_fewshot": 2}, str(paths[1]): {"samples": {"short": (1, 4)}}}
+    tasks = Tasks([*map(str, paths)], settings=EvalSettings(num_fewshot=0), by_benchmark=own)
+    with pytest.raises(BrokenTasksError) as caught:
+        tasks.build()
+    assert str(caught.value).splitlines() == [
+        "bare: num_fewshot=2: task bare has no examples: no training or validation split, and none of its own",
+        "short: samples: task short has 4 documents, from 0 to 3: 4 is none",
+    ]
+    Tasks([str(paths[2])], settings=EvalSettings(num_fewshot=2)).build()
+
+
+def test_samples_of_a_group_are_its_tasks_own(with_groups):
+    with pytest.raises(UsageError, match="samples: both has 2 tasks: name them, such as one"):
+        Tasks(["both"], manager=with_groups, settings=EvalSettings(samples={"both": (0,)}))
+    tasks = Tasks(["both"], manager=with_groups, settings=EvalSettings(samples={"two": (0,)}))
+    assert tasks.settings(tasks.benchmarks[0]).samples == {"two": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"samples": {"zoo_maths": (1,)}}, "samples: zoo_maths is no task of this run; did you mean 'zoo_math'"),
+        ({"fewshot_as_multiturn": True}, "fewshot_as_multiturn: turns need a chat template"),
+        ({"gen_kwargs": {"max_new_tokens": 3}}, "gen_kwargs: max_new_tokens: write max_gen_toks"),
+    ],
+)
+def test_settings_that_mean_nothing_in_a_run_are_told(settings, fault):
+    for how in ({"settings": EvalSettings(**settings)}, {"by_benchmark": {"zoo_math": settings}}):
+        with pytest.raises(UsageError, match=re.escape(fault)):
+            Tasks(["zoo_math", "zoo_chat"], **how)
