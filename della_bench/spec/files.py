@@ -11,7 +11,7 @@ import yaml
 
 from della_bench.errors import SpecError
 
-__all__ = ["is_file_name", "load_documents", "read_json", "read_yaml", "read_yaml_documents"]
+__all__ = ["is_file_name", "load_documents", "load_yaml", "read_json", "read_yaml", "read_yaml_documents"]
 
 _SUFFIXES = (".json", ".yaml", ".yml")  # JSON is YAML, too
 
@@ -36,6 +36,11 @@ def is_file_name(text: str) -> bool:
     """Whether a text names a file with a spec in it, and is no spec itself."""
     path = Path(text)
     return path.suffix in _SUFFIXES and ("=" not in text or path.is_file())
+
+
+def load_yaml(text: str | IO[str]) -> Any:
+    """Return what a YAML text of one document holds. Raises yaml.YAMLError, also where a key is given twice."""
+    return yaml.load(text, _StrictLoader)
 
 
 def load_documents(text: str | IO[str]) -> list[Any]:
