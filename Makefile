@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types pytest setup clean
+.PHONY: help demo test lint types pytest setup bench-quick clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up, then evaluate the embedded experts and their merges"
 	@echo "make test    set up, then lint, types and tests"
 	@echo "make lint | types | pytest    one of them"
+	@echo "make bench-quick    the main ratios, to compare before and after a change"
 	@echo "make clean   remove what these made"
 
 setup: $(VENV)/.ready
@@ -45,6 +46,10 @@ types: setup $(VENV)/.vllm
 # CI, which sets the variable CI, runs what takes minutes, too.
 pytest: setup $(VENV)/.vllm
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(if $(CI),,-m "not exhaustive")
+
+# Of one machine, for whoever changes what is fast; it passes or fails nothing.
+bench-quick: setup
+	$(BIN)/python benchmarks/quick.py
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
-"""One vLLM engine, many merges: seconds a remerge against a fresh engine, and against a checkpoint written beforehand.
+"""One engine, many merges: seconds a remerge against a fresh engine, and against a checkpoint written beforehand.
 
-    python benchmarks/remerge.py [--specs 10] [--layers N] [--tensor-parallel-size T] [--resident PLACE] [--json]
+    python benchmarks/remerge.py [--engine vllm|hf] [--specs 10] [--layers N] [--tensor-parallel-size T]
+                                 [--resident PLACE] [--json]
 
 Starts one engine on the first merge, then takes the others in place, asking each one question, so that a row counts
 only if the answer is the one that the same merge gives from a written checkpoint. Without `--layers` the models are the
@@ -45,41 +46,107 @@ def seconds(action: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def answer(engine: Any) -> list[int]:
-    """Return the tokens that an engine continues one prompt with, greedily."""
-    from vllm import SamplingParams, TokensPrompt
+class Transformers:
+    """lm-eval's models on transformers."""
 
-    sampling = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
-    (output,) = engine.generate([TokensPrompt(prompt_token_ids=PROMPT_TOKENS)], sampling, use_tqdm=False)
-    return list(output.outputs[0].token_ids)
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.resident, self.workers = options.resident, 1
+
+    def merged(self, merge: dict[str, Any]) -> Any:
+        """Start a model that merges."""
+        from della_bench.models.hf import DellaMergedLM
+
+        return DellaMergedLM(**merge, device="cpu", **({"resident": self.resident} if self.resident else {}))
+
+    def written(self, folder: Path, dtype: str) -> Any:
+        """Start a model on a checkpoint."""
+        from lm_eval.models.huggingface import HFLM
+
+        return HFLM(pretrained=str(folder), dtype=dtype, device="cpu", tokenizer=zoo_tokenizer())
+
+    def reload(self, lm: Any, folder: Path) -> None:
+        """Read a checkpoint into the running model."""
+        from safetensors.torch import load_file
+
+        for file in sorted(folder.glob("*.safetensors")):
+            lm.model.load_state_dict(load_file(file), strict=False)
+
+    def answer(self, lm: Any) -> list[int]:
+        """Return the tokens that a model continues one prompt with, greedily."""
+        import torch
+
+        with torch.inference_mode():
+            out = lm.model.generate(
+                torch.tensor([PROMPT_TOKENS]), max_new_tokens=24, min_new_tokens=24, do_sample=False
+            )
+        return list(out[0, len(PROMPT_TOKENS) :].tolist())
+
+    def stop(self, lm: Any) -> None:
+        """Nothing runs beside this process."""
 
 
-def engine_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return vLLM's arguments, the same for every engine."""
-    return {"enforce_eager": True, "max_model_len": 512, "tensor_parallel_size": options.tensor_parallel_size}
+class VLLM:
+    """lm-eval's models on vLLM."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.resident, self.workers = options.resident, options.tensor_parallel_size
+        self.arguments = {"enforce_eager": True, "max_model_len": 512, "tensor_parallel_size": self.workers}
+
+    def merged(self, merge: dict[str, Any]) -> Any:
+        """Start an engine that merges."""
+        from della_bench.models.vllm import DellaMergedVLLM
+
+        return DellaMergedVLLM(**merge, **self.arguments, resident=self.resident)
+
+    def written(self, folder: Path, dtype: str) -> Any:
+        """Start an engine on a checkpoint."""
+        from types import SimpleNamespace
+
+        from vllm import LLM
+
+        return SimpleNamespace(model=LLM(model=str(folder), dtype=dtype, **self.arguments))
+
+    def reload(self, lm: Any, folder: Path) -> None:
+        """Have the running engine read its checkpoint again."""
+        lm.model.collective_rpc("reload_weights")
+
+    def answer(self, lm: Any) -> list[int]:
+        """Return the tokens that an engine continues one prompt with, greedily."""
+        from vllm import SamplingParams, TokensPrompt
+
+        sampling = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
+        (output,) = lm.model.generate([TokensPrompt(prompt_token_ids=PROMPT_TOKENS)], sampling, use_tqdm=False)
+        return list(output.outputs[0].token_ids)
+
+    def stop(self, lm: Any) -> None:
+        """End an engine's processes."""
+        lm.model.llm_engine.engine_core.shutdown()
 
 
-def stop(engine: Any) -> None:
-    """End an engine's processes."""
-    engine.llm_engine.engine_core.shutdown()
+ENGINES: dict[str, type[Transformers] | type[VLLM]] = {"hf": Transformers, "vllm": VLLM}
 
 
-def measure_remerges(options: argparse.Namespace, merges: list[dict[str, Any]]) -> dict[str, Any]:
-    """Start one engine and take all merges in place."""
-    from della_bench.models.vllm import DellaMergedVLLM
+def zoo_tokenizer() -> str:
+    """Return the folder of the tokenizer that synthetic models borrow."""
+    from della_bench import zoo
 
-    fresh, lm = seconds(lambda: DellaMergedVLLM(**merges[0], **engine_options(options), resident=options.resident))
+    return str(zoo.folder("base"))
+
+
+def measure_remerges(engine: Transformers | VLLM, merges: list[dict[str, Any]]) -> dict[str, Any]:
+    """Start one model and take all merges in place."""
+    fresh, lm = seconds(lambda: engine.merged(merges[0]))
     try:
         times, answers = [], []
         for merge in merges:
             times.append(seconds(lambda merge=merge: lm.remerge(merge))[0])
-            answers.append(answer(lm.model))
+            answers.append(engine.answer(lm))
         found = {"fresh": fresh, "remerge": times, "answers": answers}
-        if options.tensor_parallel_size > 1:
+        if engine.workers > 1:
             found["each"] = [seconds(lambda merge=merge: remerge_each(lm, merge))[0] for merge in merges]
         return found
     finally:
-        stop(lm.model)
+        engine.stop(lm)
 
 
 def remerge_each(lm: Any, merge: dict[str, Any]) -> None:
@@ -93,10 +160,8 @@ def remerge_each(lm: Any, merge: dict[str, Any]) -> None:
         raise SystemExit("a worker could not merge")
 
 
-def measure_checkpoint(options: argparse.Namespace, merge: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write a merge, start an engine on it, and have that engine read it again in place."""
-    from vllm import LLM
-
+def measure_checkpoint(engine: Transformers | VLLM, merge: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write a merge, start a model on it, and have that model read it again in place."""
     from della_bench.merge.folder import write_folder
     from della_bench.merge.stream import Merge
     from della_bench.models.build import merged_dtype
@@ -105,13 +170,12 @@ def measure_checkpoint(options: argparse.Namespace, merge: dict[str, Any], folde
     opened = Merge(MergeSpec.parse(merge))
     written, _ = seconds(lambda: write_folder(opened, folder, progress=False))
     dtype = str(merged_dtype(opened)).removeprefix("torch.")
-    start = lambda: LLM(model=str(folder), dtype=dtype, **engine_options(options))  # noqa: E731
-    fresh, engine = seconds(start)
+    fresh, lm = seconds(lambda: engine.written(folder, dtype))
     try:
-        reload = [seconds(lambda: engine.collective_rpc("reload_weights"))[0] for _ in range(3)]
-        return {"write": written, "fresh": fresh, "reload": statistics.median(reload), "answer": answer(engine)}
+        reload = [seconds(lambda: engine.reload(lm, folder))[0] for _ in range(3)]
+        return {"write": written, "fresh": fresh, "reload": statistics.median(reload), "answer": engine.answer(lm)}
     finally:
-        stop(engine)
+        engine.stop(lm)
 
 
 def report(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
@@ -123,6 +187,8 @@ def report(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
         f"fresh engine, merging      {ours['fresh']:8.2f} s  {ours['fresh'] / typical:6.1f} x",
         f"fresh engine, checkpoint   {theirs['fresh']:8.2f} s  {theirs['fresh'] / typical:6.1f} x",
         f"  and to write it          {theirs['write']:8.2f} s",
+        f"written, fresh, loaded     {theirs['write'] + theirs['fresh']:8.2f} s  "
+        f"{(theirs['write'] + theirs['fresh']) / typical:6.1f} x",
         f"checkpoint, read in place  {theirs['reload']:8.2f} s  {theirs['reload'] / typical:6.1f} x",
     ]
     if "each" in ours:
@@ -137,6 +203,7 @@ def report(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
 def main() -> None:
     """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=list(ENGINES), default="vllm")
     parser.add_argument("--specs", type=int, default=10)
     parser.add_argument("--layers", type=int, help="of synthetic models; default: the zoo")
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
@@ -147,9 +214,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     merges = specs(options.layers, options.specs, options.work)
-    ours = measure_remerges(options, merges)
+    engine = ENGINES[options.engine](options)
+    ours = measure_remerges(engine, merges)
     with tempfile.TemporaryDirectory() as folder:
-        theirs = measure_checkpoint(options, merges[-1], Path(folder) / "merged")
+        theirs = measure_checkpoint(engine, merges[-1], Path(folder) / "merged")
     print(json.dumps({"remerge": ours, "checkpoint": theirs}, indent=2) if options.json else report(ours, theirs))
 
 

@@ -103,11 +103,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--level", choices=("bubblewrap", "namespaces", "landlock"))
     parser.add_argument("--share", type=float, default=1.0, help="of the programs of each load")
+    parser.add_argument("--loads", default="", metavar="WORD", help="only those with this word in their name")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     workers, level = arguments.workers, find_level(only=arguments.level)
     rows: dict[str, dict[str, dict[str, object]]] = {}
     for name, (programs, seconds) in loads(arguments.share).items():
+        if arguments.loads not in name:
+            continue
         executors = {
             f"sandbox ({level})": lambda p=programs, s=seconds: sandboxed(p, s, workers, level, isolate=False),
             f"sandbox ({level}), isolated": lambda p=programs, s=seconds: sandboxed(p, s, workers, level, isolate=True),
