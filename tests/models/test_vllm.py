@@ -118,6 +118,16 @@ def test_parameters_equal_those_in_transformers_bit_for_bit(lm, hf):
     assert not set(after.values()) & set(found.values())
 
 
+@pytest.mark.parametrize("place", ["base", "experts"])
+def test_a_merge_of_merges_is_the_one_that_transformers_has(lm, hf, place):
+    stage = {**SPEC, "experts": "zoo:math+zoo:chat"}
+    for model in (lm, hf):
+        model.remerge({**SPEC, "base": stage} if place == "base" else {**SPEC, "experts": [stage, "zoo:code"]})
+    (found,) = lm.model.apply_model(digests)
+    assert found == expected(hf.model, 0, 1)
+    assert ask(lm, *PROMPTS) == ask(hf, *PROMPTS)
+
+
 def test_prompts_answered_before_are_answered_by_the_new_merge(lm):
     # Longer than a block of the cache, so that the engine would find it there.
     long = "Tom has 3 apples. " * 20
