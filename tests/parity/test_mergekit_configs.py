@@ -6,24 +6,20 @@ speaks of; no weight is read.
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from della_bench.errors import SpecError
 from della_bench.merge.plan import plan
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.mergekit_table import COUNTERPARTS
 from della_bench.spec.varying import depth
+from tests.parity.real_configs import FOLDER, KINDS, MARKS, PLAIN, load, ranges
 
 REASON = "mergekit is not installed (the extra `parity`)"
 architecture = pytest.importorskip("mergekit.architecture", reason=REASON, exc_type=ImportError)
@@ -32,36 +28,11 @@ configs = pytest.importorskip("mergekit.config", reason=REASON, exc_type=ImportE
 options = pytest.importorskip("mergekit.options", reason=REASON, exc_type=ImportError)
 planning = pytest.importorskip("mergekit.plan", reason=REASON, exc_type=ImportError)
 
-FOLDER = Path(os.environ.get("DELLA_BENCH_DATA", "")) / "mergekit_configs"
-KINDS: dict[str, str] = {}
-if (FOLDER / "INDEX.tsv").is_file():
-    with (FOLDER / "INDEX.tsv").open(encoding="utf-8") as index:
-        KINDS = {row["file"]: row["kind"] for row in csv.DictReader(index, delimiter="\t")}
-PLAIN = [name for name, kind in KINDS.items() if kind == "valid"]
-
-pytestmark = [
-    pytest.mark.real_data,
-    pytest.mark.skipif(not KINDS, reason="DELLA_BENCH_DATA has no folder mergekit_configs"),
-]
+pytestmark = MARKS
 
 LAYERS = 8  # where a file names none
 # Their names for our numbers; what a method has of its own has another name only where the table says so.
 THEIRS = {"weights": "weight", "density": "density", "epsilon": "epsilon", "lambda_": "lambda"}
-
-
-def load(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
-    return data
-
-
-def ranges(data: Any) -> Iterator[list[int]]:
-    """All layer ranges of a configuration."""
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            yield from [value] if key == "layer_range" else ranges(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from ranges(value)
 
 
 @pytest.fixture
