@@ -70,7 +70,7 @@ class Adapter(ModelFolder):
                 log.warning(
                     "%s: says that it was trained on %s; it is taken as trained on %s", label, origin, base.label
                 )
-        self._base, self._parameters, self._whole = base, parameters(base), False
+        self.base, self._parameters, self._whole = base, parameters(base), False
         self._updates = self._aligned(updates(self._file.tensors))
         self._check()
         self._keep_tied()
@@ -81,8 +81,8 @@ class Adapter(ModelFolder):
         """Return one tensor: the base's own where the adapter changes nothing, else the update in float32."""
         update = self._updates.get(name)
         if update is None:
-            return self._base.tensor(name)
-        below = self._base.tensor(name) if update.replacement is None else self._file.tensor(update.replacement)
+            return self.base.tensor(name)
+        below = self.base.tensor(name) if update.replacement is None else self._file.tensor(update.replacement)
         if not update.factors:
             return below
         from della_bench.checkpoint.product import product
@@ -97,16 +97,16 @@ class Adapter(ModelFolder):
 
     def become_whole(self) -> None:
         """Be one model with the one below: its folder is that of the config, and its files are those of both."""
-        self.folder = self._base.folder
-        self.files = [*self._base.files, *self.files]
-        self.recipe = self._base.recipe
+        self.folder = self.base.folder
+        self.files = [*self.base.files, *self.files]
+        self.recipe = self.base.recipe
         self._whole = True
 
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on, the base's own files apart."""
         if not self._whole:
             return super().inputs(role)
-        below = self._base.inputs(role)
+        below = self.base.inputs(role)
         files = sorted(set(self.files) - {path for _, path in below})
         return [*below, *((f"{role}, adapter", path) for path in files)]
 
@@ -139,11 +139,11 @@ class Adapter(ModelFolder):
 
     def _keep_tied(self) -> None:
         """Drop a head that repeats the embedding; refuse one of its own where the base ties them."""
-        if not is_tied(self._base):
+        if not is_tied(self.base):
             return
         for head in [name for name in self._updates if HEAD.search(name) and name not in self._parameters]:
             if not self._repeats_another(self._updates[head]):
-                raise CheckpointError(f"{self.label}: changes {head}, which {self._base.label} ties to its embedding")
+                raise CheckpointError(f"{self.label}: changes {head}, which {self.base.label} ties to its embedding")
             del self._updates[head]
         if embeddings := [name for name in self._updates if self._has_vocabulary(name)]:
             log.warning("%s: changes %s, and with it the head that is tied to it", self.label, ", ".join(embeddings))

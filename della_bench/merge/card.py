@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import yaml
 
 import della_bench
 from della_bench.benchmarks import BENCHMARKS, title_of
+from della_bench.checkpoint import Adapter, ModelFolder
 from della_bench.errors import UsageError
+from della_bench.merge.staged import Staged
 from della_bench.merge.stream import Merge
 from della_bench.results.table import Cell, Row, scorer_label
 from della_bench.spec import MergeSpec, Source
@@ -79,15 +82,31 @@ def make_card(merge: Merge, row: Row | None = None) -> str:
 
 
 def _folders(merge: Merge) -> dict[Source, Path]:
-    """Return where each source lies, the base first."""
-    experts = merge.sources[-len(merge.spec.experts) :]
-    found = {merge.spec.base: merge.base.folder}
-    return found | {name: found.get(name, each.folder) for name, each in zip(merge.spec.experts, experts, strict=True)}
+    """Return where each model and adapter lies, the base first; a merge of its own is told by those it is made of."""
+    base, *experts = merge.sources
+    found: dict[Source, Path] = {}
+    for source, opened in zip((merge.spec.base, *merge.spec.experts), (base, *experts), strict=True):
+        for part, folder in _parts(source, opened):
+            found.setdefault(part, folder)
+    return found
+
+
+def _parts(source: Source, opened: ModelFolder) -> Iterator[tuple[Source, Path]]:
+    if isinstance(opened, Adapter) and source.adapter is not None:
+        yield from _parts(replace(source, adapter=None), opened.base)
+        yield source.adapter, opened.files[-1].parent
+    elif isinstance(opened, Staged):
+        for inner, below in zip((opened.spec.base, *opened.spec.experts), opened.sources, strict=True):
+            yield from _parts(inner, below)
+    else:
+        yield source, opened.folder
 
 
 def _role(source: Source, spec: MergeSpec) -> str:
-    parts = ["base"] * (source == spec.base) + ["expert"] * (source in spec.experts)
-    return " and ".join(parts)
+    models = [replace(each, adapter=None) for each in (spec.base, *spec.experts)]
+    parts = ["base"] * (source == models[0]) + ["expert"] * (source in models[1:])
+    parts += ["adapter"] * any(each.adapter == source for each in (spec.base, *spec.experts))
+    return " and ".join(parts) or "part of a source that is a merge"
 
 
 def _is_on_hub(source: Source) -> bool:

@@ -33,6 +33,7 @@ class Staged(ModelFolder):
     def __init__(self, merge: _Merge) -> None:
         """Take an opened merge; nothing is read yet."""
         self._merge, self.label, self.folder = merge, merge.spec.display_name, merge.base.folder
+        self.spec, self.sources = merge.spec, merge.sources
         self.config = merged_config(merge)
         self.tensors = {name: merge.info(name) for name in merge.names}
         self.files = list(dict.fromkeys(path for source in merge.sources for path in source.files))
@@ -48,7 +49,7 @@ class Staged(ModelFolder):
 
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on: those of its sources, each in its place."""
-        base, *experts = self._merge.sources
+        base, *experts = self.sources
         found = base.inputs(f"{role}, base")
         for position, expert in enumerate(experts):
             found += expert.inputs(f"{role}, expert {position}")

@@ -12,6 +12,7 @@ import torch
 
 from della_bench.checkpoint import open_source
 from della_bench.errors import CheckpointError, UsageError
+from della_bench.merge.card import make_card
 from della_bench.merge.fingerprint import fingerprint, input_files
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
@@ -137,6 +138,15 @@ def test_an_adapter_on_an_expert_is_what_peft_merges(family, adapted):
         changed["model.layers.0.mlp.up_proj.weight"],
         open_source(spec.base).tensor("model.layers.0.mlp.up_proj.weight").to_torch(),
     )
+
+
+def test_the_card_names_what_a_stage_and_an_adapted_model_are_made_of(family, adapted):
+    card = make_card(Merge(second(str(family["base"]), first(family), f"{family['c']}::{adapted['lora']}")))
+    rows = [line for line in card.splitlines() if line.startswith(f"| `{family['base'].parent}")]
+    rows += [line for line in card.splitlines() if line.startswith(f"| `{adapted['lora']}")]
+    assert [row.split("|")[2].strip() for row in rows] == [
+        "base", "part of a source that is a merge", "part of a source that is a merge", "expert", "adapter",
+    ]  # fmt: skip
 
 
 def test_the_base_and_a_stage_may_have_an_adapter_too(family, adapted, tmp_path):

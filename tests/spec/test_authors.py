@@ -55,6 +55,17 @@ def test_one_model_is_pruned(tmp_path: Path) -> None:
     assert str(found) == "base=zoo:base,experts=zoo:math,density=0.7,epsilon=0,lambda=1.1,dtype=float16"
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("linear", "zoo:base has no weight"), ("slerp", "parameters.t: missing")],
+)
+def test_what_their_code_writes_for_mergekits_methods_lacks_a_number_there_as_here(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    with pytest.raises(SpecError, match=told):
+        MergeSpec.parse(written(tmp_path / "a.yml", name, experts=("zoo:math",)))
+
+
 def test_faults_of_such_a_file_are_told_together(tmp_path: Path) -> None:
     path = written(tmp_path / "a.yml", "della", dencity=0.5)
     path.write_text(path.read_text().replace("base_model: zoo:base", "base_modl: zoo:base"))
