@@ -239,9 +239,9 @@ def _columns(
 
 
 def _group_of(models: Mapping[str, _Model], column: str) -> str | None:
-    """Return the group that a column is a part of in every evaluation that has it, None where there is none."""
+    """Return the group that a column is a part of, None where some evaluation has it without any."""
     groups = {each.group for model in models.values() for each in model.candidates.get(column, [])}
-    return next(iter(groups)) if len(groups) == 1 else None
+    return None if None in groups else min(map(str, groups), default=None)
 
 
 def _scorer_counts(models: Mapping[str, _Model], benchmark: str) -> Counter[str]:

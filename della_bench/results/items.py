@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from della_bench.jsonfiles import read_rows
+from della_bench.results.likelihood import choices_of
 from della_bench.results.logged import group_items, logged_items
 from della_bench.results.preferences import preference_words
 from della_bench.results.schema import Item, read_items
@@ -59,7 +60,7 @@ def _joined(item: Item, row: Mapping[str, object]) -> JoinedItem:
         doc_hash=item["doc_hash"],
         prompt=_prompt(row),
         target=_text(row.get("target")),
-        response=_text(_first(row.get("resps"))),
+        response=_response(row),
         answer=item["answer"],
         verdict=item["verdict"],
         value=item["value"],
@@ -81,6 +82,13 @@ def _prompt(row: Mapping[str, object]) -> str:
     """Return what the model was asked: lm-eval logs a dict of arguments by name, or (older) a list."""
     arguments = row.get("arguments")
     return _text(_first(_first(arguments)))
+
+
+def _response(row: Mapping[str, object]) -> str:
+    """Return what the model said: its text, or each choice with its log-likelihood."""
+    if choices := choices_of(row):
+        return "\n".join(f"{likelihood:10.3f} {text}" for text, likelihood in choices)
+    return _text(_first(row.get("resps")))
 
 
 def _first(value: object) -> object:

@@ -16,6 +16,7 @@ from typing import cast
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
+from della_bench.results.likelihood import inverse_perplexity, is_inverse, most_likely, share_of
 from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 from della_bench.results.table import CellSource
@@ -41,16 +42,21 @@ def logged_scorer(filter_name: str, version: str) -> Scorer:
 def logged_metric(result: Mapping[str, object], better: Mapping[str, object] | None = None) -> dict[str, str]:
     """Return the first metric of each filter in one task's part of lm-eval's results, whose keys are metric,filter.
 
-    better: lm-eval's `higher_is_better` of the task, by metric; one that is not to be high (a length, a perplexity) is
-    no share of right answers, and left out.
+    better: lm-eval's `higher_is_better` of the task, by metric; one that is not to be high (a length) is no share of
+    right answers, and left out. Where a filter has perplexities alone, its number is the inverse of one.
     """
     found: dict[str, str] = {}
+    low: dict[str, dict[str, None]] = {}
     for key in result:
         metric, comma, name = key.partition(",")
-        shown = not metric.endswith("_stderr") and metric != "bypass"  # what lm-eval puts in place of a number
-        if comma and shown and (better or {}).get(metric, True):
+        if not comma or metric.endswith("_stderr") or metric == "bypass":  # what lm-eval puts in place of a number
+            continue
+        if (better or {}).get(metric, True):
             found.setdefault(name, metric)
-    return found
+        else:
+            low.setdefault(name, {})[metric] = None
+    inverse = {name: number for name, metrics in low.items() if (number := inverse_perplexity(metrics)) is not None}
+    return {**inverse, **found}
 
 
 def logged_items(path: Path, metric: str, filter_name: str) -> list[Item]:
@@ -81,11 +87,12 @@ def logged_values(path: Path, metric: str, filter_name: str) -> tuple[tuple[tupl
     for _, row in read_rows(path):
         if row.get("filter", "none") != filter_name:
             continue
-        doc_id, value = row.get("doc_id"), row.get(metric)
-        share = value is None or (type(value) in (int, float) and 0 <= value <= 1)
+        doc_id, value = row.get("doc_id"), share_of(row, metric)
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        share = value is None or (number is not None and 0 <= number <= 1)
         if type(doc_id) is not int or doc_id in found or not share:
             break
-        found[doc_id] = str(row.get("doc_hash", "")), None if value is None else float(value)
+        found[doc_id] = str(row.get("doc_hash", "")), number
     else:
         if found:
             order = sorted(found)
@@ -168,7 +175,7 @@ def score_logged(
 
 
 def _item(place: str, row: Mapping[str, object], metric: str, filter_name: str) -> Item:
-    doc_id, value = row.get("doc_id"), row.get(metric)
+    doc_id, value = row.get("doc_id"), share_of(row, metric)
     if not isinstance(doc_id, int) or isinstance(doc_id, bool):
         raise DataError(f"{place}: no sample of lm-eval: doc_id is missing", exit_code=USERS_FILE)
     if value is not None and not isinstance(value, (int, float)):
@@ -180,19 +187,23 @@ def _item(place: str, row: Mapping[str, object], metric: str, filter_name: str) 
         raise DataError(message, exit_code=USERS_FILE)
     filtered = row.get("filtered_resps")
     answer = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else filtered
+    if (choice := most_likely(row, metric)) is not None:
+        answer = choice
     return Item(
         schema=SCHEMA,
         doc_id=doc_id,
         doc_hash=str(row.get("doc_hash", "")),
         filter=filter_name,
         value=number,
-        verdict=_verdict(number),
+        verdict=_verdict(number, is_inverse(metric)),
         answer=answer if isinstance(answer, str) else "" if answer is None else str(answer),
         explanation="",
     )
 
 
-def _verdict(value: float | None) -> str:
+def _verdict(value: float | None, likelihood: bool) -> str:
     if value is None:
         return "unscored"
+    if likelihood:
+        return "likelihood"
     return {0.0: "wrong", 1.0: "right"}.get(value, "partly right")

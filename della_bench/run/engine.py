@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from della_bench.errors import SpecError
@@ -57,7 +56,9 @@ class Engine:
         engine = {} if self.name == "hf" else {"engine": self.name}
         self._model = DellaMergedLM(**spec.as_keys(), **engine, **self.options)
         if not self._show_bars:
-            self._model.generate_until = partial(self._model.generate_until, disable_tqdm=True)
+            # The last one is what a rolling likelihood asks, with a bar whatever it was told.
+            for name in ("generate_until", "loglikelihood", "loglikelihood_rolling", "_loglikelihood_tokens"):
+                setattr(self._model, name, _without_bar(getattr(self._model, name)))
         if self._watch is not None:
             count_answers(self._model, self._watch)
         return self._model
@@ -74,3 +75,8 @@ class Engine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _without_bar(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of lm-eval's model type that shows no bar, whatever its caller says of that."""
+    return lambda *args, **options: ask(*args, **{**options, "disable_tqdm": True})

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from della_bench.errors import DataError
+from della_bench.results.likelihood import share_of
 from della_bench.results.logged import logged_items, logged_metric, score_logged
 from della_bench.results.schema import read_items, read_score, score_path
 from tests.results.making import sample, write_rows
@@ -16,7 +19,32 @@ def test_the_first_metric_of_each_filter_is_the_tasks_number():
 
 def test_a_metric_that_is_not_to_be_high_is_no_share_of_right_answers():
     assert logged_metric({"answer_length,none": 812.5, "acc,none": 0.5}, {"answer_length": None}) == {"none": "acc"}
-    assert logged_metric({"word_perplexity,none": 12.0}, {"word_perplexity": False}) == {}
+    assert logged_metric({"answer_length,none": 812.5}, {"answer_length": False}) == {}
+    assert logged_metric({"bypass,none": 999.0}) == {}
+
+
+def test_perplexities_alone_give_the_inverse_of_one_and_beside_a_share_none():
+    low = {"word_perplexity": False, "bits_per_byte": False, "perplexity": False}
+    assert logged_metric({"word_perplexity,none": 12.0, "bits_per_byte,none": 1.0}, low) == {
+        "none": "1/byte_perplexity"
+    }
+    assert logged_metric({"perplexity,none": 12.0}, low) == {"none": "1/perplexity"}
+    assert logged_metric({"perplexity,none": 12.0, "acc,none": 0.5}, low) == {"none": "acc"}
+
+
+@pytest.mark.parametrize(
+    ("logged", "metric", "share"),
+    [
+        ({"byte_perplexity": [-4.0, 8]}, "1/byte_perplexity", math.exp(-0.5)),
+        ({"bits_per_byte": [-4.0, 8]}, "1/byte_perplexity", math.exp(-0.5)),
+        ({"perplexity": -2.0}, "1/perplexity", math.exp(-2)),
+        ({"byte_perplexity": [-4.0, 0]}, "1/byte_perplexity", None),
+        ({}, "1/byte_perplexity", None),
+        ({"acc": 1}, "acc", 1),
+    ],
+)
+def test_the_inverse_of_a_perplexity_is_the_mean_probability_of_a_byte(logged, metric, share):
+    assert share_of(logged, metric) == (share if share is None else pytest.approx(share))
 
 
 def test_a_task_gets_a_score_for_each_filter_with_its_items(tmp_path):
