@@ -55,10 +55,10 @@ def llama(
     return _random(LlamaForCausalLM, config, seed, dtype)
 
 
-def gpt2(seed: int = 0, *, layers: int = 2, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
+def gpt2(seed: int = 0, *, vocab: int = 259, layers: int = 2, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
     """A small GPT-2 (tied head, Conv1D, biases) with random weights."""
     config = GPT2Config(
-        vocab_size=259, n_embd=32, n_layer=layers, n_head=2, n_positions=4096, bos_token_id=0, eos_token_id=1
+        vocab_size=vocab, n_embd=32, n_layer=layers, n_head=2, n_positions=4096, bos_token_id=0, eos_token_id=1
     )
     return _random(GPT2LMHeadModel, config, seed, dtype)
 

@@ -102,6 +102,11 @@ class Adapter(ModelFolder):
         self.recipe = self.base.recipe
         self._whole = True
 
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where its tokenizer's files lie: beside the adapter, or those of the model that it is one with."""
+        return self._base.tokenizer_folder if self._whole else self.folder
+
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on, the base's own files apart."""
         if not self._whole:

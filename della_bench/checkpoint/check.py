@@ -13,14 +13,15 @@ from della_bench.checkpoint.model import ModelFolder
 from della_bench.checkpoint.pairing import Pairing, pair
 from della_bench.checkpoint.quantised import quantised_fault
 from della_bench.errors import CheckpointError
+from della_bench.spec import MergeSpec
 
 __all__ = ["check_fit"]
 
 log = logging.getLogger(__name__)
 
 
-def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
-    """Return how each expert fits the base.
+def check_fit(base: ModelFolder, experts: Sequence[ModelFolder], spec: MergeSpec | None = None) -> list[Fit]:
+    """Return how each expert fits the base. spec: of the merge, whose settings warnings speak of.
 
     Raises CheckpointError that lists every mismatch of every expert: another architecture, quantised weights, missing,
     unexpected or differently shaped parameters that the model needs. Differences that a merge survives (dtype, config,
@@ -47,7 +48,7 @@ def check_fit(base: ModelFolder, experts: Sequence[ModelFolder]) -> list[Fit]:
         if other := _absent(source, known)[1]:
             log.warning("%s: its index names %s that no shard holds: left out", source.label, some(other))
     for fit in fits.values():
-        warn_of_fit(fit)
+        warn_of_fit(fit, spec)
     return [fits[expert] for expert in experts]
 
 

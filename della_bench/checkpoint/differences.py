@@ -10,6 +10,8 @@ from della_bench.checkpoint.fit import Fit
 from della_bench.checkpoint.model import ModelFolder, read_json
 from della_bench.checkpoint.quantised import quantised_in_name
 from della_bench.checkpoint.tokenizers import tokenizer_difference
+from della_bench.spec import MergeSpec, Source
+from della_bench.spec.templates import Template
 
 __all__ = ["some", "warn_of_fit", "warn_of_source"]
 
@@ -42,8 +44,12 @@ def warn_of_source(source: ModelFolder) -> None:
         )
 
 
-def warn_of_fit(fit: Fit) -> None:
-    """Warn of each kind of difference between an expert and the base, once each, with what is done about it."""
+def warn_of_fit(fit: Fit, spec: MergeSpec | None = None) -> None:
+    """Warn of each kind of difference between an expert and the base, once each, with what is done about it.
+
+    spec: of the merge; without one, the tokenizer and the chat template are the base's.
+    """
+    tokenizer = None if spec is None else spec.tokenizer
     base, expert = fit.base, fit.expert
     if lacking := fit.lacking:
         log.warning(
@@ -56,7 +62,7 @@ def warn_of_fit(fit: Fit) -> None:
     _warn_of_heads(fit)
     shared = {name: expert.tensors[own] for name, own in fit.names.items() if fit.parameters[name].is_float}
     for name, info in shared.items():
-        if info.shape != (shape := fit.parameters[name].shape):
+        if info.shape != (shape := fit.parameters[name].shape) and tokenizer is None:
             done = "its extra rows are left out" if info.shape[0] > shape[0] else "the missing rows are the base's"
             log.warning("%s: %s has shape %s, the base's has %s: %s", expert.label, name, info.shape, shape, done)
     notes = []
@@ -75,18 +81,29 @@ def warn_of_fit(fit: Fit) -> None:
     if notes:
         log.warning("%s differs from the base in %s; the merge is the base's there", expert.label, " and ".join(notes))
     if ends := _generation_differences(base, expert):
-        log.warning(
-            "%s: generates in another way than the base (%s); the base's end tokens and generation config are used",
-            expert.label,
-            ", ".join(ends),
-        )
+        used = "the base's end tokens and generation config are used"
+        if isinstance(tokenizer, Source):
+            used = f"the generation config is the base's, the tokenizer's end token is that of {tokenizer}"
+        log.warning("%s: generates in another way than the base (%s); %s", expert.label, ", ".join(ends), used)
     if difference := tokenizer_difference(base, expert):
-        log.warning(
-            "%s: its tokenizer differs from the base's (%s); the base's is used unless tokenizer= or chat_template= "
-            "names another source",
-            expert.label,
-            difference,
-        )
+        log.warning("%s: its tokenizer differs from the base's (%s); %s", expert.label, difference, _what_is_done(spec))
+
+
+def _what_is_done(spec: MergeSpec | None) -> str:
+    """Return in words which tokenizer and chat template a merge has, where those of its models differ."""
+    if spec is None or (spec.tokenizer is None and spec.chat_template is None):
+        return "the base's is used unless tokenizer= or chat_template= names another source"
+    keys = spec.as_keys()
+    done = ["the base's tokenizer is used"]
+    if "tokenizer" in keys:
+        done = [f"rows are aligned by the token to those of tokenizer={keys['tokenizer']}"]
+    if isinstance(spec.chat_template, Template) and spec.chat_template.text:
+        done.append("the chat template is the spec's own")
+    elif "chat_template" in keys:
+        done.append(f"the chat template is that of chat_template={keys['chat_template']}")
+    else:
+        done.append("the chat template is that tokenizer's")
+    return ", ".join(done)
 
 
 def _warn_of_heads(fit: Fit) -> None:

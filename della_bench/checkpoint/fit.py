@@ -32,9 +32,7 @@ class Fit:
 
     def tensor(self, name: str) -> HostTensor:
         """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's."""
-        if name not in self.names:
-            return self._of_base(name)
-        tensor, shape = self.expert.tensor(self.names[name]), self.parameters[name].shape
+        tensor, shape = self.own_tensor(name), self.parameters[name].shape
         if tensor.shape == shape:
             return tensor
         rows, own = shape[0], tensor.to_torch()
@@ -45,6 +43,10 @@ class Fit:
         base = self._of_base(name).to_torch()
         dtype = torch.promote_types(own.dtype, base.dtype)  # the base's rows must stay what they are
         return HostTensor.of(torch.cat([own.to(dtype), base[len(own) :].to(dtype)]))
+
+    def own_tensor(self, name: str) -> HostTensor:
+        """Return the expert's tensor as it has it, whatever its shape; the base's where it has none."""
+        return self.expert.tensor(self.names[name]) if name in self.names else self._of_base(name)
 
     def _of_base(self, name: str) -> HostTensor:
         return self.base.tensor(self.heads.get(name, name))

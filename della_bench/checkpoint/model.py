@@ -33,6 +33,7 @@ class ModelFolder(ABC):
     tensors: dict[str, TensorInfo]
     files: list[Path]  # all that its tensors depend on, the base's own files apart
     recipe = ""  # what beside its files decides its tensors: the digest of how they are made from them
+    generation_changes: Mapping[str, Any] = {}  # what its generation config has other than the file in its folder
     hint = ""  # what may explain that it does not fit
     absent: Sequence[str] = ()  # tensors that an index names and no file holds
 
@@ -43,6 +44,11 @@ class ModelFolder(ABC):
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on; `role` is what the model is to a merge."""
         return [(role, path) for path in sorted(self.files)]
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where its tokenizer's files lie."""
+        return self.folder
 
     def must_fit(self, name: str) -> bool:
         """Whether a tensor that the base does not have makes this an expert of another base."""
@@ -56,7 +62,7 @@ class ModelFolder(ABC):
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:
         """What tokenizer_config.json holds; empty where there is none."""
-        path = self.folder / "tokenizer_config.json"
+        path = self.tokenizer_folder / "tokenizer_config.json"
         return read_json(path, self.label) if path.is_file() else {}
 
 

@@ -23,10 +23,11 @@ _UNWANTED = ["consolidated*", "[!a]*/*", "a[!d]*/*", "ad[!d]*/*"]
 def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = False) -> Path:
     """Return the folder of a source's files.
 
-    An existing folder wins over a hub id of the same text, an `@` in it included. The folder of a merge is that of its
-    tokenizer, and an adapter's is another than the model's that it changes. From the hub only weights (unless
-    `weights` is false), config and tokenizer are taken, with `trust_remote_code` also the
-    repository's own modules. Torch's .bin files are taken only where the repository has no safetensors.
+    An existing folder wins over a hub id of the same text, an `@` in it included. The folder of a merge is that of the
+    model whose tokenizer it has, of the base where it makes one, and an adapter's is another than the model's that it
+    changes. From the hub only weights (unless `weights` is false), config and tokenizer are taken, with
+    `trust_remote_code` also the repository's own modules. Torch's .bin files are taken only where the repository has no
+    safetensors.
 
     Raises CheckpointError: exit code 2 where the source is wrong, 1 where the hub cannot be reached.
     """
@@ -34,7 +35,8 @@ def resolve(source: Source, *, weights: bool = True, trust_remote_code: bool = F
         return zoo.folder(source.place)
     if source.scheme == "merge":
         spec = MergeSpec.parse(source.place)
-        return resolve(spec.tokenizer or spec.base, weights=weights, trust_remote_code=trust_remote_code)
+        model = spec.tokenizer if isinstance(spec.tokenizer, Source) else spec.base
+        return resolve(model, weights=weights, trust_remote_code=trust_remote_code)
     folder = Path(source.place if source.revision is None else f"{source.place}@{source.revision}")
     try:
         folder = folder.expanduser()

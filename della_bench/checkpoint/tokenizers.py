@@ -12,10 +12,20 @@ from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError
 from della_bench.spec import MergeSpec
 from della_bench.spec.source import Source
+from della_bench.spec.vocabulary import tokenizer_text
 
-__all__ = ["check_vocabulary", "highest_id", "load_chat_template", "tokenizer_difference"]
+__all__ = [
+    "check_vocabulary", "folder_template", "has_tokenizer", "highest_id", "load_chat_template", "tokenizer_difference",
+    "tokenizer_files",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
+
+_FILES = (
+    "added_tokens.json", "chat_template.json", "merges.txt", "special_tokens_map.json", "tokenizer*.json", "vocab.*",
+    "*.model", "*.tiktoken", "*.jinja", "additional_chat_templates/*.jinja",
+)  # fmt: skip
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 
 def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
@@ -24,7 +34,7 @@ def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
     Compares the vocabularies (token to id, added tokens included), then merges and the rules of tokenizer.json, else
     the sentencepiece files; and the chat templates. A checkpoint without tokenizer files has nothing to compare.
     """
-    if not _has_tokenizer(base) or not _has_tokenizer(expert):
+    if not has_tokenizer(base.tokenizer_folder) or not has_tokenizer(expert.tokenizer_folder):
         return ""
     parts = []
     ours, theirs = _vocabulary(base), _vocabulary(expert)
@@ -48,13 +58,29 @@ def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
 
 def load_chat_template(source: Source, *, trust_remote_code: bool = False) -> Any:
     """Return the chat template of a source's tokenizer; raises CheckpointError where it has none."""
-    from transformers import AutoTokenizer
-
     folder = resolve(source, weights=False, trust_remote_code=trust_remote_code)
-    template = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code).chat_template
+    template = folder_template(folder, trust_remote_code=trust_remote_code)
     if template is None:
         raise CheckpointError(f"chat_template={source}: this tokenizer has no chat template")
     return template
+
+
+def folder_template(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Return the chat template, or several by name, of the tokenizer in a folder; None where it has none."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code).chat_template
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds the files of a tokenizer, and not only settings of one."""
+    return any((folder / name).is_file() for name in _VOCABULARIES) or any(folder.glob("*.tiktoken"))
+
+
+def tokenizer_files(folder: Path, *, code: bool = False) -> list[Path]:
+    """Return the files in a folder that decide what its tokenizer does. code: whether the folder's own code runs."""
+    patterns = (*_FILES, "*.py") if code else _FILES
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
 def highest_id(folder: Path) -> int:
@@ -78,7 +104,7 @@ def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:
     beyond = {token: i for token, i in vocabulary.items() if rows is not None and i >= rows}
     if not beyond:
         return
-    label = str(spec.tokenizer or spec.base)
+    label = str(spec.base if spec.tokenizer is None else tokenizer_text(spec.tokenizer))
     added, template = tokenizer.get_added_vocab(), json.dumps(tokenizer.chat_template, ensure_ascii=False)
     own = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.pad_token}
     used = [token for token in beyond if token not in added or token in own or token in template]
@@ -112,16 +138,12 @@ def _vocabulary_difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
     return "vocabulary: " + ", ".join(counts)
 
 
-def _has_tokenizer(checkpoint: ModelFolder) -> bool:
-    return any((checkpoint.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-
-
 def _in_both(base: ModelFolder, expert: ModelFolder, name: str) -> bool:
-    return (base.folder / name).is_file() and (expert.folder / name).is_file()
+    return (base.tokenizer_folder / name).is_file() and (expert.tokenizer_folder / name).is_file()
 
 
 def _read(checkpoint: ModelFolder, name: str) -> dict[str, Any]:
-    return _json(checkpoint.folder / name)
+    return _json(checkpoint.tokenizer_folder / name)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -158,7 +180,7 @@ def _rules(checkpoint: ModelFolder) -> Any:
 
 
 def _chat_template(checkpoint: ModelFolder) -> Any:
-    file = checkpoint.folder / "chat_template.jinja"
+    file = checkpoint.tokenizer_folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
     return checkpoint.tokenizer_config.get("chat_template") or _read(checkpoint, "chat_template.json").get(
@@ -167,4 +189,4 @@ def _chat_template(checkpoint: ModelFolder) -> Any:
 
 
 def _bytes(checkpoint: ModelFolder) -> bytes:
-    return (checkpoint.folder / "tokenizer.model").read_bytes()
+    return (checkpoint.tokenizer_folder / "tokenizer.model").read_bytes()

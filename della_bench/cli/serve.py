@@ -63,10 +63,10 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     import json
     import sys
 
-    from della_bench.checkpoint import resolve
-    from della_bench.checkpoint.tokenizers import load_chat_template
     from della_bench.errors import SpecError
     from della_bench.merge.config import config_changes
+    from della_bench.merge.templates import chosen_template
+    from della_bench.merge.vocabulary import generation_changes
     from della_bench.models.build import merged_dtype
     from della_bench.models.vllm_engine.plugin import LOAD_FORMAT
     from della_bench.models.vllm_engine.requirements import plugin_fault, require_architecture
@@ -81,19 +81,21 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
         raise SpecError(faults)
     require_architecture(merge)
     settings = Settings.read({"spec": spec, "resident": resident}).as_config()
-    tokenizer = resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=trust_remote_code)
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(merge.base.folder)]
     command += ["--load-format", LOAD_FORMAT, "--model-loader-extra-config", json.dumps(settings)]
-    command += ["--dtype", str(merged_dtype(merge)).removeprefix("torch."), "--tokenizer", str(tokenizer)]
+    command += ["--dtype", str(merged_dtype(merge)).removeprefix("torch."), "--tokenizer", str(merge.tokenizer_folder)]
     if spec.chat_template is not None:
-        template = load_chat_template(spec.chat_template, trust_remote_code=trust_remote_code)
-        if not isinstance(template, str):
+        template = chosen_template(merge).content
+        if isinstance(template, dict):
             raise SpecError(
                 f"chat_template={spec.chat_template}: it has several templates, and vLLM's server takes one"
             )
-        command += ["--chat-template", template]
+        if template:
+            command += ["--chat-template", template]
     if (changes := config_changes(merge)) and "--hf-overrides" not in given:
         command += ["--hf-overrides", json.dumps(changes)]
+    if (ends := generation_changes(merge.vocabulary, merge.base)) and "--override-generation-config" not in given:
+        command += ["--override-generation-config", json.dumps(ends)]
     if "--served-model-name" not in given:
         command += ["--served-model-name", spec.display_name]
     if trust_remote_code:

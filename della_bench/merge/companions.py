@@ -12,10 +12,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from della_bench.checkpoint import resolve
 from della_bench.checkpoint.canonical import vocab_size
-from della_bench.checkpoint.tokenizers import check_vocabulary, highest_id, load_chat_template
+from della_bench.checkpoint.model import read_json
+from della_bench.checkpoint.tokenizers import check_vocabulary, highest_id
+from della_bench.jsonfiles import write_json
 from della_bench.merge.stream import Merge
+from della_bench.merge.templates import chosen_template
+from della_bench.merge.vocabulary import generation_changes
 
 __all__ = ["check_companions", "copy_companions"]
 
@@ -32,7 +35,9 @@ _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 def check_companions(merge: Merge) -> None:
     """Raise CheckpointError where the tokenizer has ids that texts use and the merge has no rows for."""
-    rows, source = vocab_size(merge.base.config), _tokenizer_folder(merge)
+    if merge.vocabulary is not None:
+        return  # its rows are those of its tokens
+    rows, source = vocab_size(merge.base.config), merge.tokenizer_folder
     if rows is not None and highest_id(source) >= rows:
         from transformers import AutoTokenizer
 
@@ -43,7 +48,7 @@ def check_companions(merge: Merge) -> None:
 
 def copy_companions(merge: Merge, folder: Path) -> None:
     """Copy the base's generation config, processors and code, and the tokenizer's files; write the spec's template."""
-    tokenizer = _tokenizer_folder(merge)
+    tokenizer = merge.tokenizer_folder
     for path in _companions(tokenizer):
         if not _MODELS_OWN.fullmatch(path.name) or path.name.startswith("tokenization"):
             shutil.copyfile(path, folder / path.name)
@@ -52,15 +57,11 @@ def copy_companions(merge: Merge, folder: Path) -> None:
     for path in _companions(merge.base.folder):
         if _MODELS_OWN.fullmatch(path.name) and not (folder / path.name).exists():
             shutil.copyfile(path, folder / path.name)
-    if merge.spec.chat_template is not None:
-        _write_template(load_chat_template(merge.spec.chat_template, trust_remote_code=merge.trust_remote_code), folder)
-
-
-def _tokenizer_folder(merge: Merge) -> Path:
-    spec = merge.spec
-    if spec.tokenizer is None:
-        return merge.base.folder
-    return resolve(spec.tokenizer, weights=False, trust_remote_code=merge.trust_remote_code)
+    if changes := generation_changes(merge.vocabulary, merge.base):
+        path = folder / "generation_config.json"
+        write_json(path, {**read_json(path, merge.base.label), **changes})
+    if merge.spec.chat_template is not None and (template := chosen_template(merge).content):
+        _write_template(template, folder)
 
 
 def _companions(source: Path) -> list[Path]:

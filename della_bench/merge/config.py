@@ -8,6 +8,8 @@ from della_bench.checkpoint import ModelFolder
 from della_bench.checkpoint.canonical import HEAD, says_tied
 from della_bench.checkpoint.model import read_json
 from della_bench.checkpoint.quantised import quantised_in_name
+from della_bench.checkpoint.vocabulary import Vocabulary
+from della_bench.merge.vocabulary import vocabulary_changes
 from della_bench.spec import MergeSpec
 
 __all__ = ["Configured", "config_changes", "merged_config"]
@@ -20,6 +22,7 @@ class Configured(Protocol):
 
     spec: MergeSpec
     base: ModelFolder
+    vocabulary: Vocabulary | None
 
     @property
     def names(self) -> list[str]:
@@ -29,11 +32,13 @@ class Configured(Protocol):
 def config_changes(merge: Configured) -> dict[str, Any]:
     """Return the keys that a merge's config has other than the base's config.json; None stands for a key left out.
 
-    A head of its own is not tied to the embedding, and floats are not quantised. Where the base is itself made from the
-    model in that folder, its own changes are among them.
+    A head of its own is not tied to the embedding, floats are not quantised, and a vocabulary has its own size and ids.
+    Where the base is itself made from the model in that folder, its own changes are among them.
     """
     on_disk = read_json(merge.base.folder / "config.json", merge.base.label)
     changes = _differences(on_disk, merge.base.config)
+    for key, value in vocabulary_changes(merge.vocabulary, merge.base.config).items():
+        changes[key] = {**changes.get(key, {}), **value} if isinstance(value, dict) else value
     if any(map(HEAD.search, merge.names)) and says_tied(merge.base):
         changes["tie_word_embeddings"] = False
         if "text_config" in merge.base.config:

@@ -40,10 +40,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
 # A file changed this shortly before may change again within the same tick of the clock: its digest is not remembered.
 _SETTLED_NS = 2_000_000_000
-_TOKENIZER_FILES = (
-    "added_tokens.json", "chat_template.json", "merges.txt", "special_tokens_map.json", "tokenizer*.json", "vocab.*",
-    "*.model", "*.tiktoken", "*.jinja", "additional_chat_templates/*.jinja",
-)  # fmt: skip
 
 InputFile = tuple[str, Path]
 """What a file is to the merge ("base", "expert 0", "tokenizer", ...) and where it lies."""
@@ -81,18 +77,24 @@ def fingerprint(spec: MergeSpec, digests: Sequence[Mapping[str, Any]]) -> str:
 def input_files(merge: Merge) -> list[InputFile]:
     """Return the files that decide how a merge answers: weights, the base's configuration, tokenizer and template."""
     from della_bench.checkpoint import resolve
+    from della_bench.checkpoint.tokenizers import tokenizer_files
+    from della_bench.spec import Source
+    from della_bench.spec.templates import AUTO, Template
 
     spec, base = merge.spec, merge.base
     files: list[InputFile] = base.inputs("base")
     files += [("config", path) for path in (base.folder / "config.json", *merge.settings_files)]
     for index, fit in enumerate(merge.fits):
         files += fit.expert.inputs(f"expert {index}")
-    for role, source in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
-        if role == "tokenizer" or source is not None:
-            folder = base.folder if source is None or source == spec.base else resolve(source, weights=False)
-            own_code = ["*.py"] if merge.trust_remote_code else []
-            found = {path for pattern in (*_TOKENIZER_FILES, *own_code) for path in folder.glob(pattern)}
-            files += [(role, path) for path in sorted(found)]
+    folders = {"tokenizer": base.tokenizer_folder}
+    for role, choice in (("tokenizer", spec.tokenizer), ("chat_template", spec.chat_template)):
+        if isinstance(choice, Source):
+            folders[role] = base.tokenizer_folder if choice == spec.base else resolve(choice, weights=False)
+    if spec.tokenizer is not None or spec.chat_template == Template(AUTO):
+        folders["tokenizer of base"] = base.tokenizer_folder
+        folders |= {f"tokenizer of expert {i}": fit.expert.tokenizer_folder for i, fit in enumerate(merge.fits)}
+    for role, folder in folders.items():
+        files += [(role, path) for path in tokenizer_files(folder, code=merge.trust_remote_code)]
     return [(role, path) for role, path in files if path.is_file()]
 
 

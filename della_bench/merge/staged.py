@@ -8,7 +8,9 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from della_bench.checkpoint import HostTensor, ModelFolder, TensorInfo
+from della_bench.checkpoint.tokenizers import tokenizer_files
 from della_bench.merge.config import Configured, merged_config
+from della_bench.merge.vocabulary import generation_changes
 
 __all__ = ["Staged"]
 
@@ -19,6 +21,9 @@ class _Merge(Configured, Protocol):
     @property
     def sources(self) -> list[ModelFolder]: ...
 
+    @property
+    def tokenizer_folder(self) -> Path: ...
+
     def info(self, name: str) -> TensorInfo: ...
 
     def stream_host(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, HostTensor]]: ...
@@ -27,7 +32,8 @@ class _Merge(Configured, Protocol):
 class Staged(ModelFolder):
     """A merge that another merge takes as its base or as an expert.
 
-    A tensor is rounded to the dtype that the merge has, as if it had been written. Config and tokenizer are its base's.
+    A tensor is rounded to the dtype that the merge has, as if it had been written. Config and tokenizer are its base's,
+    but for what a vocabulary of its own changes.
     """
 
     def __init__(self, merge: _Merge) -> None:
@@ -38,6 +44,7 @@ class Staged(ModelFolder):
         self.tensors = {name: merge.info(name) for name in merge.names}
         self.files = list(dict.fromkeys(path for source in merge.sources for path in source.files))
         self.recipe = merge.spec.recipe_digest
+        self.generation_changes = generation_changes(merge.vocabulary, merge.base)
         self._in_use: WeakValueDictionary[str, HostTensor] = WeakValueDictionary()
 
     def tensor(self, name: str) -> HostTensor:
@@ -47,10 +54,19 @@ class Staged(ModelFolder):
             tensor = self._in_use[name] = dict(self._merge.stream_host([name]))[name]
         return tensor
 
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the merge's tokenizer lies: its base's, unless it has one of its own."""
+        return self._merge.tokenizer_folder
+
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on: those of its sources, each in its place."""
         base, *experts = self.sources
         found = base.inputs(f"{role}, base")
         for position, expert in enumerate(experts):
             found += expert.inputs(f"{role}, expert {position}")
+        if self._merge.vocabulary is not None:
+            for position, source in enumerate((base, *experts)):
+                own = tokenizer_files(source.tokenizer_folder)
+                found += [(f"{role}, tokenizer {position}", path) for path in own]
         return found

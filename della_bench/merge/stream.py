@@ -21,8 +21,10 @@ from della_bench.checkpoint import (
     open_adapted,
     open_source,
 )  # fmt: skip
+from della_bench.checkpoint.rows import aligned
 from della_bench.checkpoint.tensor import DTYPES, torch_dtype
-from della_bench.errors import MergeError
+from della_bench.checkpoint.vocabulary import Vocabulary
+from della_bench.errors import CheckpointError, MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
 from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
 from della_bench.merge.plan import plan
@@ -59,10 +61,13 @@ class Merge:
         for source in spec.experts:
             if source not in opened:
                 opened[source] = open_part(source, self.base, trust_remote_code=trust_remote_code)
-        self.fits: list[Fit] = check_fit(self.base, [opened[source] for source in spec.experts])
-        heads, infos = self.fits[0].heads, self.fits[0].parameters
+        fits, self.vocabulary = _fitted(spec, opened, trust_remote_code)
+        heads, infos = fits[0].heads, fits[0].parameters
         own = {name: heads.get(name, name) for name in infos}
-        self._fits = [Fit(self.base, own, self.base, infos, heads), *self.fits]
+        self._fits = [Fit(self.base, own, self.base, infos, heads), *fits]
+        if self.vocabulary is not None:
+            self._fits = aligned(self._fits, self.vocabulary.layout)
+        self.fits: list[Fit] = self._fits[1:]
         self._plan = plan(spec, depth(self.names))  # says what does not fit before any weight is read
 
     @property
@@ -80,6 +85,14 @@ class Merge:
         """The folders that something of it is read from."""
         read = [path.parent for source in self.sources for path in source.files]
         return list(dict.fromkeys([*(source.folder for source in self.sources), *read]))
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the files of the merge's tokenizer lie: the base's, a source's, or a temporary folder.
+
+        A temporary one is there for as long as the merge's `vocabulary`.
+        """
+        return self.base.tokenizer_folder if self.vocabulary is None else self.vocabulary.folder
 
     @property
     def settings_files(self) -> list[Path]:
@@ -195,6 +208,30 @@ def open_part(source: Source, base: ModelFolder | None = None, *, trust_remote_c
         return open_source(source, base, trust_remote_code=trust_remote_code)
     staged = Staged(Merge(MergeSpec.parse(source.place), trust_remote_code=trust_remote_code))
     return staged if source.adapter is None else open_adapted(staged, source.adapter)
+
+
+def _fitted(
+    spec: MergeSpec, opened: dict[Source, ModelFolder], trust_remote_code: bool
+) -> tuple[list[Fit], Vocabulary | None]:
+    """Return how the experts fit the base, and the vocabulary where the spec has a tokenizer.
+
+    Raises CheckpointError with all faults of both.
+    """
+    errors: list[CheckpointError] = []
+    fits: list[Fit] = []
+    vocabulary = None
+    try:
+        if spec.tokenizer is not None:
+            vocabulary = Vocabulary(spec, opened, trust_remote_code=trust_remote_code)
+    except CheckpointError as error:
+        errors.append(error)
+    try:
+        fits = check_fit(opened[spec.base], [opened[source] for source in spec.experts], spec)
+    except CheckpointError as error:
+        errors.append(error)
+    if errors:
+        raise CheckpointError("\n".join(map(str, errors)), exit_code=errors[0].exit_code)
+    return fits, vocabulary
 
 
 def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tuple[str, _Sources]]:

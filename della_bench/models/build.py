@@ -14,6 +14,7 @@ from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import CheckpointError
 from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
+from della_bench.merge.vocabulary import generation_changes
 from della_bench.models.bars import with_bar
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def build_model(
         from transformers import GenerationConfig
 
         model.generation_config = GenerationConfig.from_pretrained(merge.base.folder)
+        model.generation_config.update(**generation_changes(merge.vocabulary, merge.base))
     model.eval()
     return model
 

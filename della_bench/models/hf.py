@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from della_bench.checkpoint import resolve
 from della_bench.devices import require_device
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
@@ -62,7 +61,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         self._begin(spec, options, SPEED_ONLY[self.engine])
         super().__init__(
             pretrained=str(self.merge.base.folder),
-            tokenizer=str(resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=self._remote)),
+            tokenizer=str(self.merge.tokenizer_folder),
             **options,
         )
         accelerator = getattr(self, "accelerator", None)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import check_vocabulary, load_chat_template
+from della_bench.checkpoint.tokenizers import check_vocabulary
 from della_bench.devices import require_device
 from della_bench.merge.stream import Merge
-from della_bench.models.build import build_model
+from della_bench.merge.templates import chosen_template
+from della_bench.models.build import adapt_config, build_model
 from della_bench.spec import MergeSpec
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def load_merged(
     merge = Merge(spec, trust_remote_code=trust_remote_code)
     folder = merge.base.folder
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    source = resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
     if spec.chat_template is not None:
-        tokenizer.chat_template = load_chat_template(spec.chat_template, trust_remote_code=trust_remote_code)
+        tokenizer.chat_template = chosen_template(merge).content
+    config = adapt_config(config, merge)
     check_vocabulary(spec, tokenizer, getattr(config.get_text_config(), "vocab_size", None))
     model = build_model(merge, config, AutoModelForCausalLM, device, progress=progress, **options)
     return model, tokenizer

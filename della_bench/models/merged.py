@@ -13,16 +13,17 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import della_bench
-from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import check_vocabulary, load_chat_template
+from della_bench.checkpoint.tokenizers import check_vocabulary
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
+from della_bench.merge.templates import ChosenTemplate, chosen_template
 from della_bench.models.build import merged_dtype
 from della_bench.models.output_name import name_output
 from della_bench.models.templates import check_chat_template
 from della_bench.scoring.guard import check_before_merging
 from della_bench.spec import MergeSpec
+from della_bench.spec.vocabulary import tokenizer_text
 
 if TYPE_CHECKING:
     from lm_eval.api.model import CacheHook
@@ -44,6 +45,7 @@ class MergedModel:
     spec: MergeSpec
     merge: Merge
     tokenizer: Any
+    chat_template_chosen: ChosenTemplate
     _answer_options: Mapping[str, Any]
     _remote: bool
     _unusable = ""
@@ -58,8 +60,8 @@ class MergedModel:
         name_output()
         self.spec = spec
         self._remote = bool(options.get("trust_remote_code"))
-        check_chat_template(spec, trust_remote_code=self._remote)
         self.merge = Merge(spec, trust_remote_code=self._remote)
+        check_chat_template(self.merge)
         self._inputs = Inputs(self.merge)
         self._answer_options = {key: value for key, value in sorted(options.items()) if key not in speed_only}
 
@@ -75,7 +77,7 @@ class MergedModel:
         new = MergeSpec.parse(spec, **keys)
         merge = Merge(new, trust_remote_code=self._remote)
         check_same_model(self.merge, merge)
-        template = self._chat_template_of(new) if new.chat_template != self.spec.chat_template else None
+        template = chosen_template(merge, lambda: self._own_chat_template)
         log.info("merging %s", new)
         self._unusable = f"the merge {new} was not loaded to its end"
         try:
@@ -83,8 +85,8 @@ class MergedModel:
         except BaseException as error:
             self._unusable = f"loading the merge {new} failed: {error or type(error).__name__}"
             raise
-        if new.chat_template != self.spec.chat_template:
-            self._set_chat_template(template)
+        if template != self.chat_template_chosen:
+            self._take_template(template)
         self.spec, self.merge, self._inputs, self._unusable = new, merge, Inputs(merge), ""
 
     @abstractmethod
@@ -110,11 +112,12 @@ class MergedModel:
         self._require_usable()
         return super().generate_until(*args, **options)  # type: ignore[misc]
 
-    def _chat_template_of(self, spec: MergeSpec) -> Any:
-        """Return the chat template that a spec names, or the one of its tokenizer where it names none."""
-        if spec.chat_template is not None:
-            return load_chat_template(spec.chat_template, trust_remote_code=self._remote)
-        return self._own_chat_template
+    def _take_template(self, template: ChosenTemplate) -> None:
+        """Give the tokenizer a chat template, and say whose it is."""
+        self.chat_template_chosen = template
+        if template.content != self.tokenizer.chat_template:
+            self._set_chat_template(template.content)
+        log.info("chat template: %s", template)
 
     def _set_chat_template(self, template: Any) -> None:
         self.tokenizer.chat_template = template
@@ -122,8 +125,7 @@ class MergedModel:
     def _finish_tokenizer(self, vocabulary: int | None) -> None:
         """Check the tokenizer that lm-eval has loaded, and give it the spec's chat template."""
         self._own_chat_template = self.tokenizer.chat_template
-        if self.spec.chat_template is not None:
-            self._set_chat_template(self._chat_template_of(self.spec))
+        self._take_template(chosen_template(self.merge, lambda: self._own_chat_template))
         check_vocabulary(self.spec, self.tokenizer, vocabulary)
 
     @property
@@ -157,7 +159,7 @@ class MergedModel:
     @property
     def tokenizer_name(self) -> str:
         """The tokenizer's source and, by its digest, its chat template: lm-eval's caches are keyed by it."""
-        source = str(self.spec.tokenizer or self.spec.base)
+        source = str(self.spec.base if self.spec.tokenizer is None else tokenizer_text(self.spec.tokenizer))
         return f"{source}#{self._template_digest[:12]}".replace("/", "__")
 
     @property
@@ -194,6 +196,7 @@ class MergedModel:
                 "spec": str(self.spec),
                 "digest": self.spec.digest,
                 "keys": self.spec.as_keys(effective=True),
+                "chat_template": str(self.chat_template_chosen),
                 "sources": {source.label: str(source.folder) for source in self.merge.sources},
                 "fingerprint": self.fingerprint,
                 "model_fingerprint": self._inputs.fingerprint,
@@ -214,16 +217,25 @@ def check_same_model(old: Merge, new: Merge) -> None:
     elif (had := merged_dtype(old)) != (asked := merged_dtype(new)):
         short = str(had).removeprefix("torch."), str(asked).removeprefix("torch.")
         faults.append(f"dtype={short[1]}: the engine runs in {short[0]}; another dtype needs a new engine")
+    faults += _vocabulary_faults(old, new)
     if not faults and [(n, old.info(n).shape) for n in old.names] != [(n, new.info(n).shape) for n in new.names]:
         faults.append(f"base={new.spec.base}: its tensors have other names or shapes than when the engine started")
-    if _tokenizer_folder(old.spec) != _tokenizer_folder(new.spec):
-        faults.append(
-            f"tokenizer={new.spec.tokenizer or new.spec.base}: the engine has the tokenizer of "
-            f"{old.spec.tokenizer or old.spec.base}; another one needs a new engine"
-        )
     if faults:
         raise SpecError(faults)
 
 
-def _tokenizer_folder(spec: MergeSpec) -> str:
-    return str(resolve(spec.tokenizer or spec.base, weights=False).resolve())
+def _vocabulary_faults(old: Merge, new: Merge) -> list[str]:
+    """Return why a merge has another vocabulary than the engine, where it has."""
+    had, asked = old.vocabulary, new.vocabulary
+    if had is None and asked is None:
+        return []
+    if had is not None and asked is not None and had.tokenizer_digest == asked.tokenizer_digest:
+        return []
+
+    def told(merge: Merge) -> str:
+        choice = merge.spec.tokenizer
+        return "the base's own tokenizer" if choice is None else f"tokenizer={tokenizer_text(choice)}"
+
+    sizes = [None if one is None else one.size for one in (had, asked)]
+    rows = f" ({sizes[1]} rows, not {sizes[0]})" if None not in sizes and sizes[0] != sizes[1] else ""
+    return [f"{told(new)}{rows}: the engine has the tokenizer of {told(old)}; another one needs a new engine"]

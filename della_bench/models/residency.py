@@ -50,7 +50,8 @@ class Residency:
         if self.place == "disk":
             return merge
         below = _states(merge.base.files)  # what an adapter makes of the base depends on it too
-        keys = {source: (below, source.recipe, str(source.folder), _states(source.files)) for source in sources}
+        rows = None if merge.vocabulary is None else merge.vocabulary.digest  # what is kept has them in place
+        keys = {source: (below, source.recipe, str(source.folder), _states(source.files), rows) for source in sources}
         self._kept = {key: self._kept.get(key, {}) for key in keys.values()}
         merge.cache = partial(self._tensor, {source: self._kept[key] for source, key in keys.items()})
         return merge

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 
-from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import SpecError
+from della_bench.merge.stream import Merge
+from della_bench.merge.templates import chosen_template, template_owner
 from della_bench.scoring.guard import running_evaluation, templated_tasks
-from della_bench.spec import MergeSpec
 
 __all__ = ["check_chat_template"]
 
 log = logging.getLogger(__name__)
 
 
-def check_chat_template(spec: MergeSpec, *, trust_remote_code: bool = False) -> None:
+def check_chat_template(merge: Merge) -> None:
     """Check the evaluation that is making the model, if there is one and it is to apply a chat template.
 
     Raises SpecError where the tokenizer has no such template, which lm-eval notices when the model is there. Warns of
@@ -33,14 +32,8 @@ def check_chat_template(spec: MergeSpec, *, trust_remote_code: bool = False) -> 
             name,
             template,
         )
-    source = spec.chat_template or spec.tokenizer or spec.base
-    if spec.chat_template is not None:
-        found = load_chat_template(source, trust_remote_code=trust_remote_code)
-    else:
-        from transformers import AutoTokenizer
-
-        folder = resolve(source, weights=False, trust_remote_code=trust_remote_code)
-        found = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code).chat_template
+    found = chosen_template(merge).content
+    source = template_owner(merge.spec)
     if not found:
         raise SpecError(
             f"apply_chat_template: the tokenizer of {source} has no chat template; name a source that has one as "

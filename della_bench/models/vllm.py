@@ -12,12 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from della_bench.checkpoint import resolve
 from della_bench.errors import DellaBenchError, MergeError, SpecError
 from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
+from della_bench.merge.vocabulary import generation_changes
 from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, batch_size_faults, doubled_names, split_arguments
-from della_bench.models.build import merged_dtype
+from della_bench.models.build import adapt_config, merged_dtype
 from della_bench.models.merged import MergedModel
 from della_bench.models.residency import check_place
 from della_bench.models.vllm_engine import versions
@@ -78,12 +78,14 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
             options["seed"] = options.pop("engine_seed")
         if changes := config_changes(self.merge):
             options["hf_overrides"] = {**changes, **(options.get("hf_overrides") or {})}
+        if ends := generation_changes(self.merge.vocabulary, self.merge.base):
+            options["override_generation_config"] = {**ends, **(options.get("override_generation_config") or {})}
         with tempfile.TemporaryDirectory(prefix="della_bench_") as folder:
             report = Path(folder) / "failure.json"
             try:
                 super().__init__(
                     pretrained=str(self.merge.base.folder),
-                    tokenizer=str(resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=self._remote)),
+                    tokenizer=str(self.merge.tokenizer_folder),
                     dtype=dtype,
                     load_format=LOAD_FORMAT,
                     model_loader_extra_config=self._settings(spec, str(report)).as_config(),
@@ -97,6 +99,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         if self.data_parallel_size == 1:
             versions.answer_without_a_bar(self.model)
         self.model_args["model_loader_extra_config"] = self._settings(spec).as_config()
+        adapt_config(self._config, self.merge)
         self._finish_tokenizer(getattr(self._config.get_text_config(), "vocab_size", None))
 
     @classmethod

@@ -9,8 +9,11 @@ from typing import Any
 from della_bench.checkpoint import resolve
 from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import SpecError
+from della_bench.merge.stream import Merge
+from della_bench.merge.templates import chosen_template, template_owner
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
+from della_bench.spec.templates import AUTO, Template
 
 __all__ = ["first_prompt", "tokenizer_with_template"]
 
@@ -47,13 +50,7 @@ def tokenizer_with_template(spec: MergeSpec, wanted: bool | str, *, trust_remote
 
     wanted: True, or the name of one of several templates. Raises SpecError where there is no such template.
     """
-    from transformers import AutoTokenizer
-
-    source = spec.chat_template or spec.tokenizer or spec.base
-    folder = resolve(spec.tokenizer or spec.base, weights=False, trust_remote_code=trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    if spec.chat_template is not None:
-        tokenizer.chat_template = load_chat_template(spec.chat_template, trust_remote_code=trust_remote_code)
+    tokenizer, source = _tokenizer(spec, trust_remote_code), template_owner(spec)
     found = tokenizer.chat_template
     if not found:
         raise SpecError(
@@ -67,6 +64,25 @@ def tokenizer_with_template(spec: MergeSpec, wanted: bool | str, *, trust_remote
         tokenizer.chat_template = found[name]
     elif isinstance(wanted, str):
         raise SpecError(f"apply_chat_template: {source} has one template, without a name: {wanted!r} is not there")
+    return tokenizer
+
+
+def _tokenizer(spec: MergeSpec, trust_remote_code: bool) -> Any:
+    """Return the tokenizer of a spec with its chat template; its models are opened only where that depends on them."""
+    from transformers import AutoTokenizer
+
+    choice = spec.chat_template
+    if spec.tokenizer is None and choice != Template(AUTO):
+        folder = resolve(spec.base, weights=False, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if isinstance(choice, Template):
+            tokenizer.chat_template = choice.content
+        elif choice is not None:
+            tokenizer.chat_template = load_chat_template(choice, trust_remote_code=trust_remote_code)
+        return tokenizer
+    merge = Merge(spec, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
+    tokenizer.chat_template = chosen_template(merge, lambda: tokenizer.chat_template).content
     return tokenizer
 
 

@@ -76,6 +76,7 @@ def _alone(spec: MergeSpec, source: Source) -> MergeSpec:
         "name": encode(_name_of(source)),
         "dtype": spec.dtype,
         "tokenizer": spec.tokenizer,
+        "pad_to_multiple_of": spec.pad_to_multiple_of,
         "chat_template": spec.chat_template,
     }
     return MergeSpec.parse({key: value for key, value in keys.items() if value is not None})

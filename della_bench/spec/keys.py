@@ -11,8 +11,10 @@ from della_bench.spec.method import Method
 from della_bench.spec.numbers import number_text, plain, read_decimal
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, decode
-from della_bench.spec.stages import merge_source
+from della_bench.spec.stages import read_source
+from della_bench.spec.templates import NAMED, read_template
 from della_bench.spec.varying import Value, anchors, mapped, read_value, read_values
+from della_bench.spec.vocabulary import read_multiple, read_tokenizer, read_tokens
 from della_bench.suggest import nearest
 
 __all__ = ["KEYS", "OTHER_NAMES", "Key", "OtherName", "is_used", "read_bool", "read_rescale_flag"]
@@ -99,18 +101,6 @@ def _read_dtype(value: object) -> str | None:
     return _DTYPES[text]
 
 
-def _read_source(value: object) -> Source:
-    if isinstance(value, Source):
-        return value
-    if isinstance(value, os.PathLike):
-        return Source(os.fspath(value))
-    if isinstance(value, Mapping):  # the spec of another merge
-        return merge_source(value)
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name")
-    return Source.parse(str(value))
-
-
 def _read_expert(value: object) -> tuple[Source, Value | None]:
     """Read `source[:weight]`, a mapping with `source` (or `model`) and `weight`, or the spec of another merge."""
     if isinstance(value, Mapping) and not value.keys() & {"base", "base_model"}:
@@ -119,12 +109,12 @@ def _read_expert(value: object) -> tuple[Source, Value | None]:
         if unknown or len(sources) != 1:
             raise ValueError("an expert in a list is 'source[:weight]' or {source: ..., weight: ...}")
         weight = None if value.get("weight") is None else read_value(value["weight"])
-        return _read_source(sources[0]), weight
+        return read_source(sources[0]), weight
     if isinstance(value, str):
         head, colon, tail = value.strip().rpartition(":")
         if colon and _is_number(tail) and not head.endswith(":"):
             return Source.parse(head), read_number(tail)
-    return _read_source(value), None
+    return read_source(value), None
 
 
 def _is_number(text: str) -> bool:
@@ -206,7 +196,7 @@ def _from_0_below_1(value: object, what: str) -> tuple[Value, ...]:
 
 KEYS: dict[str, Key] = {
     "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base",
-                _read_source),
+                read_source),
     "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
     "merge_method": Key("a row of the methods' table", _read_method, "della"),
     "weights": Key("weight of each expert's delta before the election; one for all or one each",
@@ -222,8 +212,14 @@ KEYS: dict[str, Key] = {
     "normalize": Key("divide by the sum of the weights that agree", read_bool, of_methods=True),
     "seed": Key("seed of the random draws", _read_seed, 42, of_methods=True),
     "dtype": Key("dtype of the merged weights, default the base's", _read_dtype, none_is_absent=True),
-    "tokenizer": Key("source of the tokenizer, default the base", _read_source, none_is_absent=True),
-    "chat_template": Key("source of the chat template, default the tokenizer's own", _read_source, none_is_absent=True),
+    "tokenizer": Key("whose tokens the merge has, rows aligned by the token: base, union, or a model; left out, the "
+                     "base's tokenizer with the base's rows", read_tokenizer, none_is_absent=True),
+    "tokens": Key("where single tokens have their rows from: TOKEN:SOURCE[:OTHER]+..., with zero for a source, and "
+                  "force: before it; a mapping in YAML and JSON", read_tokens, none_is_absent=True),
+    "pad_to_multiple_of": Key("rows are added until the vocabulary is a multiple of it", read_multiple,
+                              none_is_absent=True),
+    "chat_template": Key(f"auto (the one that most models have), a name ({', '.join(NAMED)}), text:TEMPLATE, or a "
+                         "source; left out, the tokenizer's own", read_template, none_is_absent=True),
     "name": Key("what tables call the merge, default made from the method and its numbers", _read_name,
                 none_is_absent=True),
 }  # fmt: skip

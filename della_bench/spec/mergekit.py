@@ -3,8 +3,8 @@
 mergekit's defaults differ from ours: della's epsilon is 0.15, dare and della rescale to the L1 norm, a density left out
 is 1, and every weight must be given. A number may be a gradient or a list of filters at each place where mergekit looks
 for it: at the model first, then among the shared parameters, then its default. What mergekit does not read it ignores,
-and so does this, with a warning. Slices that are more than the whole model, modules and the tokenizer's settings have
-no counterpart yet and are refused by name.
+and so does this, with a warning. Slices that are more than the whole model and modules have no counterpart yet and are
+refused by name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from della_bench.errors import SpecError
 from della_bench.spec.mergekit_numbers import put_numbers
 from della_bench.spec.mergekit_table import COUNTERPARTS, Counterpart
+from della_bench.spec.mergekit_tokenizer import TOKENIZER_KEYS, tokenizer_settings
 from della_bench.spec.registry import find_method, method_names
 from della_bench.spec.source import encode
 from della_bench.spec.stages import Stage
@@ -29,8 +30,10 @@ log = logging.getLogger(__name__)
 ReadSource = Callable[[Any, str, list[str]], str]
 """Returns our text for the name of a model, given where it stands; what is wrong with it becomes a fault."""
 
-_REFUSED = ("slices", "modules", "tokenizer_source", "tokenizer", "chat_template")
-MERGEKITS_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", *_REFUSED)
+_REFUSED = ("slices", "modules")
+MERGEKITS_KEYS = (
+    "merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", *TOKENIZER_KEYS, *_REFUSED
+)  # fmt: skip
 _PER_MODEL = ("weight", "density", "epsilon")
 _SHARED = ("normalize", "rescale", "lambda", "int8_mask", "t")
 
@@ -76,6 +79,7 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
+    out |= tokenizer_settings(data, [base, *out["experts"]], read_source, ignored, faults)
     put_numbers(out, method, models, shared, faults)
     if method.base == "optional":
         out["deltas"] = data.get("base_model") is not None

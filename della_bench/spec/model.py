@@ -21,11 +21,14 @@ from della_bench.spec.numbers import number_text
 from della_bench.spec.option import OptionValue
 from della_bench.spec.own_keys import OwnValue, default
 from della_bench.spec.parsing import key_name, read_fields, too_wide
+from della_bench.spec.recipe import SOURCE_KEYS, algorithms, recipe
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, encode
+from della_bench.spec.templates import TemplateChoice, template_text
 from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import fits_density
 from della_bench.spec.varying import Value, Varying, text, value_at
+from della_bench.spec.vocabulary import TokenizerChoice, TokenRow, tokenizer_text
 
 __all__ = ["MergeSpec"]
 
@@ -57,10 +60,12 @@ class MergeSpec:
     normalize: bool
     seed: int
     dtype: str | None
-    tokenizer: Source | None
-    chat_template: Source | None
+    tokenizer: TokenizerChoice | None
+    chat_template: TemplateChoice | None
     name: str | None
     options: tuple[tuple[str, OwnValue], ...] = ()
+    tokens: tuple[TokenRow, ...] = ()
+    pad_to_multiple_of: int | None = None
     unused: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
@@ -94,8 +99,18 @@ class MergeSpec:
     @cached_property
     def stages(self) -> dict[Source, MergeSpec]:
         """The specs of those of its sources that are merges of their own."""
-        sources = {self.base, *self.experts, self.tokenizer, self.chat_template}
-        return {source: MergeSpec.parse(source.place) for source in sources if source and source.scheme == "merge"}
+        merges = {source for source in self._sources if source is not None and source.scheme == "merge"}
+        return {source: MergeSpec.parse(source.place) for source in merges}
+
+    @property
+    def models(self) -> tuple[Source, ...]:
+        """The base and then the experts, in the spec's order."""
+        return (self.base, *self.experts)
+
+    @property
+    def _sources(self) -> tuple[Source | None, ...]:
+        others = (self.tokenizer, self.chat_template)
+        return (*self.models, *(other if isinstance(other, Source) else None for other in others))
 
     @property
     def varies(self) -> bool:
@@ -141,16 +156,20 @@ class MergeSpec:
 
         Where a method has a version of its own, as those of other packages do, that and the package's name are in it.
         """
-        return self._digest("name")
+        return self._digest()
 
     @property
     def recipe_digest(self) -> str:
         """SHA-256 (hex) over what `digest` is but the sources' names: over what is done, and not to which models."""
-        return self._digest("name", "base", "experts", "tokenizer", "chat_template")
+        return self._digest(of_recipe=True)
 
-    def _digest(self, *left_out: str) -> str:
+    def _digest(self, *, of_recipe: bool = False) -> str:
+        left_out = SOURCE_KEYS if of_recipe else ("name",)
         effective = {key: value for key, value in self.as_keys(effective=True).items() if key not in left_out}
-        algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION}
+        algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION, **algorithms(self.tokenizer, self.chat_template)}
+        done = recipe(self.tokenizer, self.tokens, self.chat_template, self.models)
+        if of_recipe:
+            algorithm |= done
         if self.stages:  # each by its own digest: its text has its name in it
             texts = {str(source): str(replace(source, place="")) for source in self.stages}
             for key in ("base", "tokenizer", "chat_template"):
@@ -158,9 +177,10 @@ class MergeSpec:
                     effective[key] = texts.get(effective[key], effective[key])
             if "experts" in effective:
                 effective["experts"] = [texts.get(text, text) for text in effective["experts"]]
-            sources = (self.base, *self.experts, self.tokenizer, self.chat_template)
-            stages = [self.stages.get(source) if source else None for source in sources]
-            algorithm["stages"] = [stage and stage._digest(*left_out) for stage in stages]
+            if "tokens" in effective:
+                effective["tokens"] = done["tokens"]
+            stages = [self.stages.get(source) if source else None for source in self._sources]
+            algorithm["stages"] = [stage and stage._digest(of_recipe=of_recipe) for stage in stages]
         if self.method.version:
             algorithm["method"] = [self.method.package, self.method.version]
         whole = json.dumps({**algorithm, **effective}, sort_keys=True, ensure_ascii=True)
@@ -194,8 +214,10 @@ class MergeSpec:
             "seed": self.seed,
             **{name: _option(value) for name, value in self.options},
             "dtype": self.dtype,
-            "tokenizer": None if self.tokenizer is None else str(self.tokenizer),
-            "chat_template": None if self.chat_template is None else str(self.chat_template),
+            "tokenizer": None if self.tokenizer is None else tokenizer_text(self.tokenizer),
+            "tokens": [str(row) for row in self.tokens] or None,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
+            "chat_template": None if self.chat_template is None else template_text(self.chat_template, self.models),
             "name": None if self.name is None else encode(self.name),
         }
         return {
@@ -279,7 +301,7 @@ def _one_for_all(values: list[float | str]) -> float | str | list[float | str] |
 
 
 def _text(key: str, value: Any) -> str:
-    if key == "experts":
+    if key in ("experts", "tokens"):
         return "+".join(value)
     if isinstance(value, list):
         return "+".join(_text(key, one) for one in (value[:1] if len(set(value)) == 1 else value))

@@ -17,8 +17,10 @@ from della_bench.spec.numbers import number_text
 from della_bench.spec.own_keys import fill_in, method_of, own_key_names, read_option
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source
+from della_bench.spec.templates import settled
 from della_bench.spec.thresholds import fits_density, room
 from della_bench.spec.varying import Value, anchors, text
+from della_bench.spec.vocabulary import expanded, source_faults
 from della_bench.suggest import nearest
 
 __all__ = ["key_name", "read_fields", "too_wide"]
@@ -44,11 +46,12 @@ def read_fields(
             pairs = list(pairs.items())
     pairs += keys.items()
     config = [value for name, value in pairs if name == "config" and value is not None]
-    beside = [pair for pair in pairs if pair[0] != "config"]
+    beside = expanded([pair for pair in pairs if pair[0] != "config"], faults)
     if len(config) > 1:
         faults.append("config: given twice")
     elif config:
         in_file += _from_file(config[0]).items()
+    in_file = expanded(in_file, faults)
     method = method_of([*beside, *in_file])
     given_keys = {**_by_key(in_file, method, faults), **_by_key(beside, method, faults)}
     values = _read(given_keys, method, faults)
@@ -103,8 +106,15 @@ def _staged(fields: Mapping[str, Any], canonical: Callable[[str], str], faults: 
             faults.extend(f"{key}: in a merge of its own: {fault}" for fault in error.faults)
             return source
 
-    one = {key: staged(key, fields[key]) for key in ("base", "tokenizer", "chat_template") if fields.get(key)}
-    return {**one, "experts": tuple(staged("experts", source) for source in fields.get("experts", ()))}
+    keys = ("base", "tokenizer", "chat_template")
+    one = {key: staged(key, fields[key]) for key in keys if isinstance(fields.get(key), Source)}
+    rows = fields.get("tokens", ())
+    tokens = [row if row.source is None else replace(row, source=staged("tokens", row.source)) for row in rows]
+    return {
+        **one,
+        "tokens": tuple(tokens),
+        "experts": tuple(staged("experts", source) for source in fields.get("experts", ())),
+    }
 
 
 def key_name(name: str) -> str:
@@ -186,6 +196,17 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
             values = {**values, "rescale": row.rescale}
             unused += (f"{name}={value}",)
 
+    base = values.get("base")
+    if values.get("tokenizer") is None and "tokenizer" not in given:
+        needless = [key for key in ("tokens", "pad_to_multiple_of") if key in given]
+        faults += [f"{key}: needs tokenizer=base, union or a model: its rows are aligned" for key in needless]
+    tokens = values.get("tokens") or ()
+    if base is not None and experts:
+        models = [base, *(source for source, _ in experts)]
+        faults += source_faults(tokens, models)
+        if values.get("chat_template") is not None:
+            values = {**values, "chat_template": settled(values["chat_template"], models, faults)}
+
     def used(key: str, default: Any) -> Any:
         return values.get(key, default) if is_used(key, row) else default
 
@@ -202,7 +223,8 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
         "normalize": used("normalize", row.normalize),
         "seed": used("seed", KEYS["seed"].default),
         "options": fill_in(row, values, given, len(experts), faults),
-        **{key: values.get(key) for key in ("dtype", "tokenizer", "chat_template", "name")},
+        "tokens": tokens,
+        **{key: values.get(key) for key in ("dtype", "tokenizer", "pad_to_multiple_of", "chat_template", "name")},
         "unused": unused,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -116,6 +117,11 @@ class Source:
         if on_it.scheme:
             raise ValueError(f"{adapter} is a whole model; behind :: stands the folder or hub id of a LoRA adapter")
         return replace(cls.parse(model), adapter=on_it)
+
+    def guarded(self, words: Collection[str]) -> str:
+        """Return the canonical text; where it is one of `words`, which mean something else, so that it is none."""
+        text = str(self)
+        return _escape_first(text) if text in words else text
 
     def __str__(self) -> str:
         """Return the canonical text."""

@@ -16,7 +16,7 @@ from della_bench.errors import SpecError
 from della_bench.spec.source import Source, encode
 from della_bench.spec.varying import Varying, text
 
-__all__ = ["Stage", "Translate", "merge_source", "read_documents"]
+__all__ = ["Stage", "Translate", "merge_source", "read_documents", "read_source"]
 
 Stage = Callable[[str], Source | None]
 """Returns the merge that a file calls by a name; None where it calls none so."""
@@ -28,6 +28,22 @@ Translate = Callable[[Mapping[str, object], str, Stage], dict[str, Any]]
 def merge_source(keys: Mapping[str, object]) -> Source:
     """Return the source that is the merge of these keys; parsing the spec that holds it brings it to its final form."""
     return Source(json.dumps(keys, default=_plain), scheme="merge")
+
+
+def read_source(value: object) -> Source:
+    """Read a source given as text, a path, the keys of a merge, or a number that lm-eval has made of a text.
+
+    Raises ValueError.
+    """
+    if isinstance(value, Source):
+        return value
+    if isinstance(value, os.PathLike):
+        return Source(os.fspath(value))
+    if isinstance(value, Mapping):
+        return merge_source(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("a source is a folder, a hub id org/name[@revision], or zoo:name")
+    return Source.parse(str(value))
 
 
 def _plain(value: object) -> str:

@@ -210,12 +210,12 @@ def both_ways(models: Path, **others: Any) -> list[Callable[[], Any]]:
 
 
 def test_an_id_beyond_the_rows_that_no_text_uses_is_a_warning_live_and_written(full, caplog):
-    with_token(full / "other", "[PAD]")
-    for make in both_ways(full, tokenizer=str(full / "other")):
+    with_token(full / "base", "[PAD]")
+    for make in both_ways(full):
         caplog.clear()
         make()
         assert [record.getMessage() for record in caplog.records if record.name.startswith("della_bench")] == [
-            f"{full / 'other'}: its tokenizer has ids up to 259, but the merged vocabulary has 259 rows: a text with "
+            f"{full / 'base'}: its tokenizer has ids up to 259, but the merged vocabulary has 259 rows: a text with "
             "'[PAD]'=259 ends in an error"
         ]
 
@@ -226,8 +226,8 @@ def test_an_id_beyond_the_rows_that_no_text_uses_is_a_warning_live_and_written(f
      ("<|im_start|>", {"chat_template": "<|im_start|>" + TEMPLATE})],
 )  # fmt: skip
 def test_an_id_beyond_the_rows_that_texts_use_is_an_error_live_and_written(full, token, attributes):
-    with_token(full / "other", token, **attributes)
-    for make in both_ways(full, tokenizer=str(full / "other")):
+    with_token(full / "base", token, **attributes)
+    for make in both_ways(full):
         with pytest.raises(CheckpointError) as caught:
             make()
         assert f"has ids up to 259, but the merged vocabulary has 259 rows, and texts use {token!r}=259" in str(

@@ -118,9 +118,9 @@ def test_tokenizer_and_chat_template_come_from_the_sources_named(family, tmp_pat
 def test_a_tokenizer_beyond_the_merged_vocabulary_is_an_error(family, tmp_path):
     tokenizer = tiny.tokenizer(extra=("[PAD]",))
     tokenizer.pad_token = "[PAD]"
-    larger = tiny.save(tiny.llama(vocab=260), tmp_path / "larger", tokenizer)
+    base = tiny.save(tiny.llama(dtype=torch.bfloat16), tmp_path / "base", tokenizer)
     with pytest.raises(CheckpointError, match="ids up to 259, but the merged vocabulary has 259 rows"):
-        DellaMergedLM(**keys(family, "a", tokenizer=str(larger)))
+        DellaMergedLM(**keys({**family, "base": base}, "a"))
 
 
 def test_a_parameter_that_no_tensor_fills_is_an_error(family, tmp_path):

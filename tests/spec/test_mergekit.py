@@ -204,9 +204,6 @@ def test_a_real_config_with_comments_anchors_and_flow_style_is_read(read):
     [
         ({"slices": [{"sources": [{"model": "org/a", "layer_range": [0, 8]}]}]}, "slices: "),
         ({"modules": {"default": {}}}, "modules: "),
-        ({"tokenizer_source": "union"}, "tokenizer_source: "),
-        ({"tokenizer": {"source": "union"}}, "tokenizer: "),
-        ({"chat_template": "chatml"}, "chat_template: "),
         ({"parameters": [1]}, "parameters=[1]: not a mapping"),
         ({"parameters": {"rescale": "perhaps"}}, "parameters.rescale='perhaps': true or false"),
     ],

@@ -62,14 +62,16 @@ def test_every_key_of_the_table_is_read_and_printed():
         "seed": 7,
         "dtype": "bf16",
         "tokenizer": "org/a",
+        "tokens": {"<x>": {"source": "zoo:math", "force": True}, "y": {"source": {"kind": "zero"}}},
+        "pad_to_multiple_of": 64,
         "chat_template": "org/c",
         "name": "mine",
     }
     assert set(given) == set(KEYS)
     assert str(MergeSpec.parse(given)) == (
         "base=org/base@v1,experts=/models/a+zoo:math+org/c@main,weights=1+0.5+-2,density=0.3+0.5+1,epsilon=0.05,"
-        "lambda=1.1,rescale=l1,elect=count,normalize=false,seed=7,dtype=bfloat16,tokenizer=org/a,chat_template=org/c,"
-        "name=mine"
+        "lambda=1.1,rescale=l1,elect=count,normalize=false,seed=7,dtype=bfloat16,tokenizer=org/a,"
+        "tokens=%3Cx%3E:force:zoo:math+y:zero,pad_to_multiple_of=64,chat_template=org/c,name=mine"
     )
 
 
@@ -434,7 +436,11 @@ def test_the_digest_does_not_depend_on_the_name_or_the_form(config):
         {"seed": 43},
         {"dtype": "float32"},
         {"tokenizer": "org/a"},
+        {"tokenizer": "union"},
+        {"tokenizer": "union", "tokens": "x:org/a"},
+        {"tokenizer": "union", "pad_to_multiple_of": 8},
         {"chat_template": "org/a"},
+        {"chat_template": "chatml"},
     ],
 )
 def test_the_digest_changes_with_every_effective_key(change):

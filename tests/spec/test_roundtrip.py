@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 import yaml
@@ -14,7 +15,9 @@ from lm_eval.utils import simple_parse_args_string
 from della_bench.spec import MergeSpec, Option, Source
 from della_bench.spec.methods import METHODS
 from della_bench.spec.source import decode, encode
+from della_bench.spec.templates import NAMED, Template
 from della_bench.spec.thresholds import exact
+from della_bench.spec.vocabulary import TokenRow
 from tests.every_method import expert_count
 
 NASTY = [
@@ -41,6 +44,19 @@ finite = st.sampled_from(
 ) | st.floats(allow_nan=False, allow_infinity=False)
 densities = st.sampled_from([1.0, 0.1, 0.5, 5e-324, 0.9999999999999999]) | st.floats(0, 1, exclude_min=True)
 
+NAMES = ["auto", *NAMED]
+templates = texts.map(lambda text: Template(text=f"{text}{{{{ messages }}}}{text}".replace("{%", "{")))
+
+
+@st.composite
+def token_rows(draw: st.DrawFn, models: list[Source]) -> TokenRow:
+    """A setting of one token, of every kind."""
+    token, kind = draw(texts), draw(st.sampled_from(["added", "zero", "row", "other", "id"]))
+    if kind in ("added", "zero"):
+        return TokenRow(token, zero=kind == "zero", force=kind == "zero" and draw(st.booleans()))
+    other = {"row": st.none(), "other": texts, "id": st.integers(0, 10**6)}[kind]
+    return TokenRow(token, draw(st.sampled_from(models)), draw(other), force=draw(st.booleans()))
+
 
 def values_of(option: Option, count: int) -> st.SearchStrategy[object]:
     """Values that an option may have in a spec of some experts."""
@@ -60,9 +76,10 @@ def specs(draw: st.DrawFn) -> MergeSpec:
     room = min(
         (min(exact(d), 1 - exact(d)) for d in (density if isinstance(density, list) else [density]) if d < 1), default=1
     )
+    base, experts = draw(sources), draw(st.lists(sources, min_size=count, max_size=count))
     keys = {
-        "base": draw(sources),
-        "experts": draw(st.lists(sources, min_size=count, max_size=count)),
+        "base": base,
+        "experts": experts,
         "merge_method": row.name,
         "density": density,
         "epsilon": draw(st.floats(0, 0.49)) * 0.99 * float(room),
@@ -76,11 +93,16 @@ def specs(draw: st.DrawFn) -> MergeSpec:
         "normalize": st.booleans(),
         "seed": st.integers(0, 2**64 - 1),
         "dtype": st.sampled_from(["float32", "float16", "bfloat16"]),
-        "tokenizer": sources,
-        "chat_template": sources,
+        "tokenizer": sources | st.sampled_from(["base", "union"]),
+        "chat_template": sources | st.sampled_from(NAMES) | templates,
         "name": texts.map(encode),
     }
     keys |= {key: draw(values) for key, values in optional.items() if draw(st.booleans())}
+    if "tokenizer" in keys and draw(st.booleans()):
+        token_of = attrgetter("token")
+        rows = token_rows([base, *experts])
+        keys["tokens"] = draw(st.lists(rows, min_size=1, max_size=3, unique_by=token_of))
+        keys["pad_to_multiple_of"] = draw(st.integers(1, 10**6))
     keys |= {o.name: draw(values_of(o, count)) for o in row.options if o.default is None or draw(st.booleans())}
     return MergeSpec.parse(keys)
 

@@ -167,6 +167,8 @@ def _with_head(
         yield from stream
         return
     shape = merge.base.tensors[heads[0]].shape
+    if merge.vocabulary is not None:
+        shape = (merge.vocabulary.size, *shape[1:])
     for name, tensor in stream:
         yield name, tensor
         if name.endswith(".weight") and tuple(tensor.shape) == tuple(shape) and "layers." not in name:
