@@ -105,7 +105,7 @@ class Adapter(ModelFolder):
     @property
     def tokenizer_folder(self) -> Path:
         """Where its tokenizer's files lie: beside the adapter, or those of the model that it is one with."""
-        return self._base.tokenizer_folder if self._whole else self.folder
+        return self.base.tokenizer_folder if self._whole else self.folder
 
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on, the base's own files apart."""
