@@ -212,6 +212,8 @@ def run(
         if write_out:
             show_settings(made, models())
         failed = made.run(models())
+    for name, seconds in made.seconds.items():
+        say(f"{name}: {seconds}", err=True)
     if failed:
         raise DellaBenchError("\n".join(failed))
 

@@ -13,7 +13,7 @@ from della_bench.spec.files import is_file_name
 from della_bench.spec.own_keys import method_of, own_key_names
 from della_bench.suggest import nearest
 
-__all__ = ["SPEC_NAMES", "SPEED_ONLY", "batch_size_faults", "doubled_names", "split_arguments"]
+__all__ = ["SPEC_NAMES", "SPEED_ONLY", "batch_size_faults", "doubled_names", "split_arguments", "thinking_faults"]
 
 SPEC_NAMES = frozenset({*KEYS, *OTHER_NAMES, "config"})
 
@@ -91,6 +91,13 @@ def batch_size_faults(options: Mapping[str, Any]) -> list[str]:
             allowed = "a number from 1 on" + (", auto, or auto:N" if name == "batch_size" else "")
             faults.append(f"{name}={value}: {allowed}")
     return faults
+
+
+def thinking_faults(options: Mapping[str, Any]) -> list[str]:
+    """Return what lm-eval misses for a model that thinks first, which it finds out when the model is there."""
+    if options.get("enable_thinking") and options.get("think_end_token") is None:
+        return ["enable_thinking: needs think_end_token, behind which the answer begins, such as </think>"]
+    return []
 
 
 def doubled_names(text: str) -> list[str]:

@@ -14,7 +14,14 @@ from lm_eval.models.huggingface import HFLM
 from della_bench.devices import require_device
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
-from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, batch_size_faults, doubled_names, split_arguments
+from della_bench.models.arguments import (
+    SPEC_NAMES,
+    SPEED_ONLY,
+    batch_size_faults,
+    doubled_names,
+    split_arguments,
+    thinking_faults,
+)
 from della_bench.models.build import adapt_config, build_model
 from della_bench.models.merged import MergedModel
 from della_bench.models.overwrite import check_writable, overwrite
@@ -77,7 +84,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         Raises SpecError or UsageError where the constructor would for the same arguments.
         """
         spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=cls.engine)
-        if faults := batch_size_faults(options):
+        if faults := [*batch_size_faults(options), *thinking_faults(options)]:
             raise SpecError(faults)
         if options.get("device") is None:
             options["device"] = _default_device()

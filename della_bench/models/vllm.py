@@ -16,7 +16,14 @@ from della_bench.errors import DellaBenchError, MergeError, SpecError
 from della_bench.merge.config import config_changes
 from della_bench.merge.stream import Merge
 from della_bench.merge.vocabulary import generation_changes
-from della_bench.models.arguments import SPEC_NAMES, SPEED_ONLY, batch_size_faults, doubled_names, split_arguments
+from della_bench.models.arguments import (
+    SPEC_NAMES,
+    SPEED_ONLY,
+    batch_size_faults,
+    doubled_names,
+    split_arguments,
+    thinking_faults,
+)
 from della_bench.models.build import adapt_config, merged_dtype
 from della_bench.models.merged import MergedModel
 from della_bench.models.residency import check_place
@@ -110,7 +117,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         """
         known = (((_VLLM | versions.engine_arguments()) - SPEC_NAMES) | _OURS) - _REFUSED.keys()
         spec, options = split_arguments(arguments, known, engine=cls.engine, refused=_REFUSED)
-        if faults := batch_size_faults(options):
+        if faults := [*batch_size_faults(options), *thinking_faults(options)]:
             raise SpecError(faults)
         _check_options(options)
         check_place(options.get("resident"), versions.device())

@@ -50,7 +50,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One results file: whose it is, the samples logged with it and how it asked (by task), and its numbers."""
+    """One results file: whose it is, the samples logged with it and how it asked (by task), and its numbers.
+
+    `advice` is what a run said of the model or its answers on the machine where it ran.
+    """
 
     who: Identity
     results: Path
@@ -58,6 +61,7 @@ class Evaluation:
     date: float
     candidates: tuple[Candidate, ...]
     settings: Mapping[str, Settings] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
 
 
 def is_results_file(path: Path) -> bool:
@@ -85,7 +89,13 @@ def read_evaluation(path: Path) -> Evaluation:
         if isinstance(result, dict):
             settings[task] = settings_of(value, task, groups.get(task, ()))
             candidates += _logged(path, value, task, result, logs, date, settings[task], groups)
-    return Evaluation(who, path, logs, date, tuple(candidates), settings)
+    return Evaluation(who, path, logs, date, tuple(candidates), settings, _advice(value))
+
+
+def _advice(value: Mapping[str, Any]) -> tuple[str, ...]:
+    ours = (value.get("config") or {}).get("della_bench")
+    found = ours.get("advice") if isinstance(ours, dict) else None
+    return tuple(map(str, found.values())) if isinstance(found, dict) else ()
 
 
 def _logged(

@@ -27,6 +27,7 @@ class _Model:
     names: set[str] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
     candidates: dict[str, list[Candidate]] = field(default_factory=dict)
+    advice: dict[str, None] = field(default_factory=dict)
 
 
 class Gathered:
@@ -71,7 +72,15 @@ class Gathered:
         for group, tasks in self._grouped.items():
             some = ", ".join(tasks[:2]) + (", ..." if len(tasks) > 2 else "")
             out.append(f"{group} stands for its {len(tasks)} tasks, which can be named as benchmarks ({some})")
-        return out + self._several
+        return out + self._several + self._advice()
+
+    def _advice(self) -> list[str]:
+        """Return what runs said of models and their answers, with the models that it was said of."""
+        of: dict[str, list[str]] = {}
+        for model in self._models.values():
+            for text in model.advice:
+                of.setdefault(text, []).append(model.latest.who.name)
+        return [f"{', '.join(sorted(names))}: {text}" for text, names in sorted(of.items())]
 
     def _ways(self) -> list[str]:
         """Say which benchmarks have several columns, because they were asked in several ways."""
@@ -173,6 +182,7 @@ def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, 
         if (evaluation.date, str(evaluation.results)) > (model.latest.date, str(model.latest.results)):
             model.latest = evaluation
         model.names.add(evaluation.who.name)
+        model.advice |= dict.fromkeys(evaluation.advice)
         model.folders.add(evaluation.results.parent)
         for candidate in evaluation.candidates:
             model.candidates.setdefault(candidate.benchmark, []).append(candidate)

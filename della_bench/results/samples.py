@@ -11,8 +11,17 @@ from typing import Any
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 
-__all__ = ["Sample", "begins_as_results", "choose_filter", "is_sample_row", "read_samples", "refuse_results"]
+__all__ = [
+    "UNFINISHED",
+    "Sample",
+    "begins_as_results",
+    "choose_filter",
+    "is_sample_row",
+    "read_samples",
+    "refuse_results",
+]
 
+UNFINISHED = "unfinished_thoughts"  # marks a row whose text is the thoughts of a model that never came to its answer
 _RESULTS = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"results"\s*:')  # lm-eval's first key, in all its releases
 
 
@@ -21,7 +30,8 @@ class Sample:
     """One document as one filter saw it.
 
     `responses` are the model's texts for the document (several where the task samples several times), `filtered` what
-    the filter made of them, `row` the whole logged row, with the metrics under their names.
+    the filter made of them, `row` the whole logged row, with the metrics under their names. Thoughts that were never
+    ended are no response: it is empty then.
     """
 
     doc_id: int
@@ -118,6 +128,8 @@ def _sample(path: Path, line: int, row: dict[str, Any]) -> Sample:
     if not texts or not all(isinstance(text, str) for text in texts):
         message = f"{place}: doc_id {doc_id}: resps hold no generated text (is this a generation task?)"
         raise DataError(message, exit_code=USERS_FILE)
+    if row.get(UNFINISHED):
+        texts = [""] * len(texts)
     filtered = row.get("filtered_resps", [])
     return Sample(
         doc_id=doc_id,

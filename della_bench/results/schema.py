@@ -104,8 +104,9 @@ class Provenance(TypedDict):
 
     `digest` is the spec's and `fingerprint` the model's: the spec with the contents of `files`. `git` is the state of
     this package's checkout (None where it is installed). `steps` has, by benchmark (with the settings that are not
-    lm-eval's defaults in brackets), when it was evaluated and how long it took (seconds since 1970, seconds). Keys may
-    be added.
+    lm-eval's defaults in brackets), when it was evaluated, how long it took (seconds since 1970, seconds), and how much
+    of that was merging, answering and scoring. `advice` is what was said of the model on this machine. Keys may be
+    added.
     """
 
     schema: int
@@ -122,6 +123,7 @@ class Provenance(TypedDict):
     dtype: str
     seeds: dict[str, int | None]
     arguments: dict[str, Any]
+    advice: list[str]
     command: list[str]
     started: float
     steps: dict[str, Any]

@@ -8,6 +8,7 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.models.bars import count_answers, watched_bars
+from della_bench.run.answers import AnswerLog
 from della_bench.spec import MergeSpec
 
 __all__ = ["Engine"]
@@ -32,6 +33,7 @@ class Engine:
         is under way, how much of it is done, and of how much: tensors merged, questions answered.
         """
         self._watch = watch
+        self.answers = AnswerLog()
         self.name = name
         self._show_bars = show_bars
         self.options = dict(options)
@@ -59,6 +61,7 @@ class Engine:
             # The last one is what a rolling likelihood asks, with a bar whatever it was told.
             for name in ("generate_until", "loglikelihood", "loglikelihood_rolling", "_loglikelihood_tokens"):
                 setattr(self._model, name, _without_bar(getattr(self._model, name)))
+        self.answers.attach(self._model)
         if self._watch is not None:
             count_answers(self._model, self._watch)
         return self._model

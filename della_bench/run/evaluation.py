@@ -15,6 +15,9 @@ from typing import Any
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import read_json
+from della_bench.results.samples import UNFINISHED
+from della_bench.run.advice import advice_on_answers
+from della_bench.run.answers import AnswerLog
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
@@ -39,6 +42,7 @@ class Evaluated:
         self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
         self.fingerprint: str | None = (value.get("config", {}).get("della_bench") or {}).get("model_fingerprint")
         run: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("run") or {}
+        self.advice: Mapping[str, str] = (value.get("config", {}).get("della_bench") or {}).get("advice") or {}
         self._way = {key: run.get(key) for key in ("asked", "limit", "seeds") if run.get(key) != _DEFAULT_WAY.get(key)}
 
     @property
@@ -88,13 +92,19 @@ def evaluate(
     manager: Any,
     fingerprint: str,
     unsafe: bool,
+    batch_size: object = None,
+    device: str | None = None,
+    answers: AnswerLog | None = None,
+    advice: Mapping[str, str] | None = None,
 ) -> Evaluated:
     """Evaluate one task, or one group of tasks, and put lm-eval's results and samples into `folder`, the results last.
 
     task: as lm-eval has built it; it can be evaluated any number of times with the same settings. settings: how it is
-    asked, its samples by lm-eval's names. record: all that the evaluation depends on, as JSON has it (with the model
-    type's `arguments`); `find_evaluated` compares it. manager: lm-eval's TaskManager. unsafe: whether tasks that run
-    the model's programs may do so. Raises what lm-eval raises, and DataError where its files could not be written.
+    asked, its samples by lm-eval's names. record: all that the evaluation depends on, as JSON has it;
+    `find_evaluated` compares it. manager: lm-eval's TaskManager. unsafe: whether tasks that run the model's programs
+    may do so. batch_size, device: the model's, to be written down. answers: listens to the model; what it counts is
+    written down, too, beside the `advice` that the model was given. Raises what lm-eval raises, and DataError where its
+    files could not be written.
     """
     import lm_eval
     from lm_eval.loggers import EvaluationTracker
@@ -117,8 +127,8 @@ def evaluate(
             predict_only=settings.predict_only,
             log_samples=True,
             evaluation_tracker=tracker,
-            batch_size=record["arguments"].get("batch_size"),
-            device=record["arguments"].get("device"),
+            batch_size=batch_size,
+            device=device,
             confirm_run_unsafe_code=unsafe,
             **settings.seeds,
         )
@@ -128,6 +138,10 @@ def evaluate(
     ours = dict(model.get_model_info()["della_bench"])
     results["config"] |= {"model": "della_merged", "model_args": spec.as_keys()}
     results["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(record)}
+    if answers is not None:
+        _mark_unfinished(samples, answers)
+        given = {**(advice or {}), **advice_on_answers(benchmark_of(_name(task)), answers, batch_size)}
+        results["config"]["della_bench"] |= {"answers": answers.summary(), "advice": given}
     tracker.save_results_aggregated(results=results, samples=samples)
     for name in samples:
         tracker.save_results_samples(task_name=name, samples=samples[name])
@@ -169,6 +183,14 @@ def _commit() -> str | None:
         fallback: str | None = get_commit_from_path(Path.cwd())
         return fallback
     return described.stdout.strip()
+
+
+def _mark_unfinished(samples: Mapping[str, list[dict[str, Any]]], answers: AnswerLog) -> None:
+    """Mark the samples whose answers never left their thoughts, by their prompts."""
+    for rows in samples.values():
+        for row in rows:
+            if any(str(arguments[0]) in answers.unfinished for arguments in row["arguments"]):
+                row[UNFINISHED] = True
 
 
 def _put_in_place(staging: Path, folder: Path, task: str, value: Mapping[str, Any]) -> Evaluated:

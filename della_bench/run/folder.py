@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEED_ONLY
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
+from della_bench.run.advice import advice_on_model
 from della_bench.run.evaluation import Evaluated, find_evaluated
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
 from della_bench.run.scorers import Scorer
 from della_bench.run.settings import EvalSettings
+from della_bench.run.watching import Seconds
 from della_bench.spec import MergeSpec
 
 __all__ = ["Asked", "RunFolder"]
@@ -50,6 +52,7 @@ class RunFolder:
         """Open the sources and start to hash them. Raises CheckpointError."""
         self.spec, self.folder = spec, folder
         self.model: Any = None
+        self.advice: Mapping[str, str] = {}
         self._options = options
         self.inputs = Inputs(Merge(spec, trust_remote_code=bool(options.arguments.get("trust_remote_code"))))
 
@@ -99,40 +102,47 @@ class RunFolder:
         return scores if all(score["value"] is not None for score in scores) else None
 
     def record_model(self, model: Any) -> None:
-        """Take the loaded model, and write down what it is: spec.yaml and provenance.json."""
+        """Take the loaded model, and write down what it is: spec.yaml and provenance.json, and `advice` on it."""
         self.model = model
+        device, dtype = str(getattr(model, "device", "")), str(model.get_model_info().get("model_dtype", ""))
+        self.advice = advice_on_model(model.merge, dtype, device)
         keys = yaml.safe_dump(self.spec.as_keys(), sort_keys=False, allow_unicode=True)
         write_whole(self.folder / "spec.yaml", keys)
-        info = model.get_model_info()
         provenance = make_provenance(
             self.spec,
             fingerprint=self.inputs.fingerprint,
             files=self.inputs.files,
             engine=self._options.engine,
-            device=str(getattr(model, "device", "")),
-            dtype=str(info.get("model_dtype", "")),
+            device=device,
+            dtype=dtype,
+            advice=list(self.advice.values()),
             arguments=self._options.arguments,
             seeds=self._options.settings.seeds,
             steps=self._steps(),
         )
         self._write(provenance)
 
-    def record_evaluation(self, asked: Asked, evaluated: Evaluated, started: float) -> None:
+    def record_evaluation(self, asked: Asked, evaluated: Evaluated, started: float, spent: Seconds) -> None:
         """Write down that a benchmark was evaluated; scores of earlier samples are forgotten."""
         step = {
             "task": asked.benchmark.task,
             "results": evaluated.results.name,
             "started": started,
             "seconds": time.time() - started,
+            "seconds_of": asdict(spent),
+            "advice": list(evaluated.advice.values()),
         }
         self._record(asked, {**step, "scores": {}})
 
-    def record_scores(self, asked: Asked, scorer: Scorer, evaluated: Evaluated, scores: Sequence[Score]) -> None:
-        """Write down that a step has scored these samples."""
+    def record_scores(
+        self, asked: Asked, scorer: Scorer, evaluated: Evaluated, scores: Sequence[Score], seconds: float
+    ) -> None:
+        """Write down that a step has scored these samples, and how long that took."""
         known = self._steps().get(asked.step, {})
         names = [score["scorer"]["name"] for score in scores]
         places = [score["detail"].get("place", score["scorer"]["name"]) for score in scores]
         done = {"made_from": self._made_from(scorer, evaluated), "scorers": names, "places": places, "at": time.time()}
+        done["seconds"] = seconds
         self._record(asked, {**known, "scores": {**known.get("scores", {}), scorer.step: done}})
 
     def _made_from(self, scorer: Scorer, evaluated: Evaluated) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def make_provenance(
     dtype: str,
     arguments: Mapping[str, Any],
     seeds: Mapping[str, int | None],
+    advice: Sequence[str],
     steps: Mapping[str, Any],
 ) -> Provenance:
     """Return the provenance of a run of `spec` that starts now, on this machine, by this process's command line."""
@@ -86,6 +87,7 @@ def make_provenance(
         dtype=dtype,
         seeds=dict(seeds),
         arguments=dict(arguments),
+        advice=list(advice),
         command=list(sys.argv),
         started=time.time(),
         steps=dict(steps),

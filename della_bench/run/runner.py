@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -24,10 +25,12 @@ from della_bench.run.prompts import first_prompt
 from della_bench.run.scorers import Scorer, expected_cost, scorers_of, scorers_of_group
 from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError, Tasks
-from della_bench.run.watching import Ended, Step, Watcher
+from della_bench.run.watching import Ended, Seconds, Step, Watcher
 from della_bench.spec import MergeSpec
 
 __all__ = ["Planned", "Runner"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Runner:
             options.engine, options.arguments, show_bars=show_bars, watch=None if watcher is None else watcher.working
         )
         self._faults: dict[tuple[str, str], list[str]] = {}  # (benchmark, reason): models
+        self._advised: set[tuple[str, str]] = set()  # (benchmark, about what)
+        self.seconds: dict[str, Seconds] = {}  # by model, of what was done now
 
     def plan(self, specs: Sequence[MergeSpec]) -> Iterator[Planned]:
         """Yield every step in the order of the run; opens the sources, but loads no model and writes nothing."""
@@ -236,9 +241,12 @@ class Runner:
         scores = None if self._options.force else run.scored(self._asked(row), scorer, evaluated)
         ended.known = scores is not None
         if scores is None:
+            started = time.monotonic()
             scores = scorer.score(evaluated, run.folder, self._options)
+            seconds = time.monotonic() - started
+            self._count(run.spec, Seconds(scoring=seconds))
             if all(score["value"] is not None for score in scores):  # else it is asked for again
-                run.record_scores(self._asked(row), scorer, evaluated, scores)
+                run.record_scores(self._asked(row), scorer, evaluated, scores, seconds)
         for score in scores:
             if score["value"] is None:
                 kinds = score["detail"].get("unscored_kinds") or score["detail"].get("failures") or {}
@@ -262,9 +270,12 @@ class Runner:
 
     def _evaluate(self, run: RunFolder, row: Benchmark) -> Evaluated:
         task, asked = self._tasks.task(row), self._asked(row)
-        started = time.time()
+        started, before = time.time(), time.monotonic()
         if run.model is None:
             run.record_model(self._engine.load(run.spec))
+            self._advise("", run.advice)
+        merged, answers = time.monotonic(), self._engine.answers
+        answers.reset()
         evaluated = evaluate(
             run.model,
             run.spec,
@@ -275,9 +286,26 @@ class Runner:
             manager=self._tasks.manager,
             fingerprint=run.inputs.fingerprint,
             unsafe=self._options.unsafe,
+            batch_size=self._options.arguments.get("batch_size"),
+            device=self._options.arguments.get("device"),
+            answers=answers,
+            advice=run.advice,
         )
-        run.record_evaluation(asked, evaluated, started)
+        self._advise(row.name, {about: text for about, text in evaluated.advice.items() if about not in run.advice})
+        spent = Seconds(merged - before, answers.seconds, time.monotonic() - merged - answers.seconds)
+        self._count(run.spec, spent)
+        run.record_evaluation(asked, evaluated, started, spent)
         return evaluated
+
+    def _advise(self, of: str, advice: Mapping[str, str]) -> None:
+        """Say each piece of advice once, however many models it is about."""
+        for about, text in advice.items():
+            if (of, about) not in self._advised:
+                self._advised.add((of, about))
+                log.warning("%s", text)
+
+    def _count(self, spec: MergeSpec, seconds: Seconds) -> None:
+        self.seconds[spec.display_name] = self.seconds.get(spec.display_name, Seconds()) + seconds
 
 
 def _fault_text(row: str, reason: str, names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from della_bench.benchmarks import Benchmark
 from della_bench.results.schema import Score
 from della_bench.spec import MergeSpec
 
-__all__ = ["Ended", "Step", "Watcher", "Watchers"]
+__all__ = ["Ended", "Seconds", "Step", "Watcher", "Watchers"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,21 @@ class Step:
     spec: MergeSpec
     benchmark: Benchmark
     what: str
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long a model took, by what was done: merging and loading, answering, and all the rest of its evaluations."""
+
+    merge: float = 0.0
+    generation: float = 0.0
+    scoring: float = 0.0
+
+    def __add__(self, other: Seconds) -> Seconds:  # noqa: D105
+        return Seconds(self.merge + other.merge, self.generation + other.generation, self.scoring + other.scoring)
+
+    def __str__(self) -> str:  # noqa: D105
+        return f"merge {self.merge:.1f} s, generation {self.generation:.1f} s, scoring {self.scoring:.1f} s"
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def test_a_limit_without_a_price_and_an_unknown_judge_are_told(tmp_path):
         ({"batch_size": "many"}, "batch_size=many"),
         ({"batch_size": "-3"}, "batch_size=-3"),
         ({"max_batch_size": 0}, "max_batch_size=0: a number from 1 on"),
+        ({"enable_thinking": True}, "enable_thinking: needs think_end_token"),
         ({"max_lenght": 3}, "did you mean 'max_length'"),
         ({"pretrained": "x"}, "not on a merge"),
     ],
