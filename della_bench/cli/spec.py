@@ -111,6 +111,8 @@ def _print_table(parsed: MergeSpec) -> None:
     say(f"method  {row.name}: {row.summary} ({row.origin})")
     columns = ", ".join(f"{name} {row.as_dict()[name]}" for name in ("drop", "elect", "normalize", "scaling"))
     say(f"        {columns}")
+    for stage in parsed.stages.values():
+        say(f"\nsource  {stage.display_name}, a merge itself: {stage}")
     table = plain_table("key", "value", "meaning")
     values = parsed.as_keys(effective=True)
     for key, what in KEYS.items():

@@ -84,6 +84,7 @@ def _sources(genome: Mapping[str, Any], method: str, faults: list[str]) -> tuple
     if not isinstance(models, list) or not models:
         faults.append(f"genome.models={models!r}: not a list of models")
         return "missing", []
+    experts: list[Any] = models[1:]
     if base is None and method in ("task_arithmetic", "ties", "dare_ties"):
         faults.append(f"genome.base_model: missing, and {method} needs it")
     if method == "linear":
@@ -95,7 +96,7 @@ def _sources(genome: Mapping[str, Any], method: str, faults: list[str]) -> tuple
             faults.append(f"genome.models: slerp between two models is a space here, not the best two of {len(models)}")
         if base is not None and base not in models:
             faults.append(f"genome.base_model={base}: mergekit's slerp takes two models, and the base is one of them")
-        base, experts = models[0], models[1:]
+        base = models[0]
     else:
         experts = [model for model in models if model != base]
         if not experts:

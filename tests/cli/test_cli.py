@@ -10,6 +10,7 @@ from della_bench.cli import main
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec
 from della_bench.spec.methods import METHODS
+from della_bench.spec.source import encode
 
 SPEC = "base=zoo:base,experts=zoo:math+zoo:code,drop_rate=0.3,window_size=0.14"
 
@@ -35,6 +36,13 @@ def test_spec_prints_a_canonical_line_that_parses_back_first(capsys):
     assert MergeSpec.parse(out.splitlines()[0]) == MergeSpec.parse(SPEC)
     assert MergeSpec.parse(SPEC).digest in out
     assert "drop_rate = 1 - density" in " ".join(out.split())
+
+
+def test_spec_prints_the_spec_of_a_source_that_is_a_merge_itself(capsys):
+    stage = "base=zoo:base,experts=zoo:math,merge_method=linear,name=first"
+    code, out, _ = run(capsys, "spec", f"base=zoo:base,experts=merge:{encode(stage)},merge_method=linear")
+    assert code == 0
+    assert f"source  first, a merge itself: {stage}" in out.splitlines()
 
 
 def test_spec_prints_the_numbers_of_each_tensor(capsys):

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -67,7 +67,7 @@ def assert_same_reading(spec: MergeSpec, planned: list[tuple[str, Any]], data: d
     row = COUNTERPARTS[data["merge_method"]]
     for name, task in planned:
         ours = numbers[name]
-        shared = dict(task.parameters.items())
+        shared, own = dict(task.parameters.items()), cast("dict[str, Any]", dict(ours.options))
         each = {str(model): dict(values.items()) for model, values in task.input_parameters.items()}
         models = [str(model) for model in task.model_order]
         for position, source in enumerate(spec.experts):
@@ -76,7 +76,7 @@ def assert_same_reading(spec: MergeSpec, planned: list[tuple[str, Any]], data: d
                 if key in theirs and (key != "density" or row.rescale is not None):
                     assert getattr(ours, ours_name)[position] == theirs[key], (name, source, key)
             for key in row.per_model:
-                assert dict(ours.options)[row.options[key]][position] == theirs[key]
+                assert own[row.options[key]][position] == theirs[key]
         assert {str(one) for one in (spec.base, *spec.experts)} == {*models, str(task.base_model or models[0])}
         if "lambda" in shared:
             assert ours.lambda_ == shared["lambda"]

@@ -50,6 +50,19 @@ def test_references_come_first_once_each_and_share_all_but_the_weights():
     assert with_references([*specs, specs[0]], base=False, experts=False) == specs
 
 
+def test_references_of_a_merge_of_merges_are_called_by_what_they_are():
+    stage = {
+        "base": "zoo:base",
+        "experts": ["zoo:math"],
+        "merge_method": "linear",
+        "name": "first 50%25",
+    }
+    spec = MergeSpec.parse(base="zoo:base", experts=[stage, "zoo:code::org/lora"], merge_method="task_arithmetic")
+    found = with_references([spec], base=True, experts=True)
+    assert [one.display_name for one in found] == ["base", "first 50%", "code+lora", "task_arithmetic"]
+    assert [str(one.experts[0]) for one in found[1:3]] == [str(source) for source in spec.experts]
+
+
 def test_a_folders_name_is_plain_and_ends_in_the_digest():
     spec = MergeSpec.parse(TIES, name="../a b/ü:*?")
     assert folder_name(spec) == f"a_b-{spec.digest[:8]}"
