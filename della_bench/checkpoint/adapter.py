@@ -99,7 +99,7 @@ class Adapter(ModelFolder):
         """Be one model with the one below: its folder is that of the config, and its files are those of both."""
         self.folder = self.base.folder
         self.files = [*self.base.files, *self.files]
-        self.recipe = self.base.recipe
+        self.recipe, self.generation_changes = self.base.recipe, self.base.generation_changes
         self._whole = True
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec.mergekit import read_name
+from della_bench.spec.mergekit_tokenizer import tokenizer_settings
 from della_bench.suggest import nearest
 
 __all__ = ["genome_space"]
@@ -59,6 +60,8 @@ def genome_space(data: Mapping[str, object], layers: int | None = None, where: s
         filters = []
     if method == "slerp" and (filters or genome.get("smooth")):
         faults.append("genome: slerp takes neither filters nor smooth in mergekit-evolve")
+    settings = {"tokenizer_source": genome.get("tokenizer_source")}
+    tokenizer = tokenizer_settings(settings, [base, *experts], read_name, [], faults)
     search = _search(data, faults)
     if faults:
         raise SpecError([f"{where}{fault}" for fault in faults])
@@ -75,7 +78,7 @@ def genome_space(data: Mapping[str, object], layers: int | None = None, where: s
     if method != "slerp":
         normalize = genome.get("normalize")
         space["normalize"] = method in _NORMALIZED if normalize is None else bool(normalize)
-    return {**space, **given, "dtype": "bfloat16", **search}
+    return {**space, **given, **tokenizer, "dtype": "bfloat16", **search}
 
 
 def _sources(genome: Mapping[str, Any], method: str, faults: list[str]) -> tuple[str, list[str]]:

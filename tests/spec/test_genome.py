@@ -53,6 +53,11 @@ def test_filters_have_numbers_of_their_own_and_the_rest_too():
     assert space["weights"][0] == [{"filter": "mlp", "value": value}, {"value": value}]
 
 
+@pytest.mark.parametrize("source", ["union", "base", "org/a"])
+def test_the_tokenizer_is_the_genomes(source):
+    assert genome_space(evolve(tokenizer_source=source))["tokenizer"] == source
+
+
 def test_negative_weights_where_they_are_allowed():
     assert genome_space(evolve(allow_negative_weights=True))["weights"] == [{"low": -1.0, "high": 1.0}] * 2
 
