@@ -24,7 +24,7 @@ from della_bench.spec.parsing import key_name, read_fields, too_wide
 from della_bench.spec.recipe import SOURCE_KEYS, algorithms, recipe
 from della_bench.spec.registry import find_method
 from della_bench.spec.source import Source, encode
-from della_bench.spec.templates import TemplateChoice, template_text
+from della_bench.spec.templates import AUTO, Template, TemplateChoice, template_text
 from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import fits_density
 from della_bench.spec.varying import Value, Varying, text, value_at
@@ -94,7 +94,17 @@ class MergeSpec:
         for source, count in Counter(parsed.experts).items():
             if count > 1:
                 log.warning("experts: %s is given %d times, and merged as %d experts", source, count, count)
-        return parsed
+        return parsed._with_template_of_base()
+
+    def _with_template_of_base(self) -> MergeSpec:
+        """Return the spec with the chat template that its base has, where that is a merge and has another's."""
+        stage = self.stages.get(self.base)
+        if stage is None or stage.chat_template is None or self.chat_template or self.tokenizer not in (None, "base"):
+            return self
+        if stage.chat_template == Template(AUTO):  # here it would be the most usual one of other models
+            log.warning("chat_template: the base's own auto is not taken; name the template that this merge shall have")
+            return self
+        return replace(self, chat_template=stage.chat_template)
 
     @cached_property
     def stages(self) -> dict[Source, MergeSpec]:

@@ -80,6 +80,21 @@ def test_a_stage_may_be_the_base_have_an_adapter_and_be_used_twice(tmp_path):
     assert MergeSpec.parse(str(spec)) == spec
 
 
+def test_the_chat_template_of_a_base_that_is_a_merge_is_the_merges_unless_it_names_another(tmp_path, caplog):
+    def template(**last: Any) -> str | None:
+        first = {"name": "first", **LINEAR, "chat_template": last.pop("first", "chatml")}
+        spec = MergeSpec.parse(write(tmp_path / "m.yaml", first, {**TIES, "base_model": "first", **last}))
+        assert MergeSpec.parse(str(spec)) == spec
+        return None if spec.chat_template is None else str(spec.chat_template)
+
+    assert template() == "chatml"
+    assert template(chat_template="llama3") == "llama3"
+    assert template(tokenizer_source="org/c") is None
+    with caplog.at_level(logging.WARNING):
+        assert template(first="auto") is None
+    assert "the base's own auto is not taken" in caplog.text
+
+
 def test_stages_of_stages_are_read(tmp_path):
     middle = {**DELLA, "name": "middle", "base_model": "first"}
     last = {**TIES, "models": [{"model": "middle", "parameters": {"weight": 1}}]}
