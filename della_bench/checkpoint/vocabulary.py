@@ -77,8 +77,8 @@ class Vocabulary:
         new = [row.token for row in spec.tokens if row.token not in known]
         if new:
             self.tokenizer.add_tokens(new)
-        is_a_sources = self.tokenizer in (named, tokenizers[base]) and not new
-        self._folder: Path | None = folder if is_a_sources else None
+        self._made = bool(new) or all(self.tokenizer is not one for one in (named, tokenizers[base]))
+        self._folder: Path | None = None if self._made else folder
         self.layout = lay_out(self.tokenizer.get_vocab(), lists, spec.tokens, models, spec.pad_to_multiple_of or 1)
 
     def _tokenizers(
@@ -100,6 +100,11 @@ class Vocabulary:
     def size(self) -> int:
         """How many rows embedding and head have, padding included."""
         return self.layout.size
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the tokenizer is none of a source's, so that its folder is a temporary one."""
+        return self._made
 
     @property
     def folder(self) -> Path:

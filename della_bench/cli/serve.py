@@ -11,7 +11,7 @@ from della_bench.cli.spec import SpecArgument
 if TYPE_CHECKING:
     from della_bench.merge.stream import Merge
 
-__all__ = ["PASS_ON", "serve", "server_command"]
+__all__ = ["PASS_ON", "run_to_its_end", "serve", "server_command"]
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -45,14 +45,28 @@ def serve(
     show_warnings()
     spec = MergeSpec.parse(text)
     require_vllm()
+    merge = Merge(spec, trust_remote_code=trust_remote_code)
     command = server_command(
-        Merge(spec, trust_remote_code=trust_remote_code),
+        merge,
         [*context.args, "--host", host, "--port", str(port)],
         resident=resident,
         trust_remote_code=trust_remote_code,
     )
     sys.stdout.flush()
+    if merge.vocabulary is not None and merge.vocabulary.is_made:
+        raise typer.Exit(run_to_its_end(command))  # this process stays, to remove the tokenizer's folder
     os.execv(command[0], command)
+
+
+def run_to_its_end(command: list[str]) -> int:
+    """Run a command until it ends by itself, by Ctrl-C or by this process's SIGTERM; return its exit status."""
+    import signal
+    import subprocess
+
+    with subprocess.Popen(command) as server:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the server, too
+        signal.signal(signal.SIGTERM, lambda number, _: server.send_signal(number))
+        return server.wait()
 
 
 def server_command(merge: Merge, options: list[str], *, resident: str, trust_remote_code: bool) -> list[str]:

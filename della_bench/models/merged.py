@@ -238,4 +238,4 @@ def _vocabulary_faults(old: Merge, new: Merge) -> list[str]:
 
     sizes = [None if one is None else one.size for one in (had, asked)]
     rows = f" ({sizes[1]} rows, not {sizes[0]})" if None not in sizes and sizes[0] != sizes[1] else ""
-    return [f"{told(new)}{rows}: the engine has the tokenizer of {told(old)}; another one needs a new engine"]
+    return [f"{told(new)}{rows}: the engine runs {told(old)}; another one needs a new engine"]

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import gc
 import json
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from della_bench.cli import app, serve
 from della_bench.cli.serve import server_command
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
@@ -51,3 +56,28 @@ def test_a_name_that_is_given_is_not_given_twice():
 def test_an_option_that_the_spec_decides_is_refused(option):
     with pytest.raises(SpecError, match=f"{option.partition('=')[0].replace('_', '-')}: the spec decides it"):
         command(option, "x")
+
+
+def test_a_made_tokenizer_is_there_as_long_as_the_server(monkeypatch):
+    seen = []
+
+    def run(command):
+        folder = Path(after(command, "--tokenizer"))
+        seen.extend([folder, (folder / "tokenizer.json").is_file()])
+        return 3
+
+    monkeypatch.setattr(serve, "run_to_its_end", run)
+    spec = "base=zoo:base,experts=zoo:math,merge_method=task_arithmetic,tokenizer=union"
+    assert CliRunner().invoke(app, ["serve", spec]).exit_code == 3
+    gc.collect()
+    assert seen[1]
+    assert not seen[0].exists()
+
+
+def test_a_server_that_ends_hands_on_its_exit_status():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        assert serve.run_to_its_end([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)

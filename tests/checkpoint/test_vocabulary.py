@@ -1,0 +1,122 @@
+"""Faults of a merge's vocabulary are told all at once, before any weight is read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from della_bench.checkpoint.layout import TokenLists, lay_out
+from della_bench.checkpoint.model import Checkpoint, ModelFolder
+from della_bench.errors import CheckpointError
+from della_bench.merge.stream import Merge
+from della_bench.spec import MergeSpec
+from tests import tiny
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders `base`, `a` and `b`, whose weights nobody may read."""
+    for name, extra in (("base", ()), ("a", ("<a>",)), ("b", ("<b>",))):
+        tiny.save(tiny.llama(vocab=259 + len(extra)), tmp_path / name, tiny.tokenizer(extra))
+
+    def tensor(*_: Any) -> None:
+        raise AssertionError("a weight is read")
+
+    monkeypatch.setattr(Checkpoint, "tensor", tensor)
+    return tmp_path
+
+
+def faults(models: Path, **keys: Any) -> list[str]:
+    spec = {"base": str(models / "base"), "experts": [str(models / "a"), str(models / "b")], "merge_method": "linear"}
+    with pytest.raises(CheckpointError) as caught:
+        Merge(MergeSpec.parse(spec, **keys))
+    assert caught.value.exit_code == 2
+    return str(caught.value).splitlines()
+
+
+def make_slow(folder: Path) -> None:
+    """Leave a tokenizer that only Python code can run, as those have that transformers has no fast form of."""
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "CTRLTokenizer"}')
+    (folder / "vocab.json").write_text('{"<unk>": 0, "a</w>": 1}')
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+
+
+def test_tokenizers_without_a_fast_form_are_refused_all_at_once_beside_weights_that_do_not_fit(models):
+    for name in ("a", "b"):
+        make_slow(models / name)
+    tensors = {"model.norm.weight": torch.zeros(3)}
+    save_file(tensors, models / "b" / "model.safetensors", metadata={"format": "pt"})
+    found = faults(models, tokenizer="union")
+    for line, name in zip(found[:2], "ab", strict=True):
+        assert line.startswith(f"{models / name}: its tokenizer (CTRLTokenizer) has no fast form (tokenizer.json)")
+    assert found[2] == "base and experts do not fit together:"
+    assert any("model.norm.weight" in line for line in found[3:])
+
+
+def test_every_row_from_a_model_that_lacks_the_token_is_told(models):
+    tokens = {
+        "<x>": {"source": str(models / "a")},
+        "<b>": {"source": str(models / "b")},
+        "<a>": {"source": {"kind": "model_token", "model": str(models / "b"), "token": "<a>"}},
+        "<s>": {"source": {"kind": "model_token", "model": str(models / "base"), "token_id": 259}},
+    }
+    a, b, base = (models / name for name in ("a", "b", "base"))
+    assert faults(models, tokenizer={"source": "union", "tokens": tokens}) == [
+        f"tokens: the row of '<x>' is to come from {a}, which has no token '<x>'",
+        f"tokens: the row of '<a>' is to come from {b}, which has no token '<a>'",
+        f"tokens: the row of '<s>' is to come from {base}, which has no row 259",
+    ]
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_told_with_its_model(models):
+    (models / "a" / "tokenizer.json").write_text("{")
+    (line,) = faults(models, tokenizer="base")
+    assert line.startswith(f"{models / 'a'}: its tokenizer cannot be loaded: ")
+
+
+def test_an_expert_without_a_tokenizer_is_taken_to_have_the_bases(models, caplog):
+    shutil.copytree(models / "base", models / "bare")
+    for path in (models / "bare").glob("tokenizer*"):
+        path.unlink()
+    spec = {"base": str(models / "base"), "experts": str(models / "bare"), "merge_method": "linear"}
+    merge = Merge(MergeSpec.parse(spec, tokenizer="union"))
+    assert merge.vocabulary is not None
+    assert merge.vocabulary.size == 259
+    assert "has no tokenizer of its own: taken to have the base's" in caplog.text
+
+
+# The layout, from tokens alone.
+
+
+class Named(ModelFolder):
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def tensor(self, name: str) -> Any:
+        raise AssertionError
+
+
+def test_rows_come_from_where_mergekit_takes_them(caplog):
+    base, a, b = (Named(label) for label in ("base", "a", "b"))
+    ids = {base: {"x": 0, "y": 1}, a: {"x": 1, "z": 0, "w": 2}, b: {"w": 0, "z": 1, "y": 2, "far": 9}}
+    vocabulary = {"x": 0, "y": 1, "z": 2, "w": 3, "far": 4, "nowhere": 6}
+    layout = lay_out(vocabulary, TokenLists(ids, {base: 2, a: 3, b: 3}), [], {}, multiple=4)
+    assert layout.size == 8
+    assert layout.token_ids.tolist() == [0, 1, 2, 3, 4, 6]
+    assert layout.rows[base].tolist() == [0, 1, -1, -1, -1, -1, -1, -1]
+    assert layout.rows[a].tolist() == [1, -1, 0, 2, -1, -1, -1, -1]
+    assert layout.rows[b].tolist() == [-1, 2, 1, 0, -1, -1, -1, -1]
+    fills = {fill.models: (fill.ids.tolist(), fill.rows.tolist()) for fill in layout.fills}
+    assert fills == {
+        (base,): ([0, 1], [[0], [1]]),
+        (a, b): ([2, 3], [[0, 1], [2, 0]]),
+        (): ([4, 6], [[], []]),
+    }
+    assert "b: has no rows for 1 token ('far') of its tokenizer: taken to lack them" in caplog.text
+    assert "no model has 2 tokens ('far', 'nowhere'): zeros are taken" in caplog.text
