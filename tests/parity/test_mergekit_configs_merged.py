@@ -27,7 +27,7 @@ pytestmark = MARKS
 
 LAYERS = 4
 # Of all methods that draw nothing, with gradients, filters, shared and own numbers; 020 draws, unless its density is 1.
-TEN = ["012", "013", "015", "020", "028", "030", "090", "091", "093", "103"]
+MERGED = ["012", "013", "015", "020", "028", "030", "079", "088", "090", "091", "093", "095", "103"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def undrawn(data: Any) -> Any:
     return [undrawn(value) for value in data] if isinstance(data, list) else data
 
 
-@pytest.mark.parametrize("number", TEN)
+@pytest.mark.parametrize("number", MERGED)
 def test_both_programs_merge_it_to_the_same_values(number, models, tmp_path):
     data = load(f"{number}.yaml")
     scale = LAYERS / max((end for _, end in ranges(data)), default=LAYERS)
