@@ -164,6 +164,10 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         overwrite(self.model, self._residency.attach(merge), self._merge_device, progress=main)
         self.model.config.name_or_path = merge.spec.display_name
 
+    def _ask_through(self, named: str | None, chosen: str | None) -> None:
+        others = {name: value for name, value in self.chat_template_args.items() if name != "chat_template"}
+        self.chat_template_args = others if named is None else {**others, "chat_template": named}
+
     @property
     def _facts(self) -> dict[str, Any]:
         return {"dtype": str(self.model.dtype), "device": self.device.type}

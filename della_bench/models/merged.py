@@ -128,6 +128,19 @@ class MergedModel:
         self._take_template(chosen_template(self.merge, lambda: self._own_chat_template))
         check_vocabulary(self.spec, self.tokenizer, vocabulary)
 
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Return the template that lm-eval chooses, and ask through it, also where it is one of several by name.
+
+        lm-eval's transformers model type takes a tokenizer's default one whatever it has logged.
+        """
+        text: str | None = super().chat_template(chat_template)  # type: ignore[misc]
+        self._ask_through(text if isinstance(chat_template, str) else None, text)
+        return text
+
+    @abstractmethod
+    def _ask_through(self, named: str | None, chosen: str | None) -> None:
+        """Render prompts by the template `chosen`; `named` is the same, or None where it is the default one."""
+
     @property
     @abstractmethod
     def _facts(self) -> Mapping[str, Any]:

@@ -163,6 +163,10 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         super()._set_chat_template(template)
         self.hf_chat_template = template
 
+    def _ask_through(self, named: str | None, chosen: str | None) -> None:
+        if chosen is not None:
+            self.hf_chat_template = chosen
+
     @property
     def _facts(self) -> dict[str, Any]:
         return {"dtype": str(merged_dtype(self.merge)), "device": str(versions.device())}

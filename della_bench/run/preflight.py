@@ -34,20 +34,29 @@ def check_engine(spec: MergeSpec, options: Options) -> None:
     DellaMergedLM.check(arguments)
 
 
-def check_templates(specs: Sequence[MergeSpec], settings: Sequence[EvalSettings], options: Options) -> None:
-    """Raise SpecError with every spec whose tokenizer lacks the chat template that it is to be asked through."""
+def check_templates(
+    specs: Sequence[MergeSpec], settings: Sequence[EvalSettings], options: Options
+) -> dict[str, list[str]]:
+    """Return whose chat templates the models are asked through, each with the names of these models.
+
+    Raises SpecError with every spec whose tokenizer lacks the template that it is to be asked through.
+    """
     faults: dict[str, None] = {}
+    chosen: dict[str, list[str]] = {}
     remote = bool(options.arguments.get("trust_remote_code"))
     for wanted in dict.fromkeys(each.apply_chat_template for each in settings if each.apply_chat_template):
         for spec in specs:
             try:
-                tokenizer_with_template(spec, wanted, trust_remote_code=remote)
+                _, whose = tokenizer_with_template(spec, wanted, trust_remote_code=remote)
+                names = chosen.setdefault(str(whose), [])
+                names += [] if spec.display_name in names else [spec.display_name]
             except SpecError as error:
                 faults |= dict.fromkeys(error.faults)
             except DellaBenchError:  # a source that cannot be opened is told of by `unusable`
                 continue
     if faults:
         raise SpecError(list(faults))
+    return chosen
 
 
 def check_generation(settings: Sequence[EvalSettings], engine: str) -> None:

@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from della_bench.checkpoint import resolve
-from della_bench.checkpoint.tokenizers import load_chat_template
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
-from della_bench.merge.templates import chosen_template, template_owner
+from della_bench.merge.templates import ChosenTemplate, chosen_template, template_owner
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
-from della_bench.spec.templates import AUTO, Template
 
 __all__ = ["first_prompt", "tokenizer_with_template"]
 
@@ -28,7 +25,7 @@ def first_prompt(task: Any, settings: EvalSettings, spec: MergeSpec, arguments: 
     template: Callable[..., str] | None = None
     if settings.apply_chat_template:
         remote = bool(arguments.get("trust_remote_code"))
-        tokenizer = tokenizer_with_template(spec, settings.apply_chat_template, trust_remote_code=remote)
+        tokenizer, _ = tokenizer_with_template(spec, settings.apply_chat_template, trust_remote_code=remote)
         template = partial(_rendered, tokenizer, _template_arguments(arguments))
     places = (settings.samples or {}).get(first.task_name)
     first.build_all_requests(
@@ -45,13 +42,20 @@ def first_prompt(task: Any, settings: EvalSettings, spec: MergeSpec, arguments: 
     return "\n".join([context, *(f"-> {text}" for text in continuations)])
 
 
-def tokenizer_with_template(spec: MergeSpec, wanted: bool | str, *, trust_remote_code: bool = False) -> Any:
+def tokenizer_with_template(
+    spec: MergeSpec, wanted: bool | str, *, trust_remote_code: bool = False
+) -> tuple[Any, ChosenTemplate]:
     """Return the tokenizer of a spec with the chat template that `apply_chat_template` wants as its only one.
 
-    wanted: True, or the name of one of several templates. Raises SpecError where there is no such template.
+    wanted: True, or the name of one of several templates. Beside it, whose template that is. Raises SpecError where
+    there is no such template, and CheckpointError where a source cannot be opened.
     """
-    tokenizer, source = _tokenizer(spec, trust_remote_code), template_owner(spec)
-    found = tokenizer.chat_template
+    from transformers import AutoTokenizer
+
+    merge = Merge(spec, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
+    chosen = chosen_template(merge, lambda: tokenizer.chat_template)
+    found, source = chosen.content, template_owner(spec)
     if not found:
         raise SpecError(
             f"apply_chat_template: the tokenizer of {source} has no chat template; name a source that has one as "
@@ -61,29 +65,11 @@ def tokenizer_with_template(spec: MergeSpec, wanted: bool | str, *, trust_remote
         name = wanted if isinstance(wanted, str) else "default"
         if name not in found:
             raise SpecError(f"apply_chat_template: {source} has no template {name!r}, but {', '.join(sorted(found))}")
-        tokenizer.chat_template = found[name]
+        found = found[name]
     elif isinstance(wanted, str):
         raise SpecError(f"apply_chat_template: {source} has one template, without a name: {wanted!r} is not there")
-    return tokenizer
-
-
-def _tokenizer(spec: MergeSpec, trust_remote_code: bool) -> Any:
-    """Return the tokenizer of a spec with its chat template; its models are opened only where that depends on them."""
-    from transformers import AutoTokenizer
-
-    choice = spec.chat_template
-    if spec.tokenizer is None and choice != Template(AUTO):
-        folder = resolve(spec.base, weights=False, trust_remote_code=trust_remote_code)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        if isinstance(choice, Template):
-            tokenizer.chat_template = choice.content
-        elif choice is not None:
-            tokenizer.chat_template = load_chat_template(choice, trust_remote_code=trust_remote_code)
-        return tokenizer
-    merge = Merge(spec, trust_remote_code=trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
-    tokenizer.chat_template = chosen_template(merge, lambda: tokenizer.chat_template).content
-    return tokenizer
+    tokenizer.chat_template = found
+    return tokenizer, chosen
 
 
 def _rendered(

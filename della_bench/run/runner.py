@@ -155,10 +155,13 @@ class Runner:
         faults = Faults()
         faults.of(lambda: check_engine(specs[0], self._options), None)
         faults.of(lambda: check_generation(settings, self._options.engine), None)
-        faults.of(lambda: check_templates(specs, settings, self._options), None)
+        nobody: dict[str, list[str]] = {}
+        templates = faults.of(lambda: check_templates(specs, settings, self._options), nobody)
         faults.of(lambda: check_scorers(self._tasks.benchmarks, self._options), None)
         faults.of(self._tasks.build, None)  # now, while nothing is written; else when a step turns out to be undone
         faults.raise_them()
+        for whose, names in templates.items():
+            self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
 
     def asked(self) -> list[Asked]:
         """Return the benchmarks in order, each with the settings that it is asked with."""

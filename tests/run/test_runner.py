@@ -190,10 +190,21 @@ def test_each_setting_changed_alone_gives_another_column(tmp_path, manager, kept
         assert faults == []
         (row,) = build_table([tmp_path / "runs"]).rows
         assert len(row.cells) == number, way
+    assert sum("chat template: that of" in line for line in go(tmp_path / "other", manager, (spec,), **ways[4])[1]) == 1
     prompts = [next(path.open()) for path in (tmp_path / "runs").glob("*/samples_*")]
     assert sum("USER: " in json.loads(each)["arguments"]["gen_args_0"]["arg_0"] for each in prompts) == 3
     places = list((tmp_path / "runs").glob("*/scores/sums.*.json"))
     assert len({read_score(each)["detail"]["samples"] for each in places}) == len(places) == len(ways)
+
+
+def test_a_template_is_asked_through_by_its_name(tmp_path, manager, kept_engine):
+    both = {"default": TEMPLATE, "loud": TEMPLATE.replace("USER", "").replace("ASSISTANT:", "ANSWER!")}
+    templated = tiny.save(tiny.llama(), tmp_path / "templated", tiny.tokenizer(chat_template=both))  # type: ignore[arg-type]
+    spec = MergeSpec.parse(f"base=zoo:base,experts=zoo:math,merge_method=linear,chat_template={templated},name=one")
+    for number, (wanted, end) in enumerate(((True, "ASSISTANT:"), ("loud", "ANSWER!"), (True, "ASSISTANT:"))):
+        go(tmp_path / f"{number}", manager, (spec,), limit=1, apply_chat_template=wanted)
+        (row,) = (json.loads(line) for line in next((tmp_path / f"{number}").glob("*/samples_*")).open())
+        assert row["arguments"]["gen_args_0"]["arg_0"].endswith(end)
 
 
 def test_a_template_that_no_tokenizer_has_and_other_faults_are_told_at_once_before_any_weight_is_read(
