@@ -20,15 +20,19 @@ __all__ = ["check_fit"]
 log = logging.getLogger(__name__)
 
 
-def check_fit(base: ModelFolder, experts: Sequence[ModelFolder], spec: MergeSpec | None = None) -> list[Fit]:
-    """Return how each expert fits the base. spec: of the merge, whose settings warnings speak of.
+def check_fit(
+    base: ModelFolder, experts: Sequence[ModelFolder], spec: MergeSpec | None = None, others: Sequence[str] = ()
+) -> list[Fit]:
+    """Return how each expert fits the base.
+
+    spec: of the merge, whose settings warnings speak of. others: faults that were found before, to be told with these.
 
     Raises CheckpointError that lists every mismatch of every expert: another architecture, quantised weights, missing,
     unexpected or differently shaped parameters that the model needs. Differences that a merge survives (dtype, config,
     tokenizer, vocabulary rows, tensors that the model does not need) are logged as warnings, once each.
     """
     quantised = {source: fault for source in dict.fromkeys([base, *experts]) if (fault := quantised_fault(source))}
-    faults = list(quantised.values())
+    faults = [*others, *quantised.values()]
     known = Architectures(base)
     if base not in quantised:
         faults += _own_faults(base, known)
@@ -87,13 +91,16 @@ def _absent(source: ModelFolder, known: Architectures) -> tuple[list[str], list[
 def _fits(base: ModelFolder, pairings: dict[ModelFolder, Pairing]) -> dict[ModelFolder, Fit]:
     """Return the fits, all with the same parameters: a head that one expert has is the embedding in those without."""
     wanted = parameters(base)
-    head, embedding = next((pairing.head for pairing in pairings.values() if pairing.head), ("", ""))
+    head, embedding = next(
+        (pairing.head for expert, pairing in pairings.items() if pairing.head and expert.concerns(pairing.head[0])),
+        ("", ""),
+    )
     if head:
         wanted[head] = wanted[embedding]
     fits = {}
     for expert, pairing in pairings.items():
         names = {name: own for name, own in pairing.names.items() if name in wanted}
-        if head:
-            names[head] = pairing.head[0] if pairing.head else names[embedding]
+        if head and (own := pairing.head[0] if pairing.head else names.get(embedding)):
+            names[head] = own
         fits[expert] = Fit(expert, names, base, wanted, {head: embedding} if head else {}, pairing.left_out)
     return fits

@@ -109,7 +109,7 @@ def _what_is_done(spec: MergeSpec | None) -> str:
 def _warn_of_heads(fit: Fit) -> None:
     """Tell a head that one side ties to its embedding and the other does not."""
     for head, embedding in fit.heads.items():
-        if fit.names[head] != fit.names[embedding]:
+        if fit.names.get(head) != fit.names.get(embedding):
             log.warning(
                 "%s: has a %s of its own, which %s ties to its embedding: the merge gets one, from the embedding where "
                 "there is no other",

@@ -28,7 +28,11 @@ class Fit:
     @property
     def lacking(self) -> list[str]:
         """The parameters that the expert lacks."""
-        return [name for name, info in self.parameters.items() if info.is_float and name not in self.names]
+        return [
+            name
+            for name, info in self.parameters.items()
+            if info.is_float and name not in self.names and self.expert.concerns(name)
+        ]
 
     def tensor(self, name: str) -> HostTensor:
         """Return the expert's tensor in the base's shape: extra vocabulary rows cut, missing ones the base's."""

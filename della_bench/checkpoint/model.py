@@ -46,6 +46,11 @@ class ModelFolder(ABC):
         return [(role, path) for path in sorted(self.files)]
 
     @property
+    def origin(self) -> ModelFolder:
+        """The model itself, where this is only a view of it under other names."""
+        return self
+
+    @property
     def tokenizer_folder(self) -> Path:
         """Where its tokenizer's files lie."""
         return self.folder
@@ -53,6 +58,10 @@ class ModelFolder(ABC):
     def must_fit(self, name: str) -> bool:
         """Whether a tensor that the base does not have makes this an expert of another base."""
         return False
+
+    def concerns(self, name: str) -> bool:
+        """Whether a merge takes a tensor, by its name in the merge, from this source."""
+        return True
 
     @property
     def model_type(self) -> str:

@@ -85,7 +85,11 @@ class _Pairs:
         if self.head:
             taken.add(self.names[self.head[0]])
         return (
-            [name for name, info in self.wanted.items() if info.is_float and name not in self.names],
+            [
+                name
+                for name, info in self.wanted.items()
+                if info.is_float and name not in self.names and self.expert.concerns(name)
+            ],
             [name for name, info in self.own.items() if info.is_float and name not in taken],
         )
 

@@ -41,7 +41,7 @@ def aligned(fits: Sequence[Fit], layout: Layout) -> list[Fit]:
     """Return the fits of a merge, the base's own first, with embedding and head in the rows of a layout."""
     base, parameters = fits[0].base, fits[0].parameters
     names = _vocabulary_names(base, parameters)
-    rows = _Rows(layout, {fit.expert: fit for fit in fits}, names)
+    rows = _Rows(layout, {fit.expert.origin: fit for fit in fits}, names)
     resized = {
         name: replace(info, shape=(layout.size, *info.shape[1:])) if name in names else info
         for name, info in parameters.items()
@@ -75,7 +75,7 @@ class _Rows:
         """
         import torch
 
-        rows, own = self._layout.rows[fit.expert], fit.own_tensor(name)
+        rows, own = self._layout.rows[fit.expert.origin], fit.own_tensor(name)
         if len(rows) == own.shape[0] and np.array_equal(rows, np.arange(len(rows))):
             return own
         missing = rows < 0

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from della_bench.spec import MergeSpec
+    from della_bench.spec.tensor import TensorSpec
 
 __all__ = ["SpecArgument", "spec"]
 
@@ -28,7 +29,7 @@ def spec(
         typer.Argument(metavar="SPEC...", help="key=value,key=value..., a JSON object, a YAML file, or a YAML list."),
     ],
     layers: Annotated[
-        bool, typer.Option("--layers", help="Print each tensor's numbers; the base is opened, and no weight is read.")
+        bool, typer.Option("--layers", help="Print each tensor's numbers; sources are opened, and no weight is read.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
@@ -64,24 +65,40 @@ def _facts(parsed: MergeSpec, tensors: Mapping[str, object]) -> dict[str, object
 
 
 def _tensors(parsed: MergeSpec) -> dict[str, dict[str, Any]]:
-    """Return the numbers of each tensor of the base, those that the method uses."""
+    """Return the numbers of each tensor, those that the method uses, and of a merge of slices what it is made of."""
     from dataclasses import asdict
 
-    from della_bench.checkpoint.canonical import parameters
-    from della_bench.merge.plan import plan
-    from della_bench.merge.stream import open_part
-    from della_bench.spec.varying import depth
-
-    names = [name for name, info in parameters(open_part(parsed.base)).items() if info.is_float]
     used = {"lambda_" if key == "lambda" else key for key in parsed.as_keys(effective=True)}
     shown = [key for key in ("weights", "density", "epsilon", "lambda_") if key in used]
-    rows = plan(parsed, depth(names)).items()
-    numbers = {name: {**asdict(row), "options": dict(row.options)} for name, row in rows}
+    rows, origins = _planned(parsed)
+    numbers = {name: {**asdict(row), "options": dict(row.options)} for name, row in rows.items()}
     own = [option.name for option in parsed.method.options if option.kind is float]
     return {
-        name: {key.rstrip("_"): row[key] for key in shown} | {key: row["options"][key] for key in own}
+        name: origins.get(name, {})
+        | {key.rstrip("_"): row[key] for key in shown}
+        | {key: row["options"][key] for key in own}
         for name, row in numbers.items()
     }
+
+
+def _planned(parsed: MergeSpec) -> tuple[dict[str, TensorSpec], dict[str, dict[str, Any]]]:
+    """Return the plan of a merge, and of a merge of slices what each tensor is made of, as source:layer.
+
+    Only the base is opened, unless slices tell of the layers of all sources.
+    """
+    from della_bench.checkpoint.canonical import parameters
+    from della_bench.merge.plan import plan
+    from della_bench.merge.stream import Merge, open_part
+    from della_bench.spec.varying import depth
+
+    if not parsed.slices:
+        names = [name for name, info in parameters(open_part(parsed.base)).items() if info.is_float]
+        return plan(parsed, depth(names)), {}
+    merge = Merge(parsed)
+    rows = {name: row for name, row in merge.plan.items() if merge.info(name).is_float}
+    if merge.stacking is None:
+        return rows, {}
+    return rows, {name: {"from": merge.stacking.place(name).origin} for name in rows}
 
 
 def _print_tensors(tensors: Mapping[str, Mapping[str, Any]]) -> None:
@@ -93,9 +110,9 @@ def _print_tensors(tensors: Mapping[str, Mapping[str, Any]]) -> None:
     table = plain_table("tensor", *columns)
     table.columns[0].no_wrap = True
     for name, row in tensors.items():
-        many = [value if isinstance(value, tuple) else (value,) for value in row.values()]
-        shown = [numbers[:1] if len(set(numbers)) == 1 else numbers for numbers in many]
-        table.add_row(name, *(", ".join(f"{number:.6g}" for number in numbers) for numbers in shown))
+        many = [value if isinstance(value, (tuple, list)) else (value,) for value in row.values()]
+        shown = [each[:1] if len(set(each)) == 1 else each for each in many]
+        table.add_row(name, *(", ".join(e if isinstance(e, str) else f"{e:.6g}" for e in each) for each in shown))
     say("")
     Terminal().print(table)
 

@@ -33,7 +33,7 @@ def config_changes(merge: Configured) -> dict[str, Any]:
     """Return the keys that a merge's config has other than the base's config.json; None stands for a key left out.
 
     A head of its own is not tied to the embedding, floats are not quantised, and a vocabulary has its own size and ids.
-    Where the base is itself made from the model in that folder, its own changes are among them.
+    Where the base is itself made from the model in that folder, or its layers are others, its changes are among them.
     """
     on_disk = read_json(merge.base.folder / "config.json", merge.base.label)
     changes = _differences(on_disk, merge.base.config)

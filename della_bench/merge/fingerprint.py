@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ class Inputs:
     """The input files' digests of one merge, hashed in a thread beside whatever reads the same files."""
 
     def __init__(self, merge: Merge) -> None:
-        self._spec = merge.spec
+        # Slices that are all layers of all sources say nothing: it is the same model without them.
+        self._spec = merge.spec if merge.stacking else replace(merge.spec, slices=())
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
         self._digests: Future[list[dict[str, Any]]] = pool.submit(digest_files, input_files(merge))
         pool.shutdown(wait=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec
+from della_bench.spec.slices import Place
 from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.varying import Varying
 
@@ -17,10 +18,11 @@ log = logging.getLogger(__name__)
 _FEW = 3  # names that a message shows
 
 
-def plan(spec: MergeSpec, places: Mapping[str, float]) -> dict[str, TensorSpec]:
+def plan(spec: MergeSpec, places: Mapping[str, float | Place]) -> dict[str, TensorSpec]:
     """Return the numbers of each tensor.
 
-    places: where each tensor lies among the layers, as `della_bench.spec.varying.depth` returns it. A pattern that is
+    places: where each tensor lies among the layers: how deep, as `della_bench.spec.varying.depth` returns it, or a
+    `Place` of a merge of slices. A pattern that is
     part of no tensor's name is logged as a warning. Raises SpecError with all tensors' faults, those of a kind as one.
     """
     _warn_of_patterns(spec, places)
@@ -37,7 +39,7 @@ def plan(spec: MergeSpec, places: Mapping[str, float]) -> dict[str, TensorSpec]:
     return made
 
 
-def _warn_of_patterns(spec: MergeSpec, names: Mapping[str, float]) -> None:
+def _warn_of_patterns(spec: MergeSpec, names: Collection[str]) -> None:
     patterns = {
         rule.pattern for value in spec.values if isinstance(value, Varying) for rule in value.rules if rule.pattern
     }

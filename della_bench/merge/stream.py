@@ -22,6 +22,7 @@ from della_bench.checkpoint import (
     open_source,
 )  # fmt: skip
 from della_bench.checkpoint.rows import aligned
+from della_bench.checkpoint.stacking import Stacking, stack
 from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.checkpoint.vocabulary import Vocabulary
 from della_bench.errors import CheckpointError, MergeError
@@ -61,14 +62,19 @@ class Merge:
         for source in spec.experts:
             if source not in opened:
                 opened[source] = open_part(source, self.base, trust_remote_code=trust_remote_code)
-        fits, self.vocabulary = _fitted(spec, opened, trust_remote_code)
+        fits, self.vocabulary, self.stacking = _fitted(spec, opened, trust_remote_code)
+        if self.stacking is not None:
+            self.base = self.stacking.base
         heads, infos = fits[0].heads, fits[0].parameters
         own = {name: heads.get(name, name) for name in infos}
         self._fits = [Fit(self.base, own, self.base, infos, heads), *fits]
         if self.vocabulary is not None:
             self._fits = aligned(self._fits, self.vocabulary.layout)
         self.fits: list[Fit] = self._fits[1:]
-        self._plan = plan(spec, depth(self.names))  # says what does not fit before any weight is read
+        # The plan says what does not fit before any weight is read.
+        self.plan = plan(
+            spec, {name: self.stacking.place(name) for name in self.names} if self.stacking else depth(self.names)
+        )
 
     @property
     def names(self) -> list[str]:
@@ -133,10 +139,11 @@ class Merge:
         read = partial(self._read, device=device)
         with ThreadPoolExecutor(2, "della_bench-expert") as pool:
             for name, sources in self._sources_of(names, read, pool):
-                merged = sources[0]
-                if len(sources) > 1:
-                    dtype = torch_dtype(self.info(name).dtype)
-                    merged = merge_tensor_fast(self._plan[name], name, merged, sources[1:], dtype)
+                merged, dtype = sources[0], torch_dtype(self.info(name).dtype)
+                if len(sources) == 1:
+                    merged = merged.to(dtype)
+                else:
+                    merged = merge_tensor_fast(self.plan[name], name, merged, sources[1:], dtype)
                     self._check_result(name, merged)
                 del sources
                 yield name, merged
@@ -151,18 +158,27 @@ class Merge:
         """
         with working() as workers:
             for name, sources in self._sources_of(names, self._read_host):
-                merged = sources[0]
-                if len(sources) > 1:
+                merged, dtype = sources[0], self.info(name).dtype
+                if len(sources) == 1 and merged.dtype != dtype:
+                    merged = HostTensor.of(merged.to_torch().to(torch_dtype(dtype)))
+                elif len(sources) > 1:
                     try:
-                        merged = merge_host_tensors(self._plan[name], name, sources, self.info(name).dtype, workers)
+                        merged = merge_host_tensors(self.plan[name], name, sources, dtype, workers)
                     except BrokenSourceError as error:
-                        raise _not_finite(self.sources[error.position], name) from None
+                        raise _not_finite(self._fits_of(name)[error.position].expert, name) from None
                     self._check_result(name, merged)
                 if owned and any(merged.address == source.address for source in sources):
                     merged = replace(merged, data=merged.data.copy())
                 del sources
                 yield name, merged
                 del merged
+
+    def _fits_of(self, name: str) -> list[Fit]:
+        """Return the base and the experts that a tensor is merged of."""
+        members = self.stacking.place(name).members if self.stacking else None
+        if members is None:
+            return self._fits
+        return [self._fits[0], *(self.fits[expert] for expert, _ in members)]
 
     def _check_result(self, name: str, merged: torch.Tensor | HostTensor) -> None:
         """Raise MergeError where finite sources gave a result that its dtype does not hold."""
@@ -182,9 +198,9 @@ class Merge:
         """
 
         def load(name: str) -> list[_Tensor]:
-            merges = self.info(name).is_float and any(name in fit.names for fit in self.fits)
-            fits = self._fits if merges else self._fits[:1]
-            return list((pool.map if pool else map)(lambda fit: read(fit, name), fits))
+            fits = self._fits_of(name)
+            merges = self.info(name).is_float and any(name in fit.names for fit in fits[1:])
+            return list((pool.map if pool else map)(lambda fit: read(fit, name), fits if merges else fits[:1]))
 
         return _ahead(iter(self.names if names is None else names), load)
 
@@ -212,26 +228,31 @@ def open_part(source: Source, base: ModelFolder | None = None, *, trust_remote_c
 
 def _fitted(
     spec: MergeSpec, opened: dict[Source, ModelFolder], trust_remote_code: bool
-) -> tuple[list[Fit], Vocabulary | None]:
-    """Return how the experts fit the base, and the vocabulary where the spec has a tokenizer.
+) -> tuple[list[Fit], Vocabulary | None, Stacking | None]:
+    """Return how the experts fit the base, the vocabulary where the spec has a tokenizer, and how its slices lie.
 
-    Raises CheckpointError with all faults of both.
+    The last is None where the merge has all layers of all sources. Raises CheckpointError with all faults.
     """
     errors: list[CheckpointError] = []
     fits: list[Fit] = []
-    vocabulary = None
+    vocabulary = stacking = None
+    base, experts = opened[spec.base], [opened[source] for source in spec.experts]
     try:
         if spec.tokenizer is not None:
             vocabulary = Vocabulary(spec, opened, trust_remote_code=trust_remote_code)
     except CheckpointError as error:
         errors.append(error)
     try:
-        fits = check_fit(opened[spec.base], [opened[source] for source in spec.experts], spec)
+        stacking = stack(spec, base, experts) if spec.slices else None
+        if stacking is None:
+            fits = check_fit(base, experts, spec)
+        else:
+            fits = check_fit(stacking.base, stacking.experts, spec, stacking.faults)
     except CheckpointError as error:
         errors.append(error)
     if errors:
         raise CheckpointError("\n".join(map(str, errors)), exit_code=errors[0].exit_code)
-    return fits, vocabulary
+    return fits, vocabulary, stacking
 
 
 def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tuple[str, _Sources]]:

@@ -26,9 +26,11 @@ def slerp(base: torch.Tensor, experts: Sequence[torch.Tensor], numbers: Numbers)
     return merged.clone() if merged is base or merged is experts[0] else merged  # in float32, at the ends as between
 
 
-def passthrough(base: None, experts: Sequence[torch.Tensor], numbers: Numbers) -> torch.Tensor:
-    """Return the one expert."""
-    return experts[0]
+def passthrough(
+    base: None, experts: Sequence[torch.Tensor], numbers: Numbers, *, scale: tuple[float, ...]
+) -> torch.Tensor:
+    """Return the one expert, times `scale`."""
+    return experts[0] if scale[0] == 1 else experts[0] * scale[0]
 
 
 def weighted_sum(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normalize: bool) -> torch.Tensor:

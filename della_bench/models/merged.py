@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import della_bench
 from della_bench.checkpoint.tokenizers import check_vocabulary
 from della_bench.errors import MergeError, SpecError
+from della_bench.merge.config import config_changes
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import ChosenTemplate, chosen_template
@@ -230,6 +231,11 @@ def check_same_model(old: Merge, new: Merge) -> None:
     elif (had := merged_dtype(old)) != (asked := merged_dtype(new)):
         short = str(had).removeprefix("torch."), str(asked).removeprefix("torch.")
         faults.append(f"dtype={short[1]}: the engine runs in {short[0]}; another dtype needs a new engine")
+    elif (stands := config_changes(old)) != (wanted := config_changes(new)):
+        keys = [key for key in {**stands, **wanted} if stands.get(key) != wanted.get(key)]
+        told = ", ".join(f"{key} {_short(wanted, key, new)} for {_short(stands, key, old)}" for key in keys)
+        what = f"slices={'/'.join(new.spec.as_keys()['slices'])}" if new.spec.slices else f"base={new.spec.base}"
+        faults.append(f"{what}: the engine runs a model of another shape ({told}); another shape needs a new engine")
     faults += _vocabulary_faults(old, new)
     if not faults and [(n, old.info(n).shape) for n in old.names] != [(n, new.info(n).shape) for n in new.names]:
         faults.append(f"base={new.spec.base}: its tensors have other names or shapes than when the engine started")
@@ -252,3 +258,9 @@ def _vocabulary_faults(old: Merge, new: Merge) -> list[str]:
     sizes = [None if one is None else one.size for one in (had, asked)]
     rows = f" ({sizes[1]} rows, not {sizes[0]})" if None not in sizes and sizes[0] != sizes[1] else ""
     return [f"{told(new)}{rows}: the engine runs {told(old)}; another one needs a new engine"]
+
+
+def _short(changes: Mapping[str, Any], key: str, merge: Merge) -> str:
+    """Return what a merge's config says of a key, a list of its layers as dots."""
+    value = changes.get(key, merge.base.config.get(key))
+    return "[...]" if isinstance(value, (list, dict)) else str(value)

@@ -66,8 +66,9 @@ def _spec_column(key: str, keys: Mapping[str, Mapping[str, object]]) -> Column:
     if kinds <= {int, float}:
         numbers = {spec: float(str(value)) for spec, value in found.items()}
         return Column(f"spec.{key}", "float", lambda row: numbers.get(row.spec))
+    between = "/" if key == "slices" else "+"
     texts = {
-        spec: "+".join(map(str, value)) if isinstance(value, list) else str(value) for spec, value in found.items()
+        spec: between.join(map(str, value)) if isinstance(value, list) else str(value) for spec, value in found.items()
     }
     return Column(f"spec.{key}", "text", lambda row: texts.get(row.spec))
 

@@ -10,6 +10,7 @@ from typing import Any
 from della_bench.spec.method import Method
 from della_bench.spec.numbers import number_text, plain, read_decimal
 from della_bench.spec.registry import find_method
+from della_bench.spec.slices import read_slices
 from della_bench.spec.source import Source, decode
 from della_bench.spec.stages import read_source
 from della_bench.spec.templates import NAMED, read_template
@@ -198,6 +199,8 @@ KEYS: dict[str, Key] = {
     "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base",
                 read_source),
     "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
+    "slices": Key("layers of which sources the merge is stacked of: source:start-stop, with + between the sources of a "
+                  "slice and / between slices; default all layers of all", read_slices, none_is_absent=True),
     "merge_method": Key("a row of the methods' table", _read_method, "della"),
     "weights": Key("weight of each expert's delta before the election; one for all or one each",
                    read_values, 1.0, of_methods=True, none_is_absent=True),

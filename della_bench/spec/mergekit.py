@@ -3,8 +3,7 @@
 mergekit's defaults differ from ours: della's epsilon is 0.15, dare and della rescale to the L1 norm, a density left out
 is 1, and every weight must be given. A number may be a gradient or a list of filters at each place where mergekit looks
 for it: at the model first, then among the shared parameters, then its default. What mergekit does not read it ignores,
-and so does this, with a warning. Slices that are more than the whole model and modules have no counterpart yet and are
-refused by name.
+and so does this, with a warning.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec.mergekit_numbers import put_numbers
+from della_bench.spec.mergekit_slices import without_slices
 from della_bench.spec.mergekit_table import COUNTERPARTS, Counterpart
 from della_bench.spec.mergekit_tokenizer import TOKENIZER_KEYS, tokenizer_settings
 from della_bench.spec.registry import find_method, method_names
@@ -30,10 +30,8 @@ log = logging.getLogger(__name__)
 ReadSource = Callable[[Any, str, list[str]], str]
 """Returns our text for the name of a model, given where it stands; what is wrong with it becomes a fault."""
 
-_REFUSED = ("slices", "modules")
-MERGEKITS_KEYS = (
-    "merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", *TOKENIZER_KEYS, *_REFUSED
-)  # fmt: skip
+_LISTS = ("models", "slices", "modules")
+MERGEKITS_KEYS = ("merge_method", "base_model", *_LISTS, "parameters", "dtype", "out_dtype", *TOKENIZER_KEYS)
 _PER_MODEL = ("weight", "density", "epsilon")
 _SHARED = ("normalize", "rescale", "lambda", "int8_mask", "t")
 
@@ -43,7 +41,9 @@ def is_mergekit(data: Mapping[str, object]) -> bool:
     models = data.get("models")
     ours = {"source", "base", "base_model"}
     listed = isinstance(models, list) and any(isinstance(m, Mapping) and not ours & m.keys() for m in models)
-    return listed or any(key in data for key in ("parameters", "slices", "modules", "tokenizer_source", "out_dtype"))
+    slices = data.get("slices")
+    listed |= isinstance(slices, list) and any(isinstance(s, Mapping) and "sources" in s for s in slices)
+    return listed or any(key in data for key in ("parameters", "modules", "tokenizer_source", "out_dtype"))
 
 
 def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: None) -> dict[str, Any]:
@@ -54,9 +54,6 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     """
     faults: list[str] = []
     ignored = [_told(key, MERGEKITS_KEYS) for key in data if key not in MERGEKITS_KEYS]
-    for key in data:
-        if key in _REFUSED and data[key] is not None:
-            faults.append(f"{key}: this part of mergekit's format is not supported")
     name = data.get("merge_method")
     method = COUNTERPARTS.get(str(name))
     if method is None:
@@ -64,23 +61,29 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
         hint = ours if name in method_names() else nearest(str(name), COUNTERPARTS)
         faults.append(f"merge_method={name!r}: not supported{hint}")
         method = COUNTERPARTS["passthrough"]  # asks the least of what follows
+    if name == "slerp":
+        data = _with_slerps_base(data, where)
+    unsliced = without_slices(data, method, where, ignored, faults)
+    data, sliced = unsliced.data, bool(unsliced.slices)
     shared = data.get("parameters") or {}
     if not isinstance(shared, Mapping):
         faults.append(f"parameters={shared!r}: not a mapping")
         shared = {}
     known = (*_PER_MODEL, *_SHARED, *method.options)
     ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
-    if name == "slerp":
-        data = _with_slerps_base(data, where)
     read_source = partial(read_name, stage=stage)
     base, models = _models(data, method, read_source, ignored, faults)
-    if (wanted := find_method(method.name).experts) and len(models) != wanted and name in COUNTERPARTS:
+    if (wanted := find_method(method.name).experts) and len(models) != wanted and name in COUNTERPARTS and not sliced:
         faults.append(f"models: {name} takes exactly {wanted} beside the base, got {len(models)}")
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
     out |= tokenizer_settings(data, [base, *out["experts"]], read_source, ignored, faults)
     put_numbers(out, method, models, shared, faults)
+    if unsliced.slices:
+        out["slices"] = unsliced.slices
+        if unsliced.base is not None:
+            out["base"] = read_source(unsliced.base, "base_model", faults)
     if method.base == "optional":
         out["deltas"] = data.get("base_model") is not None
     if faults:

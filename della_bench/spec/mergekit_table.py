@@ -35,7 +35,9 @@ def _same(*names: str) -> dict[str, str]:
 COUNTERPARTS = {
     "linear": Counterpart("linear", normalize=True, base="an expert"),
     "slerp": Counterpart("slerp", normalize=None, weight=False),
-    "passthrough": Counterpart("passthrough", normalize=None, weight=False, base="an expert"),
+    "passthrough": Counterpart(
+        "passthrough", normalize=None, weight=False, base="an expert", options=_same("scale"), per_model=("scale",)
+    ),
     "task_arithmetic": Counterpart("task_arithmetic", lambda_=True),
     "ties": Counterpart("ties", normalize=True, rescale=False, lambda_=True),
     "dare_linear": Counterpart("dare_linear", rescale=True, lambda_=True),

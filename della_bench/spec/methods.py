@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from della_bench.spec.mergekit_methods import MERGEKIT_METHODS
 from della_bench.spec.method import Method
+from della_bench.spec.option import Option
 from della_bench.spec.paper_methods import PAPER_METHODS
 
 __all__ = ["ALGORITHM_VERSION", "AUTHORS_METHODS", "METHODS"]
@@ -28,6 +29,7 @@ TASK_ARITHMETIC = "task vectors, arXiv:2212.04089"
 SOUPS = "model soups, arXiv:2203.05482"
 SLERP = "doi:10.1145/325334.325242"
 
+SCALE = Option("scale", "factor of a tensor", default=1.0, each=True)  # also what gives a frankenmerge its `scale`
 
 # One row a line, so that methods can be compared column by column.
 # fmt: off
@@ -65,7 +67,7 @@ AUTHORS_METHODS = (
     # Whole weights, each by a function. It is named and not imported here: to read a spec takes no torch.
     Method("linear", "weighted mean of the experts' weights", SOUPS, normalize=True, scaling="none", merge="della_bench.merge.whole:linear", takes=("weights", "normalize"), uses_base=False),
     Method("slerp", "spherical interpolation from the base to one expert, t its weight", SLERP, scaling="none", merge="della_bench.merge.whole:slerp", takes=("weights",), experts=1, weights_within=(0, 1)),
-    Method("passthrough", "the one expert as it is", "mergekit", scaling="none", merge="della_bench.merge.whole:passthrough", experts=1, uses_base=False),
+    Method("passthrough", "the one expert as it is, or scaled", "mergekit", scaling="none", merge="della_bench.merge.whole:passthrough", experts=1, uses_base=False, options=(SCALE,)),
 )
 # fmt: on
 

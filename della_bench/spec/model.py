@@ -20,9 +20,10 @@ from della_bench.spec.methods import ALGORITHM_VERSION
 from della_bench.spec.numbers import number_text
 from della_bench.spec.option import OptionValue
 from della_bench.spec.own_keys import OwnValue, default
-from della_bench.spec.parsing import key_name, read_fields, too_wide
+from della_bench.spec.parsing import key_name, read_fields, too_wide, uses_base
 from della_bench.spec.recipe import SOURCE_KEYS, algorithms, recipe
 from della_bench.spec.registry import find_method
+from della_bench.spec.slices import Place, Slices, slice_text
 from della_bench.spec.source import Source, encode
 from della_bench.spec.templates import AUTO, Template, TemplateChoice, template_text
 from della_bench.spec.tensor import TensorSpec
@@ -45,7 +46,8 @@ class MergeSpec:
     that two specs are equal exactly when they mean the same (and have the same name). `weights` hold one value an
     expert, and so do `density` and `epsilon`, which are empty where the method has none. A value is a number, or a
     `Varying` that differs from tensor to tensor; `at` makes plain numbers of it. `options` are the keys that the method
-    has of its own, each with its value, in the order in which the method names them.
+    has of its own, each with its value, in the order in which the method names them. `slices` is empty where the merge
+    has all layers of its sources.
     """
 
     base: Source
@@ -66,6 +68,7 @@ class MergeSpec:
     options: tuple[tuple[str, OwnValue], ...] = ()
     tokens: tuple[TokenRow, ...] = ()
     pad_to_multiple_of: int | None = None
+    slices: Slices = ()
     unused: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
@@ -133,18 +136,26 @@ class MergeSpec:
         own = [one for _, value in self.options for one in (value if isinstance(value, tuple) else (value,))]
         return [*self.weights, *self.density, *self.epsilon, self.lambda_, *own]
 
-    def at(self, name: str, place: float = 0.0) -> TensorSpec:
+    @property
+    def merges_into_base(self) -> bool:
+        """Whether what is merged is what the experts add to the base; not where whole weights are."""
+        return uses_base(self.method, dict(self.options))
+
+    def at(self, name: str, place: float | Place = 0.0) -> TensorSpec:
         """Return the plain numbers for a tensor, at `place` among the layers (0: the first one, 1: the last).
 
-        Raises SpecError where there is none for a tensor of this name, or where they do not fit each other.
+        Of a merge of slices, those for the experts that are members of the tensor's slice. Raises SpecError where there
+        is none for a tensor of this name, or where they do not fit each other.
         """
-        if not self.varies:
+        if not isinstance(place, Place):
+            place = Place(place)
+        if not self.varies and place.members is None:
             return self._plain
         return _numbers_of(self, name, place)
 
     @cached_property
     def _plain(self) -> TensorSpec:
-        return _numbers_of(self, "", 0.0)
+        return _numbers_of(self, "", Place(0.0))
 
     @property
     def method(self) -> Method:
@@ -156,7 +167,7 @@ class MergeSpec:
         """What tables call the merge: its name, or the method and its numbers."""
         if self.name is not None:
             return self.name
-        shown = ("density", "epsilon", "lambda", "weights", *(name for name, _ in self.options))
+        shown = ("slices", "density", "epsilon", "lambda", "weights", *(name for name, _ in self.options))
         numbers = [f"{key}{value}" for key, value in self._texts().items() if key in shown]
         return "-".join([self.merge_method, *numbers])
 
@@ -213,6 +224,7 @@ class MergeSpec:
         values = {
             "base": str(self.base),
             "experts": [str(source) for source in self.experts],
+            "slices": self._slice_texts() or None,
             "merge_method": self.merge_method,
             "weights": [_plain(value) for value in self.weights],
             "density": [_plain(value) for value in self.density],
@@ -257,29 +269,42 @@ class MergeSpec:
             },
         }
 
+    def _slice_texts(self) -> list[str]:
+        return [slice_text(one, len(self.experts), with_base=self.merges_into_base) for one in self.slices]
+
     def _texts(self) -> dict[str, str]:
         return {key: _text(key, value) for key, value in self.as_keys().items()}
 
 
-def _numbers_of(spec: MergeSpec, name: str, place: float) -> TensorSpec:
+def _numbers_of(spec: MergeSpec, name: str, place: Place) -> TensorSpec:
     faults: list[str] = []
+    members = place.members
+    if members is None:
+        members = tuple((expert, name) for expert in range(len(spec.experts)))
 
-    def numbers(key: str, values: Sequence[Value]) -> tuple[float, ...]:
-        found = [value_at(value, name, place) for value in values]
+    def numbers(key: str, values: Sequence[Value], names: Sequence[str] | None = None) -> tuple[float, ...]:
+        own = [name] * len(values) if names is None else names
+        found = [value_at(value, each, place.depth, place.slice) for value, each in zip(values, own, strict=True)]
         if None in found:
             faults.append(f"{key}: no rule is for tensor {name}; give a last one without a pattern, for the rest")
         return tuple(0.0 if number is None else number for number in found)
 
+    def of_members(key: str, values: Sequence[Value]) -> tuple[float, ...]:
+        """Return what the members have, by the names of their own tensors; empty where the method has no such key."""
+        if not values:
+            return ()
+        return numbers(key, [values[expert] for expert, _ in members], [each for _, each in members])
+
     def option(key: str, value: OwnValue) -> OptionValue:
         if isinstance(value, Varying):
             return numbers(key, [value])[0]
-        return numbers(key, value) if isinstance(value, tuple) else value
+        return of_members(key, value) if isinstance(value, tuple) else value
 
     made = TensorSpec(
         merge_method=spec.merge_method,
-        weights=numbers("weights", spec.weights),
-        density=numbers("density", spec.density),
-        epsilon=numbers("epsilon", spec.epsilon),
+        weights=of_members("weights", spec.weights),
+        density=of_members("density", spec.density),
+        epsilon=of_members("epsilon", spec.epsilon),
         lambda_=numbers("lambda", [spec.lambda_])[0],
         rescale=spec.rescale,
         elect=spec.elect,
@@ -311,8 +336,8 @@ def _one_for_all(values: list[float | str]) -> float | str | list[float | str] |
 
 
 def _text(key: str, value: Any) -> str:
-    if key in ("experts", "tokens"):
-        return "+".join(value)
+    if key in ("experts", "tokens", "slices"):
+        return ("/" if key == "slices" else "+").join(value)
     if isinstance(value, list):
         return "+".join(_text(key, one) for one in (value[:1] if len(set(value)) == 1 else value))
     if isinstance(value, bool):

@@ -9,8 +9,8 @@ __all__ = ["Option", "OptionValue"]
 
 # The keys of every spec (`keys.py`), which no method may give another meaning.
 _KEYS = (
-    "base", "experts", "merge_method", "weights", "density", "epsilon", "lambda", "rescale", "elect", "normalize",
-    "seed", "dtype", "tokenizer", "tokens", "pad_to_multiple_of", "chat_template", "name", "config",
+    "base", "experts", "slices", "merge_method", "weights", "density", "epsilon", "lambda", "rescale", "elect",
+    "normalize", "seed", "dtype", "tokenizer", "tokens", "pad_to_multiple_of", "chat_template", "name", "config",
 )  # fmt: skip
 
 OptionValue = float | int | bool | tuple[float, ...]

@@ -16,14 +16,15 @@ from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.numbers import number_text
 from della_bench.spec.own_keys import fill_in, method_of, own_key_names, read_option
 from della_bench.spec.registry import find_method
+from della_bench.spec.slices import Slices, check_slices, spelled_out
 from della_bench.spec.source import Source
 from della_bench.spec.templates import settled
 from della_bench.spec.thresholds import fits_density, room
-from della_bench.spec.varying import Value, anchors, text
+from della_bench.spec.varying import Value, anchors, slices_in, text, without_slices
 from della_bench.spec.vocabulary import expanded, source_faults
 from della_bench.suggest import nearest
 
-__all__ = ["key_name", "read_fields", "too_wide"]
+__all__ = ["key_name", "read_fields", "too_wide", "uses_base"]
 
 
 def read_fields(
@@ -179,10 +180,10 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
         if any(weight is not None for _, weight in experts):
             unused += ("weights",)
         weights = (KEYS["weights"].default,) * len(experts)
-    if row.experts and experts and len(experts) != row.experts:
+    if "slices" not in given and row.experts and experts and len(experts) != row.experts:
         wanted = "one" if row.experts == 1 else row.experts
         faults.append(f"experts: {merge_method} takes exactly {wanted}, got {len(experts)}")
-    if experts and len(experts) < row.least_experts:
+    if "slices" not in given and experts and len(experts) < row.least_experts:
         faults.append(f"experts: {merge_method} takes at least {row.least_experts}, got {len(experts)}")
     low, high = row.weights_within or (-math.inf, math.inf)
     if not all(low <= number <= high for weight in weights for number in anchors(weight)):
@@ -210,23 +211,59 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     def used(key: str, default: Any) -> Any:
         return values.get(key, default) if is_used(key, row) else default
 
+    options = fill_in(row, values, given, len(experts), faults)
+    slices = _slices(values.get("slices") or (), row, len(experts), dict(options), faults)
+    lambda_ = used("lambda", KEYS["lambda"].default)
+    numbers = {"weights": weights, "density": density, "epsilon": epsilon, "lambda": lambda_, **dict(options)}
+    if values.get("slices") or "slices" not in given:
+        numbers = _of_slices(numbers, len(slices), faults)
     return {
         "base": values.get("base"),
         "experts": tuple(source for source, _ in experts),
+        "slices": slices,
         "merge_method": merge_method,
-        "weights": weights,
-        "density": density,
-        "epsilon": epsilon,
-        "lambda_": used("lambda", KEYS["lambda"].default),
+        "weights": numbers["weights"],
+        "density": numbers["density"],
+        "epsilon": numbers["epsilon"],
+        "lambda_": numbers["lambda"],
         "rescale": cast(Rescale, used("rescale", row.rescale)),
         "elect": cast(Elect, used("elect", row.elect)),
         "normalize": used("normalize", row.normalize),
         "seed": used("seed", KEYS["seed"].default),
-        "options": fill_in(row, values, given, len(experts), faults),
+        "options": tuple((key, numbers[key]) for key, _ in options),
         "tokens": tokens,
         **{key: values.get(key) for key in ("dtype", "tokenizer", "pad_to_multiple_of", "chat_template", "name")},
         "unused": unused,
     }
+
+
+def uses_base(row: Method, options: Mapping[str, object]) -> bool:
+    """Whether a merge of a method and its own keys takes a base; some take whole weights where `deltas` is false."""
+    return row.uses_base and options.get("deltas") is not False
+
+
+def _slices(slices: Slices, row: Method, count: int, options: Mapping[str, object], faults: list[str]) -> Slices:
+    if not slices or not count:
+        return ()
+    with_base = uses_base(row, options)
+    slices = spelled_out(slices, count, with_base=with_base)
+    faults += check_slices(slices, row, count, with_base=with_base)
+    return slices
+
+
+def _of_slices(numbers: Mapping[str, Any], count: int, faults: list[str]) -> dict[str, Any]:
+    """Return numbers without what says nothing: which slice, where there is only one. Other slices become faults."""
+    changed: dict[str, Any] = {}
+    for key, value in numbers.items():
+        several = value if isinstance(value, tuple) else (value,)
+        strange = {number for one in several for number in slices_in(one) if number >= count}
+        if strange:
+            there = f"there are slices 0 to {count - 1}" if count else "the spec has no slices"
+            faults.append(f"{key}: a rule for slice {', '.join(map(str, sorted(strange)))}, but {there}")
+        elif count == 1:
+            several = tuple(map(without_slices, several))
+        changed[key] = several if isinstance(value, tuple) else several[0]
+    return changed
 
 
 def _weights(

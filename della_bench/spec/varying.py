@@ -6,18 +6,20 @@ of patterns, each with a number or a gradient, of which the first whose pattern 
     0.5                             every tensor
     0~0.5~1                         0 at the first layer, 0.5 at the middle one, 1 at the last; tensors of no layer: 0
     self_attn:0~1/mlp:0.3/0.5       by the tensor's name; the last, without a pattern, is for the rest
+    1@mlp:0.2/1@0.4/0.5             by the slice, too, where a merge has slices: in slice 1 (the second) 0.2 and 0.4
 
 That is the short form of the spec string. In YAML and JSON the same may be written as
 
     {gradient: [0, 0.5, 1]}
     [{filter: self_attn, value: {gradient: [0, 1]}}, {filter: mlp, value: 0.3}, {value: 0.5}]
+    [{slice: 1, filter: mlp, value: 0.2}, {slice: 1, value: 0.4}, {value: 0.5}]
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeGuard
 from urllib.parse import quote
@@ -35,8 +37,10 @@ __all__ = [
     "read_value",
     "read_values",
     "simplified",
+    "slices_in",
     "text",
     "value_at",
+    "without_slices",
 ]
 
 _STACK = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)(?:\.|$)")
@@ -45,10 +49,19 @@ _PLAIN = "_.-"
 
 @dataclass(frozen=True)
 class Rule:
-    """A number or a gradient, for the tensors whose names hold `pattern`; for every tensor where that is None."""
+    """A number or a gradient, for the tensors whose names hold `pattern`; for every tensor where that is None.
+
+    slice: the number of the slice whose tensors it is for; of every one, and of a merge without slices, where None.
+    """
 
     pattern: str | None
     anchors: tuple[float, ...]
+    slice: int | None = None
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether it is for every tensor, so that no rule behind it counts."""
+        return self.pattern is None and self.slice is None
 
 
 @dataclass(frozen=True)
@@ -57,10 +70,13 @@ class Varying:
 
     rules: tuple[Rule, ...]
 
-    def at(self, name: str, place: float) -> float | None:
-        """Return the number for tensor `name` at `place` (0 at the first layer, 1 at the last); None without a rule."""
+    def at(self, name: str, place: float, slice_: int | None = None) -> float | None:
+        """Return the number for tensor `name` at `place` (0 at the first layer, 1 at the last); None without a rule.
+
+        slice_: the number of the tensor's slice.
+        """
         for rule in self.rules:
-            if rule.pattern is None or rule.pattern in name:
+            if rule.slice in (None, slice_) and (rule.pattern is None or rule.pattern in name):
                 return _between(rule.anchors, place)
         return None
 
@@ -77,9 +93,22 @@ def _between(numbers: Sequence[float], place: float) -> float:
     return (1 - share) * numbers[before] + share * numbers[after]
 
 
-def value_at(value: Value, name: str, place: float) -> float | None:
+def value_at(value: Value, name: str, place: float, slice_: int | None = None) -> float | None:
     """Return the number that a value has for a tensor."""
-    return value.at(name, place) if isinstance(value, Varying) else value
+    return value.at(name, place, slice_) if isinstance(value, Varying) else value
+
+
+def slices_in(value: Value) -> set[int]:
+    """Return the numbers of the slices that a value has rules for."""
+    rules = value.rules if isinstance(value, Varying) else ()
+    return {rule.slice for rule in rules if rule.slice is not None}
+
+
+def without_slices(value: Value) -> Value:
+    """Return a value with its rules for every slice: what it means where there is only one."""
+    if not isinstance(value, Varying):
+        return value
+    return simplified(tuple(Rule(rule.pattern, rule.anchors) for rule in value.rules))
 
 
 def anchors(value: Value) -> tuple[float, ...]:
@@ -131,11 +160,11 @@ def read_value(value: object) -> Value:
 def simplified(rules: tuple[Rule, ...]) -> Value:
     """Return rules as a value: without those behind one for every tensor, and as a number where all are that."""
     for position, rule in enumerate(rules):
-        if rule.pattern is None:
+        if rule.is_for_all:
             rules = rules[: position + 1]
             break
-    rules = tuple(Rule(r.pattern, r.anchors[:1] if len(set(r.anchors)) == 1 else r.anchors) for r in rules)
-    if len(rules) == 1 and rules[0].pattern is None and len(rules[0].anchors) == 1:
+    rules = tuple(replace(r, anchors=r.anchors[:1] if len(set(r.anchors)) == 1 else r.anchors) for r in rules)
+    if len(rules) == 1 and rules[0].is_for_all and len(rules[0].anchors) == 1:
         return rules[0].anchors[0]
     return Varying(rules)
 
@@ -143,8 +172,10 @@ def simplified(rules: tuple[Rule, ...]) -> Value:
 def _rules(value: object) -> Iterator[Rule]:
     if isinstance(value, str):
         for part in value.strip().split("/"):
+            number, at, part = part.rpartition("@")
             pattern, colon, rest = part.rpartition(":")
-            yield Rule(_pattern(decode(pattern)) if colon else None, _anchors(rest.split("~")))
+            slice_ = _slice(number) if at else None
+            yield Rule(_pattern(decode(pattern)) if colon else None, _anchors(rest.split("~")), slice_)
     elif _is_list(value) and (mappings := [item for item in value if isinstance(item, Mapping)]):
         if len(mappings) < len(value):
             raise ValueError("numbers beside rules; each is a mapping of filter and value")
@@ -156,14 +187,22 @@ def _rules(value: object) -> Iterator[Rule]:
 
 
 def _rule(item: Mapping[str, object]) -> Rule:
-    if unknown := set(item) - {"filter", "value"}:
-        raise ValueError(f"{', '.join(sorted(map(str, unknown)))}: not a key of a rule, which has filter and value")
+    if unknown := set(item) - {"slice", "filter", "value"}:
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ValueError(f"{names}: not a key of a rule, which has filter, value and slice")
     if "value" not in item:
         raise ValueError("a rule without a value")
     pattern = item.get("filter")
     if not (pattern is None or isinstance(pattern, str)):
         raise ValueError(f"filter {pattern!r}: not a part of a tensor's name")
-    return Rule(None if pattern in (None, "*", "") else pattern, _gradient(item["value"]))
+    slice_ = None if item.get("slice") is None else _slice(item["slice"])
+    return Rule(None if pattern in (None, "*", "") else pattern, _gradient(item["value"]), slice_)
+
+
+def _slice(number: object) -> int:
+    if isinstance(number, bool) or not str(number).isdecimal():
+        raise ValueError(f"{number!r}: not the number of a slice, which are counted from 0")
+    return int(str(number))
 
 
 def _gradient(value: object) -> tuple[float, ...]:
@@ -192,7 +231,7 @@ def mapped(value: Value, change: Callable[[Decimal], Decimal]) -> Value:
     """Return a value with each of its numbers changed, reckoned in decimals, so that 1 - 0.9 is 0.1."""
     if not isinstance(value, Varying):
         return plain(change(read_decimal(value)))
-    rules = (Rule(rule.pattern, tuple(plain(change(read_decimal(a))) for a in rule.anchors)) for rule in value.rules)
+    rules = (replace(rule, anchors=tuple(plain(change(read_decimal(a))) for a in rule.anchors)) for rule in value.rules)
     return Varying(tuple(rules))
 
 
@@ -201,7 +240,9 @@ def text(value: Value) -> str:
     if not isinstance(value, Varying):
         return number_text(value)
     return "/".join(
-        ("" if rule.pattern is None else f"{_quoted(rule.pattern)}:") + "~".join(map(number_text, rule.anchors))
+        ("" if rule.slice is None else f"{rule.slice}@")
+        + ("" if rule.pattern is None else f"{_quoted(rule.pattern)}:")
+        + "~".join(map(number_text, rule.anchors))
         for rule in value.rules
     )
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from della_bench.checkpoint import HostTensor, ModelFolder, TensorInfo
+from della_bench.checkpoint.stacking import stack
 from della_bench.errors import SpecError
 from della_bench.merge.plan import plan
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.mergekit_table import COUNTERPARTS
+from della_bench.spec.slices import Place
 from della_bench.spec.varying import depth
 from tests.parity.real_configs import FOLDER, KINDS, MARKS, PLAIN, load, ranges
 
@@ -61,23 +66,59 @@ def mergekits_plan(monkeypatch):
     return made
 
 
+class Llama(ModelFolder):
+    """A model of so many layers, without weights."""
+
+    folder, files = Path(), []
+
+    def __init__(self, layers: int, names: Iterable[str]) -> None:
+        self.label, self.config = "a Llama", {"model_type": "llama", "num_hidden_layers": layers}
+        outside = [name for name in names if ".layers." not in name]
+        parts = {name.partition(".0.")[2] for name in names if ".layers.0." in name}
+        inside = [f"model.layers.{layer}.{part}" for layer in range(layers) for part in parts]
+        self.tensors = {name: TensorInfo((1,), "F32") for name in [*outside, *inside]}
+
+    def tensor(self, name: str) -> HostTensor:
+        raise NotImplementedError
+
+
+def places_of(spec: MergeSpec, data: dict[str, Any], names: list[str]) -> dict[str, Place]:
+    """Where each tensor lies, and what it is made of."""
+    every = [Llama(max((end for _, end in ranges(data)), default=LAYERS), names) for _ in (spec.base, *spec.experts)]
+    stacking = stack(spec, every[0], every[1:]) if spec.slices else None
+    if stacking is None:
+        members = range(len(spec.experts))
+        return {name: Place(place, None, tuple((k, name) for k in members)) for name, place in depth(names).items()}
+    assert sorted(stacking.base.tensors) == sorted(names)
+    return {name: stacking.place(name) for name in names}
+
+
 def assert_same_reading(spec: MergeSpec, planned: list[tuple[str, Any]], data: dict[str, Any]) -> None:
     names = [name for name, _ in planned]
-    numbers = plan(spec, depth(names))
+    places = places_of(spec, data, names)
+    numbers = plan(spec, places)
     row = COUNTERPARTS[data["merge_method"]]
     for name, task in planned:
-        ours = numbers[name]
+        ours, members = numbers[name], places[name].members or ()
+        gathering = getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)  # behind a vocabulary's rows
+        own_names = {str(model): info.name for model, info in gathering.weight_info.items()}
         shared, own = dict(task.parameters.items()), cast("dict[str, Any]", dict(ours.options))
         each = {str(model): dict(values.items()) for model, values in task.input_parameters.items()}
         models = [str(model) for model in task.model_order]
-        for position, source in enumerate(spec.experts):
+        for position, (expert, own_name) in enumerate(members):
+            source = spec.experts[expert]
             theirs = each[str(source)]
+            assert own_names[str(source)] == own_name
             for ours_name, key in THEIRS.items():
                 if key in theirs and (key != "density" or row.rescale is not None):
                     assert getattr(ours, ours_name)[position] == theirs[key], (name, source, key)
             for key in row.per_model:
-                assert own[row.options[key]][position] == theirs[key]
-        assert {str(one) for one in (spec.base, *spec.experts)} == {*models, str(task.base_model or models[0])}
+                wanted = 1.0 if theirs[key] is None else theirs[key]  # a scale that is not given
+                assert own[row.options[key]][position] == wanted
+        used = {str(spec.experts[expert]) for expert, _ in members} | (
+            {str(spec.base)} if spec.merges_into_base else set()
+        )
+        assert used == set(models)
         if "lambda" in shared:
             assert ours.lambda_ == shared["lambda"]
         if data["merge_method"] == "slerp":

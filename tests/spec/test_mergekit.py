@@ -202,8 +202,7 @@ def test_a_real_config_with_comments_anchors_and_flow_style_is_read(read):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"slices": [{"sources": [{"model": "org/a", "layer_range": [0, 8]}]}]}, "slices: "),
-        ({"modules": {"default": {}}}, "modules: "),
+        ({"modules": {"text_decoder": {}, "vision_tower": {"models": []}}}, "modules: text_decoder, vision_tower: "),
         ({"parameters": [1]}, "parameters=[1]: not a mapping"),
         ({"parameters": {"rescale": "perhaps"}}, "parameters.rescale='perhaps': true or false"),
     ],
@@ -353,7 +352,7 @@ def test_all_faults_are_told_at_once(faults):
         parameters={"lambda": []},
     )
     assert {line.split(":")[0] for line in faults(data)} == {
-        "slices", "modules", "merge_method='dellla'", "models='a+b+c'",
+        "slices", "slices=[]", "modules={}", "merge_method='dellla'", "models='a+b+c'",
     }  # fmt: skip
 
 

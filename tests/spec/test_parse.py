@@ -51,6 +51,7 @@ def test_every_key_of_the_table_is_read_and_printed():
     given = {
         "base": "org/base@v1",
         "experts": ["/models/a", "zoo:math", "org/c@main"],
+        "slices": ["0-4", [{"source": 0, "layers": [4, 8]}, {"source": 2, "layers": [2, 6]}]],
         "merge_method": "della",
         "weights": [1, 0.5, -2],
         "density": [0.3, 0.5, 1],
@@ -69,7 +70,8 @@ def test_every_key_of_the_table_is_read_and_printed():
     }
     assert set(given) == set(KEYS)
     assert str(MergeSpec.parse(given)) == (
-        "base=org/base@v1,experts=/models/a+zoo:math+org/c@main,weights=1+0.5+-2,density=0.3+0.5+1,epsilon=0.05,"
+        "base=org/base@v1,experts=/models/a+zoo:math+org/c@main,slices=0-4/0:4-8+2:2-6,"
+        "weights=1+0.5+-2,density=0.3+0.5+1,epsilon=0.05,"
         "lambda=1.1,rescale=l1,elect=count,normalize=false,seed=7,dtype=bfloat16,tokenizer=org/a,"
         "tokens=%3Cx%3E:force:zoo:math+y:zero,pad_to_multiple_of=64,chat_template=org/c,name=mine"
     )
@@ -425,6 +427,7 @@ def test_the_digest_does_not_depend_on_the_name_or_the_form(config):
         {"base": "org/base@v2"},
         {"experts": "org/b+org/a"},
         {"experts": "org/a+org/b+org/c"},
+        {"slices": "0-4"},
         {"merge_method": "della_layer_norm"},
         {"weights": "1+0.5"},
         {"density": "0.5+0.6"},
