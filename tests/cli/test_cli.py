@@ -10,7 +10,6 @@ from della_bench.cli import main
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec
 from della_bench.spec.methods import METHODS
-from della_bench.spec.source import encode
 
 SPEC = "base=zoo:base,experts=zoo:math+zoo:code,drop_rate=0.3,window_size=0.14"
 
@@ -38,13 +37,6 @@ def test_spec_prints_a_canonical_line_that_parses_back_first(capsys):
     assert "drop_rate = 1 - density" in " ".join(out.split())
 
 
-def test_spec_prints_the_spec_of_a_source_that_is_a_merge_itself(capsys):
-    stage = "base=zoo:base,experts=zoo:math,merge_method=linear,name=first"
-    code, out, _ = run(capsys, "spec", f"base=zoo:base,experts=merge:{encode(stage)},merge_method=linear")
-    assert code == 0
-    assert f"source  first, a merge itself: {stage}" in out.splitlines()
-
-
 def test_spec_prints_the_numbers_of_each_tensor(capsys):
     varying = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=ties,density=self_attn:0.9~0.5/0.6,weights=1~2+3"
     code, out, _ = run(capsys, "spec", "--layers", "--json", varying)
@@ -57,6 +49,26 @@ def test_spec_prints_the_numbers_of_each_tensor(capsys):
     code, out, _ = run(capsys, "spec", "--layers", varying)
     (line,) = [line for line in out.splitlines() if name in line]
     assert line.split() == [name, "2,", "3", "0.5", "1"]
+
+
+def test_spec_prints_what_each_tensor_of_slices_is_made_of(capsys):
+    spec = (
+        "base=zoo:base,experts=zoo:math+zoo:code,merge_method=task_arithmetic,slices=0-2/0:3-4+2:1-2,weights=1@3/0~1+2"
+    )
+    code, out, _ = run(capsys, "spec", "--layers", "--json", spec)
+    tensors = json.loads(out)["tensors"]
+    assert code == 0
+    assert tensors["model.embed_tokens.weight"] == {"from": ["0", "1", "2"], "weights": [0, 2], "lambda": 1}
+    assert tensors["model.norm.weight"] == {"from": ["0", "2"], "weights": [2], "lambda": 1}
+    name = "model.layers.{}.mlp.up_proj.weight"
+    assert tensors[name.format(1)] == {"from": ["0:1", "1:1", "2:1"], "weights": [1, 2], "lambda": 1}
+    assert tensors[name.format(2)] == {"from": ["0:3", "2:1"], "weights": [2], "lambda": 1}
+    assert name.format(3) not in tensors
+    _, out, _ = run(capsys, "spec", "--layers", spec)
+    (line,) = [line for line in out.splitlines() if name.format(2) in line]
+    assert line.split() == [name.format(2), "0:3,", "2:1", "2", "1"]
+    code, _, err = run(capsys, "spec", "--layers", spec.replace("3-4", "4-5"))
+    assert (code, "slices: slice 1: 0:4-5: zoo:base has 4 layers, 0 to 3" in err) == (2, True)
 
 
 def test_spec_as_json_holds_every_effective_key(capsys):
