@@ -165,7 +165,8 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         self.model.config.name_or_path = merge.spec.display_name
 
     def _ask_through(self, named: str | None, chosen: str | None) -> None:
-        others = {name: value for name, value in self.chat_template_args.items() if name != "chat_template"}
+        arguments: dict[str, Any] = getattr(self, "chat_template_args")  # noqa: B009  (lm-eval gives it no type)
+        others = {name: value for name, value in arguments.items() if name != "chat_template"}
         self.chat_template_args = others if named is None else {**others, "chat_template": named}
 
     @property

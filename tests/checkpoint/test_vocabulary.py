@@ -103,6 +103,7 @@ class Named(ModelFolder):
 
 
 def test_rows_come_from_where_mergekit_takes_them(caplog):
+    base: Any
     base, a, b = (Named(label) for label in ("base", "a", "b"))
     ids = {base: {"x": 0, "y": 1}, a: {"x": 1, "z": 0, "w": 2}, b: {"w": 0, "z": 1, "y": 2, "far": 9}}
     vocabulary = {"x": 0, "y": 1, "z": 2, "w": 3, "far": 4, "nowhere": 6}

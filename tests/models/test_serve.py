@@ -59,7 +59,7 @@ def test_an_option_that_the_spec_decides_is_refused(option):
 
 
 def test_a_made_tokenizer_is_there_as_long_as_the_server(monkeypatch):
-    seen = []
+    seen: list[Any] = []
 
     def run(command):
         folder = Path(after(command, "--tokenizer"))

@@ -70,6 +70,7 @@ def test_the_temporary_folder_of_a_tokenizer_goes_with_the_merge(union, tmp_path
     merge = Merge(MergeSpec.parse(union))
     assert not list(tmp_path.iterdir())
     assert merge.tokenizer_folder.is_relative_to(tmp_path)
+    assert merge.vocabulary is not None
     assert AutoTokenizer.from_pretrained(merge.tokenizer_folder).get_vocab() == merge.vocabulary.tokenizer.get_vocab()
     assert not list(tmp_path.rglob("*.safetensors"))
     del merge
