@@ -83,7 +83,7 @@ def make_card(merge: Merge, row: Row | None = None) -> str:
 
 def _folders(merge: Merge) -> dict[Source, Path]:
     """Return where each model and adapter lies, the base first; a merge of its own is told by those it is made of."""
-    base, *experts = merge.sources
+    base, *experts = (opened.origin for opened in merge.sources)
     found: dict[Source, Path] = {}
     for source, opened in zip((merge.spec.base, *merge.spec.experts), (base, *experts), strict=True):
         for part, folder in _parts(source, opened):
@@ -97,7 +97,7 @@ def _parts(source: Source, opened: ModelFolder) -> Iterator[tuple[Source, Path]]
         yield source.adapter, opened.files[-1].parent
     elif isinstance(opened, Staged):
         for inner, below in zip((opened.spec.base, *opened.spec.experts), opened.sources, strict=True):
-            yield from _parts(inner, below)
+            yield from _parts(inner, below.origin)
     else:
         yield source, opened.folder
 

@@ -59,7 +59,7 @@ def _most_common(merge: Merge) -> ChosenTemplate | None:
 
     mergekit takes the models in the order of a set, so that there chance decides between equals.
     """
-    models = list(dict.fromkeys(merge.sources))
+    models = list(dict.fromkeys(source.origin for source in merge.sources))
     texts: dict[str, str] = {}  # by the model's label
     for model in models:
         if not has_tokenizer(model.tokenizer_folder):

@@ -172,6 +172,41 @@ def test_what_comes_before_the_layers_and_what_after_them_is_as_in_mergekits_arc
     assert seen > 40
 
 
+TOKENIZERS = {"a": ("<both>", "<a>"), "b": ("<b>", "<both>", "<c>"), "base": ()}
+
+
+@pytest.fixture(scope="module")
+def speakers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models with tokens of their own, and a row for each of them."""
+    root = tmp_path_factory.mktemp("speakers")
+    for seed, (name, extra) in enumerate(TOKENIZERS.items()):
+        tiny.save(tiny.llama(seed, vocab=259 + len(extra), layers=3), root / name, tiny.tokenizer(extra))
+    return root
+
+
+@pytest.mark.parametrize("source", ["union", "base", "b"])
+def test_rows_of_tokens_are_aligned_in_stacked_models_too(source, speakers, tmp_path, monkeypatch):
+    """mergekit goes through the models in the order of a set; here it is that of the YAML, which is ours."""
+    weights = {"weight": [0.3, 0.8]}
+    ends = [piece("a", 0, 2, **weights), piece("b", 1, 3), piece("base", 1, 3)]
+    made = config("linear", ends, [piece("a", 0, 3)], ends, base="base", weight=0.5)
+    chosen = {"tokenizer_source": source if source != "b" else str(speakers / "b")}
+    made = in_folder(made, speakers) | chosen
+    order = [configs.ModelReference.model_validate(str(speakers / name)) for name in ("base", "a", "b")]
+    monkeypatch.setattr(configs.MergeConfiguration, "referenced_models", lambda _: order)
+    theirs = by_mergekit(made, tmp_path / "out")
+    merge = Merge(parse(made, tmp_path))
+    ours = dict(merge.stream())
+    assert {name: tensor.shape for name, tensor in ours.items()} == {name: t.shape for name, t in theirs.items()}
+    assert merge.vocabulary is not None
+    rows = merge.vocabulary.layout.token_ids
+    for name, tensor in ours.items():
+        mine, other = (
+            each[rows] if each.shape[0] == merge.vocabulary.size else each for each in (tensor, theirs[name])
+        )
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)
+
+
 def test_difference_what_follows_the_layers_is_merged_of_all_sources_of_the_last_slice(folders, tmp_path, caplog):
     """mergekit takes as many of them as the first slice has, in their order: here the norm of `a` alone."""
     made = in_folder(
