@@ -19,6 +19,7 @@ from della_bench.merge.config import config_changes
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import ChosenTemplate, chosen_template
+from della_bench.merge.vocabulary import vocabulary_changes
 from della_bench.models.build import merged_dtype
 from della_bench.models.output_name import name_output
 from della_bench.models.templates import check_chat_template
@@ -231,16 +232,29 @@ def check_same_model(old: Merge, new: Merge) -> None:
     elif (had := merged_dtype(old)) != (asked := merged_dtype(new)):
         short = str(had).removeprefix("torch."), str(asked).removeprefix("torch.")
         faults.append(f"dtype={short[1]}: the engine runs in {short[0]}; another dtype needs a new engine")
-    elif (stands := config_changes(old)) != (wanted := config_changes(new)):
-        keys = [key for key in {**stands, **wanted} if stands.get(key) != wanted.get(key)]
-        told = ", ".join(f"{key} {_short(wanted, key, new)} for {_short(stands, key, old)}" for key in keys)
-        what = f"slices={'/'.join(new.spec.as_keys()['slices'])}" if new.spec.slices else f"base={new.spec.base}"
-        faults.append(f"{what}: the engine runs a model of another shape ({told}); another shape needs a new engine")
+    else:
+        faults += _shape_faults(old, new)
     faults += _vocabulary_faults(old, new)
     if not faults and [(n, old.info(n).shape) for n in old.names] != [(n, new.info(n).shape) for n in new.names]:
         faults.append(f"base={new.spec.base}: its tensors have other names or shapes than when the engine started")
     if faults:
         raise SpecError(faults)
+
+
+def _shape_faults(old: Merge, new: Merge) -> list[str]:
+    """Return why a merge of the same base has another config than the engine, but for its vocabulary."""
+    settled = [vocabulary_changes(merge.vocabulary, merge.base.config) for merge in (old, new)]
+    stands, wanted = config_changes(old), config_changes(new)
+    keys = [
+        key
+        for key in {**stands, **wanted}
+        if stands.get(key) != wanted.get(key) and not any(key in changes for changes in settled)
+    ]
+    if not keys:
+        return []
+    told = ", ".join(f"{key} {_short(wanted, key, new)} for {_short(stands, key, old)}" for key in keys)
+    what = f"slices={'/'.join(new.spec.as_keys()['slices'])}" if new.spec.slices else f"base={new.spec.base}"
+    return [f"{what}: the engine runs a model of another shape ({told}); another shape needs a new engine"]
 
 
 def _vocabulary_faults(old: Merge, new: Merge) -> list[str]:

@@ -118,6 +118,17 @@ def test_an_engine_refuses_layers_of_another_number_and_keeps_its_merge(llamas):
     assert (ask(lm, *PROMPTS), lm.fingerprint) == (before, told)
 
 
+def test_another_vocabulary_is_told_as_that_and_not_as_another_shape(llamas):
+    lm = DellaMergedLM(**keys(llamas, merge_method="linear"))
+    with pytest.raises(SpecError) as caught:
+        lm.remerge(keys(llamas, merge_method="linear", tokenizer="base", pad_to_multiple_of=64))
+    (fault,) = caught.value.faults
+    assert fault.startswith("tokenizer=")
+    with pytest.raises(SpecError) as caught:
+        lm.remerge(keys(llamas, **SLICES, tokenizer="base", pad_to_multiple_of=64))
+    assert [fault.partition("=")[0] for fault in caught.value.faults] == ["slices", "tokenizer"]
+
+
 @pytest.mark.parametrize("resident", ["disk", "cpu"])
 def test_an_engine_takes_other_layers_of_the_same_number(llamas, resident):
     lm = DellaMergedLM(**keys(llamas, **SLICES), resident=resident)
