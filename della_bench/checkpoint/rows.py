@@ -71,7 +71,8 @@ class _Rows:
     def tensor(self, fit: Fit, name: str) -> HostTensor:
         """Return a model's tensor in the layout's rows.
 
-        The base keeps its dtype; an expert's is as wide as all that its rows come from.
+        Its dtype is as wide as all that its rows come from: the base's, too, so that a row which all models have from
+        one has no delta.
         """
         import torch
 
@@ -86,9 +87,8 @@ class _Rows:
         }
         mine = own.to_torch()
         dtype = mine.dtype
-        if fit.expert is not fit.base:
-            for source in sources.values():
-                dtype = torch.promote_types(dtype, source.dtype)
+        for source in sources.values():
+            dtype = torch.promote_types(dtype, source.dtype)
         made = torch.zeros((len(rows), *mine.shape[1:]), dtype=dtype)
         there = torch.from_numpy(np.flatnonzero(~missing))
         made[there] = mine[torch.from_numpy(rows[~missing])].to(dtype)

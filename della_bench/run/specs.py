@@ -57,7 +57,8 @@ def with_references(specs: Sequence[MergeSpec], *, base: bool, experts: bool) ->
     """Return the specs, each once, behind their bases and experts where these are asked for.
 
     A base or expert is passed through with the merge's own dtype, tokenizer and chat template, so that its row differs
-    from the merge's in the weights alone.
+    from the merge's in the weights alone. A union is that of the base and the one expert, and `tokens`, which may name
+    another, have no part in it.
     """
     unique: dict[str, MergeSpec] = {}
     references = [_alone(spec, spec.base) for spec in specs] if base else []

@@ -32,7 +32,7 @@ def union(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A spec of two experts that share one new token, under two ids, and have one each for themselves."""
     root = tmp_path_factory.mktemp("grown")
     experts = [str(grown(root, name, tokens)) for name, tokens in TOKENS.items()]
-    keys = {"base": "zoo:base", "experts": experts, "merge_method": "task_arithmetic", "weights": 0.5}
+    keys = {"base": "zoo:base", "experts": experts, "merge_method": "task_arithmetic", "weights": 0.3}
     return {**keys, "dtype": "float32", "tokenizer": "union"}
 
 

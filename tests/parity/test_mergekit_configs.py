@@ -24,6 +24,7 @@ from della_bench.spec import MergeSpec, Source
 from della_bench.spec.mergekit_table import COUNTERPARTS
 from della_bench.spec.slices import Place
 from della_bench.spec.varying import depth
+from della_bench.spec.vocabulary import tokenizer_text
 from tests.parity.real_configs import FOLDER, KINDS, MARKS, PLAIN, load, ranges
 
 REASON = "mergekit is not installed (the extra `parity`)"
@@ -131,6 +132,11 @@ def assert_same_reading(spec: MergeSpec, planned: list[tuple[str, Any]], data: d
             if theirs_name in shared:
                 found = dict(ours.options).get(ours_name, ours.normalize)
                 assert found == shared[theirs_name], (name, theirs_name)
+    known = configs.MergeConfiguration.model_validate(data)
+    tokenizer = known.tokenizer.source if known.tokenizer else known.tokenizer_source
+    ours_text = None if spec.tokenizer is None else tokenizer_text(spec.tokenizer)
+    assert ours_text == (None if tokenizer is None else str(tokenizer).removeprefix("model:"))
+    assert (None if spec.chat_template is None else str(spec.chat_template)) == known.chat_template
     if (wanted := data.get("out_dtype") or data.get("dtype")) is not None:
         assert spec.dtype == wanted
     if data.get("base_model") is not None:

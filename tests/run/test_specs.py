@@ -67,3 +67,13 @@ def test_a_folders_name_is_plain_and_ends_in_the_digest():
     spec = MergeSpec.parse(TIES, name="../a b/ü:*?")
     assert folder_name(spec) == f"a_b-{spec.digest[:8]}"
     assert folder_name(MergeSpec.parse(TIES, name="…")) == f"run-{spec.digest[:8]}"
+
+
+def test_references_share_the_vocabulary_but_for_rows_that_may_be_another_experts():
+    keys = {"base": "zoo:base", "experts": "zoo:math+zoo:code", "merge_method": "task_arithmetic"}
+    spec = MergeSpec.parse(keys, tokenizer="union", tokens="x:zoo:math", pad_to_multiple_of=64, chat_template="chatml")
+    *alone, _ = with_references([spec], base=True, experts=True)
+    assert [str(one.experts[0]) for one in alone] == ["zoo:base", "zoo:math", "zoo:code"]
+    for one in alone:
+        assert (one.tokenizer, one.tokens, one.pad_to_multiple_of) == ("union", (), 64)
+        assert one.chat_template == spec.chat_template
