@@ -27,7 +27,26 @@ pytestmark = MARKS
 
 LAYERS = 4
 # Of all methods that draw nothing, with gradients, filters, shared and own numbers; 020 draws, unless its density is 1.
-MERGED = ["012", "013", "015", "020", "028", "030", "079", "088", "090", "091", "093", "095", "103"]
+MERGED = [
+    "012",
+    "013",
+    "015",
+    "016",
+    "018",
+    "020",
+    "028",
+    "030",
+    "053",
+    "063",
+    "079",
+    "082",
+    "088",
+    "090",
+    "091",
+    "093",
+    "095",
+    "103",
+]
 
 
 @pytest.fixture(scope="module")
