@@ -181,3 +181,24 @@ def test_an_adapter_of_another_model_is_refused_by_what_it_changes(adapted, tmp_
     other = tiny.save(tiny.llama(0, layers=1), tmp_path / "shallow")
     with pytest.raises(CheckpointError, match=r"layers\.1\..* the base has no such parameter"):
         open_source(Source.parse(f"{other}::{adapted['lora']}"))
+
+
+def test_slices_of_a_stage_have_the_bits_that_two_steps_by_disk_give(family, tmp_path):
+    written = str(write_folder(Merge(MergeSpec.parse(first(family))), tmp_path / "first", progress=False))
+
+    def stacked(stage: Any) -> Merge:
+        experts = [stage, str(family["c"])]
+        keys = {"experts": experts, "merge_method": "passthrough", "slices": "1:0-2/2:0-1"}
+        return Merge(MergeSpec.parse(keys, base=stage))
+
+    assert_same(stacked(first(family)), stacked(written))
+    sliced = {
+        "base": str(family["base"]),
+        "experts": [str(family["a"])],
+        "merge_method": "ties",
+        "slices": ["0-1", "0-2"],
+    }
+    written = str(write_folder(Merge(MergeSpec.parse(sliced, density=0.5)), tmp_path / "sliced", progress=False))
+    assert_same(Merge(second({**sliced, "density": 0.5}, written)), Merge(second(written, written)))
+    roles = [line.split("|")[2].strip() for line in make_card(stacked(first(family))).splitlines() if line[:3] == "| `"]
+    assert roles == ["part of a source that is a merge"] * 3 + ["expert"]
