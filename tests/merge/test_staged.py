@@ -202,3 +202,19 @@ def test_slices_of_a_stage_have_the_bits_that_two_steps_by_disk_give(family, tmp
     assert_same(Merge(second({**sliced, "density": 0.5}, written)), Merge(second(written, written)))
     roles = [line.split("|")[2].strip() for line in make_card(stacked(first(family))).splitlines() if line[:3] == "| `"]
     assert roles == ["part of a source that is a merge"] * 3 + ["expert"]
+
+
+def test_a_stage_with_a_vocabulary_of_its_own_hands_it_on(family, tmp_path):
+    from transformers import AutoTokenizer
+
+    grown = {}
+    for seed, token in enumerate(("<a>", "<b>"), start=1):
+        model = tiny.perturbed(tiny.llama(0, vocab=260, dtype=torch.bfloat16), seed)
+        grown[token] = str(tiny.save(model, tmp_path / token[1], tiny.tokenizer(extra=(token,))))
+    stage = first(family, experts=list(grown.values()), tokenizer="union")
+    written = str(write_folder(Merge(MergeSpec.parse(stage)), tmp_path / "first", progress=False))
+    assert_same(Merge(second(stage, str(family["c"]))), Merge(second(written, str(family["c"]))))
+    folder = write_folder(Merge(second(stage, str(family["c"]))), tmp_path / "out", progress=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert [tokenizer.decode(tokenizer.convert_tokens_to_ids(token)) for token in grown] == list(grown)
+    assert json.loads((folder / "config.json").read_text())["vocab_size"] == 261
