@@ -49,6 +49,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
     """
 
     engine = "hf"
+    chat_template_args: dict[str, Any]  # of HFLM
 
     def __new__(cls, **arguments: Any) -> Any:
         """Return the model type of the engine that the arguments name."""

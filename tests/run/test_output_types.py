@@ -12,6 +12,8 @@ import yaml
 from della_bench.resources import folder
 from della_bench.results.items import joined_items
 from della_bench.results.leaderboard import build_table
+from della_bench.results.page import write_page
+from della_bench.results.page.unfolded import unfolded
 from della_bench.run.engine import Engine
 from della_bench.run.options import Options
 from della_bench.run.runner import Runner
@@ -118,6 +120,21 @@ def test_a_groups_column_is_lm_evals_own_aggregate_with_its_error_and_the_items_
     assert f"pooled (lm_eval) {shown.value:.1f}" in lines[-1]
     parts = build_table([out], benchmarks=["choice", "next_word"])
     assert cell(parts, "choice").value == pytest.approx(100 * results(out, "choice")["choice"]["acc,none"])
+
+
+def test_the_page_unfolds_a_group_into_its_tasks(runs, tmp_path):
+    out, _, _ = runs
+    table = build_table([out], baseline="math")
+    groups = {group.name: group for group in unfolded(table)}
+    assert groups.keys() == {"evenly", "pooled"}
+    pooled = groups["pooled"]
+    assert [task for task, _ in pooled.tasks] == ["choice", "next_word"]
+    at = pooled.models.index("code")
+    for task, values in pooled.tasks:
+        assert values[at] == pytest.approx(100 * results(out, task)[task]["acc,none"])
+    write_page(table, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<summary>pooled: its 2 tasks</summary>" in text
 
 
 def test_a_group_without_a_number_of_its_own_has_those_of_its_members(runs):

@@ -14,6 +14,7 @@ from della_bench.results.page.assets import HERE, assets, policy
 from della_bench.results.page.blocks import pack_items
 from della_bench.results.page.content import content, date_text, script_text
 from della_bench.results.page.limits import FIRST_COLUMNS, WIDE, Limits, first_with_baseline, shortened
+from della_bench.results.page.unfolded import unfolded
 from della_bench.results.table import Cell, Row, Table, scorer_label
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def write_page(
             content=script_text(content(table, packed, paired)),
             blocks=packed.blocks,
             reasons=packed.reasons,
+            groups=list(unfolded(table)),
         )
     )
     # A lone surrogate in a name is no UTF-8, and NUL no HTML.
