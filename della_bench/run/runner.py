@@ -301,10 +301,11 @@ class Runner:
         return evaluated
 
     def _advise(self, of: str, advice: Mapping[str, str]) -> None:
-        """Say each piece of advice once, however many models it is about."""
+        """Say each piece of advice once, however many models it is about; that on the batch size is of no benchmark."""
         for about, text in advice.items():
-            if (of, about) not in self._advised:
-                self._advised.add((of, about))
+            place = ("" if about == "batch" else of, about)
+            if place not in self._advised:
+                self._advised.add(place)
                 log.warning("%s", text)
 
     def _count(self, spec: MergeSpec, seconds: Seconds) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from della_bench.benchmarks import BENCHMARKS, Benchmark
-from della_bench.errors import DataError
+from della_bench.errors import DataError, UsageError
 from della_bench.results.cells import cell_score, make_cell
 from della_bench.results.evaluation import read_evaluation
 from della_bench.results.logged import score_logged
@@ -210,11 +210,17 @@ def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decima
 
 
 def check_alpaca_eval(options: Options) -> None:
-    """Raise JudgeError or DataError where the annotator, its baseline, price, key or server are not there."""
+    """Raise UsageError where the samples cannot be judged, and JudgeError or DataError where something is not there.
+
+    That is the annotator, its baseline, price, key or server.
+    """
     from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, load_annotator
     from della_bench.judging.alpaca.reference import load_reference, published_annotations
     from della_bench.judging.prices import price_of
 
+    places = [place for own in (_asked("alpaca_eval", options).samples or {}).values() for place in own]
+    if places != list(range(len(places))):
+        raise UsageError("samples: its annotator compares the first so many instructions: use a limit")
     annotator = load_annotator(options.annotator)
     load_reference(annotator.baseline)
     if annotator.metric == LENGTH_CONTROLLED:

@@ -17,6 +17,7 @@ from della_bench.run.engine import Engine
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_engine, check_scorers, unusable
 from della_bench.run.runner import Runner
+from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 from tests.judging import stub
 
@@ -58,6 +59,12 @@ def test_a_server_that_is_not_there_or_refuses_the_key_is_told(monkeypatch):
     with pytest.raises(UsageError, match="cannot be reached") as caught:
         check_scorers(GSM8K, options())
     assert caught.value.exit_code == 1
+
+
+def test_alpaca_evals_samples_must_be_its_first_instructions():
+    settings = EvalSettings(samples={"alpaca_eval": (0, 2)})
+    with pytest.raises(UsageError, match="alpaca_eval: samples: its annotator compares the first so many"):
+        check_scorers((BENCHMARKS["alpaca_eval"],), options(settings=settings))
 
 
 def test_a_limit_without_a_price_and_an_unknown_judge_are_told(tmp_path):
