@@ -2,7 +2,8 @@
 
     benchmarks:
       - zoo_chat
-      - gsm8k: {num_fewshot: 5, gen_kwargs: {max_gen_toks: 200}}
+      - arc_challenge: {num_fewshot: 25}
+      - gsm8k: {gen_kwargs: {max_gen_toks: 200}}
     limit: 100
     apply_chat_template: true
     device: cpu

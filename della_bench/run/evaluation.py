@@ -30,13 +30,12 @@ _DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
 class Evaluated:
     """A finished evaluation: lm-eval's results file, the samples beside it, and what the results say of the task.
 
-    tasks: lm-eval's names of what was asked, several where `task` is a group of them.
+    `task` may be a group of tasks.
     """
 
     def __init__(self, results: Path, task: str, value: Mapping[str, Any]) -> None:
         self.results = results
         self.task, self.benchmark = task, benchmark_of(task)
-        self.tasks = _tasks(value, task)
         self.result: Mapping[str, Any] = value["results"][task]
         self.task_version = str(value.get("versions", {}).get(task, ""))
         self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
@@ -49,11 +48,6 @@ class Evaluated:
     def samples(self) -> Path:
         """The samples of a single task."""
         return _samples(self.results, self.task)
-
-    @property
-    def is_group(self) -> bool:
-        """Whether the numbers are those of a group of tasks."""
-        return self.tasks != (self.task,)
 
     @property
     def owner(self) -> str | None:

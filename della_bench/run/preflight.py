@@ -6,16 +6,33 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DellaBenchError, SpecError, UsageError
+from della_bench.errors import DellaBenchError, Faults, SpecError, UsageError
 from della_bench.merge.stream import Merge
 from della_bench.run.options import Options
 from della_bench.run.prompts import tokenizer_with_template
 from della_bench.run.scorers import scorers_of
 from della_bench.run.settings import EvalSettings
+from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec
 from della_bench.suggest import nearest
 
-__all__ = ["check_engine", "check_generation", "check_scorers", "check_templates", "unusable"]
+__all__ = ["check_all", "check_engine", "check_generation", "check_scorers", "check_templates", "unusable"]
+
+
+def check_all(specs: Sequence[MergeSpec], tasks: Tasks, options: Options) -> dict[str, list[str]]:
+    """Raise one error with all that can be known to be wrong of a run's engine, settings, templates, scorers and tasks.
+
+    Returns what `check_templates` does.
+    """
+    settings = [tasks.settings(row) for row in tasks.benchmarks]
+    faults, nobody = Faults(), dict[str, list[str]]()
+    faults.of(lambda: check_engine(specs[0], options), None)
+    faults.of(lambda: check_generation(settings, options.engine), None)
+    templates = faults.of(lambda: check_templates(specs, settings, options), nobody)
+    faults.of(lambda: check_scorers(tasks.benchmarks, options), None)
+    faults.of(tasks.build, None)  # now, while nothing is written; else when a step turns out to be undone
+    faults.raise_them()
+    return templates
 
 
 def check_engine(spec: MergeSpec, options: Options) -> None:

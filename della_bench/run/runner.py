@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DataError, DellaBenchError, Faults
+from della_bench.errors import DataError, DellaBenchError
 from della_bench.lock import folder_lock
 from della_bench.results.schema import Score
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate
 from della_bench.run.folder import Asked, RunFolder
+from della_bench.run.lines import fault_text, score_text
 from della_bench.run.options import Options
-from della_bench.run.preflight import check_engine, check_generation, check_scorers, check_templates, unusable
+from della_bench.run.preflight import check_all, unusable
 from della_bench.run.prompts import first_prompt
 from della_bench.run.scorers import Scorer, expected_cost, scorers_of, scorers_of_group
 from della_bench.run.specs import folder_name
@@ -122,7 +123,9 @@ class Runner:
         specs = list(specs)
         to_evaluate = [spec for spec in specs if self._must_evaluate(spec)]
         if to_evaluate:
-            self._check(to_evaluate)
+            templates = check_all(to_evaluate, self._tasks, self._options)
+            for whose, names in templates.items():
+                self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
         for spec, error in unusable(to_evaluate, self._options).items():
             self._tell(f"{spec.display_name}: cannot be run: {error}")
             self._fault("", spec, error)
@@ -138,7 +141,7 @@ class Runner:
                 self._run_one(spec, wait=True)
         finally:
             self._engine.close()
-        return [_fault_text(row, reason, names) for (row, reason), names in self._faults.items()]
+        return [fault_text(row, reason, names) for (row, reason), names in self._faults.items()]
 
     def _scorers(self, row: Benchmark) -> Sequence[Scorer]:
         """Return the steps behind an evaluation; none where answers are only to be logged."""
@@ -148,20 +151,6 @@ class Runner:
 
     def _asked(self, row: Benchmark) -> Asked:
         return Asked(row, self._tasks.settings(row), self._tasks.digest(row))
-
-    def _check(self, specs: Sequence[MergeSpec]) -> None:
-        """Raise one error with all that can be known to be wrong of a run's settings, engine, scorers and tasks."""
-        settings = [self._tasks.settings(row) for row in self._tasks.benchmarks]
-        faults = Faults()
-        faults.of(lambda: check_engine(specs[0], self._options), None)
-        faults.of(lambda: check_generation(settings, self._options.engine), None)
-        nobody: dict[str, list[str]] = {}
-        templates = faults.of(lambda: check_templates(specs, settings, self._options), nobody)
-        faults.of(lambda: check_scorers(self._tasks.benchmarks, self._options), None)
-        faults.of(self._tasks.build, None)  # now, while nothing is written; else when a step turns out to be undone
-        faults.raise_them()
-        for whose, names in templates.items():
-            self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
 
     def asked(self) -> list[Asked]:
         """Return the benchmarks in order, each with the settings that it is asked with."""
@@ -231,7 +220,7 @@ class Runner:
             try:
                 with self._watched(Step(run.spec, row, scorer.step)) as ended:
                     ended.scores = self._score(run, row, scorer, evaluated, ended)
-                parts += map(_score_text, ended.scores)
+                parts += map(score_text, ended.scores)
             except DellaBenchError as error:
                 self._fault(row.name, run.spec, error)
                 parts.append(f"{row.name} ({scorer.judge(self._options) if scorer.judge else scorer.step}) unscored")
@@ -310,20 +299,3 @@ class Runner:
 
     def _count(self, spec: MergeSpec, seconds: Seconds) -> None:
         self.seconds[spec.display_name] = self.seconds.get(spec.display_name, Seconds()) + seconds
-
-
-def _fault_text(row: str, reason: str, names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{names[0]}, {row}: {reason}" if row else f"{names[0]}: {reason}"
-    return f"{row or 'not run'}: {reason} ({', '.join(names)})"
-
-
-def _score_text(score: Score) -> str:
-    """Return a score in a line: benchmark, scorer, percent and interval, and what is unscored."""
-    who = f"{score['benchmark']} ({score['scorer']['name']})"
-    if score["value"] is None:
-        return f"{who} nothing scored"
-    interval = score["interval"]
-    ends = "" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]"
-    unscored = f", {score['unscored']} unscored" if score["unscored"] else ""
-    return f"{who} {score['value']:.1f}{ends}{unscored}"
