@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from della_bench.run.answers import AnswerLog
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
-__all__ = ["Evaluated", "evaluate", "find_evaluated"]
+__all__ = ["Evaluated", "ask", "evaluate", "find_evaluated", "put_results"]
 
 _STAGING = ".lm_eval.partial"
 _DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
@@ -100,16 +100,49 @@ def evaluate(
     written down, too, beside the `advice` that the model was given. Raises what lm-eval raises, and DataError where its
     files could not be written.
     """
-    import lm_eval
     from lm_eval.loggers import EvaluationTracker
 
-    staging = folder / _STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    tracker = EvaluationTracker(output_path=str(staging / "results.json"))
+    tracker = EvaluationTracker(output_path=str(_fresh_staging(folder) / "results.json"))
+    results = ask(
+        model,
+        [task],
+        settings,
+        manager=manager,
+        unsafe=unsafe,
+        batch_size=batch_size,
+        device=device,
+        tracker=tracker,
+    )
+    samples = results.pop("samples")
+    ours = {**model.get_model_info()["della_bench"], "model_fingerprint": fingerprint, "run": dict(record)}
+    if answers is not None:
+        _mark_unfinished(samples, answers)
+        given = {**(advice or {}), **advice_on_answers(benchmark_of(_name(task)), answers, batch_size)}
+        ours |= {"answers": answers.summary(), "advice": given}
+    return put_results(folder, _name(task), spec, results, samples, ours=ours, tracker=tracker)
+
+
+def ask(
+    model: Any,
+    tasks: Sequence[Any],
+    settings: EvalSettings,
+    *,
+    manager: Any,
+    unsafe: bool,
+    batch_size: object = None,
+    device: str | None = None,
+    tracker: Any = None,
+) -> dict[str, Any]:
+    """Return what lm-eval gives for built tasks, with the samples by task under `samples`; nothing is written.
+
+    The arguments are those of `evaluate`. Raises what lm-eval raises.
+    """
+    import lm_eval
+
     with _surroundings_described_once():
         results = lm_eval.simple_evaluate(
             model=model,
-            tasks=[task],
+            tasks=list(tasks),
             task_manager=manager,
             num_fewshot=settings.num_fewshot,
             gen_kwargs=dict(settings.gen_kwargs) or None,
@@ -127,19 +160,41 @@ def evaluate(
             **settings.seeds,
         )
     if results is None:
-        raise DataError(f"{_name(task)}: lm-eval gave no results (is this a helper process of several?)")
-    samples = results.pop("samples")
-    ours = dict(model.get_model_info()["della_bench"])
-    results["config"] |= {"model": "della_merged", "model_args": spec.as_keys()}
-    results["config"]["della_bench"] = {**ours, "model_fingerprint": fingerprint, "run": dict(record)}
-    if answers is not None:
-        _mark_unfinished(samples, answers)
-        given = {**(advice or {}), **advice_on_answers(benchmark_of(_name(task)), answers, batch_size)}
-        results["config"]["della_bench"] |= {"answers": answers.summary(), "advice": given}
+        names = ", ".join(map(_name, tasks))
+        raise DataError(f"{names}: lm-eval gave no results (is this a helper process of several?)")
+    return dict(results)
+
+
+def put_results(
+    folder: Path,
+    name: str,
+    spec: MergeSpec,
+    results: dict[str, Any],
+    samples: Mapping[str, Sequence[dict[str, Any]]],
+    *,
+    ours: Mapping[str, Any],
+    tracker: Any = None,
+) -> Evaluated:
+    """Put what lm-eval gave for one task, or one group of tasks, into `folder` as it writes it, the results last.
+
+    results: without the samples, which stand in `samples` by task. ours: what the model says of itself, with its
+    `model_fingerprint` and what the `run` depends on. Raises DataError where the files could not be written.
+    """
+    from lm_eval.loggers import EvaluationTracker
+
+    staging = folder / _STAGING
+    tracker = tracker or EvaluationTracker(output_path=str(_fresh_staging(folder) / "results.json"))
+    results["config"] |= {"model": "della_merged", "model_args": spec.as_keys(), "della_bench": dict(ours)}
     tracker.save_results_aggregated(results=results, samples=samples)
-    for name in samples:
-        tracker.save_results_samples(task_name=name, samples=samples[name])
-    return _put_in_place(staging, folder, _name(task), results)
+    for task in samples:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+    return _put_in_place(staging, folder, name, results)
+
+
+def _fresh_staging(folder: Path) -> Path:
+    staging = folder / _STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    return staging
 
 
 @contextmanager

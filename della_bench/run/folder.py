@@ -48,13 +48,14 @@ class Asked:
 class RunFolder:
     """One spec's folder; `model` is the loaded model, None until one is needed."""
 
-    def __init__(self, spec: MergeSpec, folder: Path, options: Options) -> None:
-        """Open the sources and start to hash them. Raises CheckpointError."""
+    def __init__(self, spec: MergeSpec, folder: Path, options: Options, *, inputs: Inputs | None = None) -> None:
+        """Open the sources and start to hash them, unless `inputs` are there. Raises CheckpointError."""
         self.spec, self.folder = spec, folder
         self.model: Any = None
         self.advice: Mapping[str, str] = {}
         self._options = options
-        self.inputs = Inputs(Merge(spec, trust_remote_code=bool(options.arguments.get("trust_remote_code"))))
+        remote = bool(options.arguments.get("trust_remote_code"))
+        self.inputs = inputs or Inputs(Merge(spec, trust_remote_code=remote))
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
