@@ -104,13 +104,13 @@ _ROWS = (
     Benchmark(
         "gsm8k",
         "GSM8K",
-        tasks={"test": "gsm8k_cot_zeroshot_alpaca"},
+        tasks={"test": "gsm8k_cot_zeroshot_alpaca", "train": "gsm8k_cot_zeroshot_alpaca_train"},
         data={"test": _gsm8k("test"), "train": _gsm8k("train")},
     ),
     Benchmark(
         "mbpp",
         "MBPP",
-        tasks={"test": "mbpp_alpaca"},
+        tasks={"test": "mbpp_alpaca", "validation": "mbpp_alpaca_validation", "train": "mbpp_alpaca_train"},
         data={
             "test": _mbpp("test", "mbpp_test.jsonl"),
             "validation": _mbpp("validation", "mbpp_train_validation.jsonl", range(511, 601)),

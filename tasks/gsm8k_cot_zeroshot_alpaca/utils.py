@@ -35,6 +35,11 @@ def load(**_: Any) -> dict[str, datasets.Dataset]:
     return {"test": data.load("gsm8k")}
 
 
+def load_train(**_: Any) -> dict[str, datasets.Dataset]:
+    """Return GSM8K's training problems. Raises della_bench.errors.DataError where the data are not to be had."""
+    return {"train": data.load("gsm8k", "train")}
+
+
 def answer_is(replies: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Filter: each reply's final number by `final_number`, or "[invalid]"."""
     return [[final_number(reply) or INVALID for reply in of_one_doc] for of_one_doc in replies]

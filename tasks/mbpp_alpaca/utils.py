@@ -16,6 +16,16 @@ def load(**_: Any) -> dict[str, datasets.Dataset]:
     return {"test": data.load("mbpp")}
 
 
+def load_train(**_: Any) -> dict[str, datasets.Dataset]:
+    """Return MBPP's 374 training problems. Raises della_bench.errors.DataError where the data are not to be had."""
+    return {"train": data.load("mbpp", "train")}
+
+
+def load_validation(**_: Any) -> dict[str, datasets.Dataset]:
+    """Return MBPP's 90 validation problems. Raises della_bench.errors.DataError where the data are not to be had."""
+    return {"validation": data.load("mbpp", "validation")}
+
+
 def prompt(doc: dict[str, Any]) -> str:
     """Return the prompt of one problem."""
     return mbpp_prompt(doc)
