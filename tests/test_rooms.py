@@ -35,7 +35,7 @@ ROOMS = [
     {"merge", "scoring", "judging"},
     {"models"},
     {"run"},
-    {"demo"},
+    {"demo", "search"},
     {"cli"},
 ]
 HEIGHT = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}

@@ -11,7 +11,21 @@ from typing import Annotated, Any
 import typer
 
 import della_bench
-from della_bench.cli import compare, demo, info, judge, leaderboard, merge, methods, run, score, serve, show, spec
+from della_bench.cli import (
+    compare,
+    demo,
+    info,
+    judge,
+    leaderboard,
+    merge,
+    methods,
+    run,
+    score,
+    search,
+    serve,
+    show,
+    spec,
+)
 from della_bench.cli.eval_options import EvalCommand
 from della_bench.errors import DellaBenchError, UsageError
 
@@ -50,6 +64,7 @@ app.command("methods")(methods.methods)
 app.command("merge")(merge.merge)
 app.command("demo")(demo.demo)
 app.command("run", cls=EvalCommand)(run.run)
+app.command("search", cls=EvalCommand)(search.search)
 app.command("score")(score.score)
 app.add_typer(judge.app, name="judge")
 app.command("leaderboard")(leaderboard.leaderboard)

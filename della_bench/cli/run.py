@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from della_bench.run.watching import Watcher
     from della_bench.spec import MergeSpec
 
-__all__ = ["run"]
+__all__ = ["dollars", "engine_arguments", "run", "settle_output"]
 
 _CONFIG = "della_bench.config"  # where the command's context keeps what the file says
 
@@ -140,7 +140,7 @@ def run(
     """
     import sys
 
-    _settle_output()
+    settle_output()
     from della_bench.cli.console import one_of, say, show_warnings
     from della_bench.errors import DellaBenchError, Faults
     from della_bench.run.options import Options
@@ -173,15 +173,15 @@ def run(
         benchmarks=tuple(name.strip() for name in benchmarks.split(",") if name.strip()),
         include_path=include_path,
         engine=faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf"),
-        arguments=faults.of(lambda: _arguments(model_args, device, batch_size, max_batch_size), {}),
+        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, max_batch_size), {}),
         settings=settings,
         by_benchmark=by_benchmark,
         force=force,
         unsafe=unsafe,
         judge=judge,
         annotator=annotator,
-        max_cost=_dollars("--max-cost", max_cost),
-        max_cost_each=_dollars("--max-cost-each", max_cost_each),
+        max_cost=dollars("--max-cost", max_cost),
+        max_cost_each=dollars("--max-cost-each", max_cost_each),
     )
     if not options.benchmarks:
         faults.add("--benchmarks: none are named, neither here nor in a file of settings (--config)")
@@ -218,7 +218,7 @@ def run(
         raise DellaBenchError("\n".join(failed))
 
 
-def _settle_output() -> None:
+def settle_output() -> None:
     """Keep other packages' bars and remarks out of what is shown of the steps."""
     import logging
     import os
@@ -228,7 +228,9 @@ def _settle_output() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
-def _arguments(text: str | None, device: str | None, batch_size: str, max_batch_size: int | None) -> dict[str, Any]:
+def engine_arguments(
+    text: str | None, device: str | None, batch_size: str, max_batch_size: int | None
+) -> dict[str, Any]:
     """Return the model type's arguments, read as lm-eval reads them."""
     from della_bench.errors import SpecError
     from della_bench.models.arguments import SPEC_NAMES, doubled_names
@@ -252,7 +254,8 @@ def _arguments(text: str | None, device: str | None, batch_size: str, max_batch_
     return out
 
 
-def _dollars(option: str, text: str | None) -> Decimal | None:
+def dollars(option: str, text: str | None) -> Decimal | None:
+    """Return an option's US dollars. Raises BadParameter that names the option."""
     from decimal import Decimal, InvalidOperation
 
     if text is None:

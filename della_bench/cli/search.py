@@ -1,0 +1,223 @@
+"""`della-bench search`: the best merge of a space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from della_bench.cli.eval_options import (
+    ApplyChatTemplate,
+    GenKwargs,
+    NumFewshot,
+    SystemInstruction,
+    given_settings,
+    layered_settings,
+)
+from della_bench.cli.run import dollars, engine_arguments, settle_output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from della_bench.run.options import Options
+    from della_bench.search.plan import Plan
+
+__all__ = ["search"]
+
+
+def search(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
+    space: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPACE", help="A spec with ranges: a YAML file, or key=value,... with density=0.2..0.9."
+        ),
+    ] = "",
+    benchmarks: Annotated[
+        str | None, typer.Option(metavar="A,B...", help="What to search for; the space file's where left out.")
+    ] = None,
+    maximize: Annotated[
+        str | None, typer.Option(metavar="mean|A,B...", help="The mean of the benchmarks, or several numbers at once.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(metavar="N", help="Most candidates. [default: 60]")] = None,
+    time: Annotated[str | None, typer.Option(metavar="TIME", help="Most time, such as 90s, 30m or 2h.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="End after so many candidates in a row that bring nothing better.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="tpe, gp, cmaes, nsga2, grid, qmc or random. [default: tpe]")
+    ] = None,
+    search_seed: Annotated[
+        int | None,
+        typer.Option("--search-seed", metavar="N", help="Of proposals and of the items' order. [default: 0]"),
+    ] = None,
+    race: Annotated[
+        bool, typer.Option("--race/--no-race", help="Stop candidates that will not be the best.", show_default=False)
+    ] = True,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="A database of Optuna's. [default: a journal file in DIR]")
+    ] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option("--warm-start", metavar="RUNS", help="Folders with earlier runs to begin with; repeatable."),
+    ] = None,
+    include_path: Annotated[
+        Path | None,
+        typer.Option("--include-path", metavar="DIR", help="Folder with more tasks of lm-eval; they come first."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="hf (transformers) or vllm.", autocompletion=lambda: ["hf", "vllm"])
+    ] = "hf",
+    device: Annotated[str | None, typer.Option(help="Device, such as cuda:0 or cpu.")] = None,
+    batch_size: Annotated[str, typer.Option(help="Prompts at a time; a number or auto.")] = "8",
+    model_args: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,...", help="More arguments of lm-eval's model type.")
+    ] = None,
+    num_fewshot: NumFewshot = None,
+    gen_kwargs: GenKwargs = None,
+    apply_chat_template: ApplyChatTemplate = None,
+    system_instruction: SystemInstruction = None,
+    judge: Annotated[str, typer.Option(metavar="NAME", help="Judge of gsm8k; exact asks no model.")] = "exact",
+    annotator: Annotated[str, typer.Option(metavar="NAME", help="Judge of alpaca_eval.")] = "alpaca_eval_gpt4",
+    max_cost: Annotated[
+        str | None, typer.Option(metavar="DOLLARS", help="Most that all judges of this search may cost together.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--confirm-run-unsafe-code", help="Let benchmarks run the model's programs.")
+    ] = False,
+    force_new: Annotated[
+        bool, typer.Option("--force-new", help="Where DIR holds another search, start in a folder beside it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the space, the items and the expected cost; do nothing.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print how the search in DIR stands; do nothing.")] = False,
+) -> None:
+    """Find the merge of a space that does best, on items that choose it, and report it on items that did not.
+
+    Started again, it goes on where it was. The winner's spec, its scores and the page are in DIR.
+    """
+    import sys
+
+    settle_output()
+    from della_bench.cli.console import one_of, say, show_warnings
+    from della_bench.errors import Faults, UsageError
+
+    show_warnings()
+    if show:
+        from della_bench.cli.search_show import show_search
+
+        show_search(out)
+        return
+    if not space:
+        raise UsageError("a space is missing: a YAML file, or key=value,... with ranges such as density=0.2..0.9")
+    from della_bench.run.options import Options
+    from della_bench.run.settings import EvalSettings
+
+    faults = Faults()
+    given, unreadable = given_settings(
+        num_fewshot=num_fewshot,
+        gen_kwargs=gen_kwargs,
+        apply_chat_template=apply_chat_template,
+        fewshot_as_multiturn=None,
+        system_instruction=system_instruction,
+        limit=None,
+        samples=None,
+        predict_only=None,
+        seed=None,
+        metadata=None,
+    )
+    faults.add(*unreadable)
+    asked: EvalSettings = layered_settings(None, given, faults)[0]
+    options = Options(
+        out=out,
+        benchmarks=(),
+        include_path=include_path,
+        engine=faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf"),
+        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, None), {}),
+        settings=asked,
+        unsafe=unsafe,
+        judge=judge,
+        annotator=annotator,
+        max_cost=dollars("--max-cost", max_cost),
+    )
+    over = {
+        "benchmarks": benchmarks,
+        "maximize": maximize,
+        "trials": trials,
+        "time": time,
+        "patience": patience,
+        "sampler": sampler,
+        "seed": search_seed,
+        "race": None if race else False,
+    }
+    plan = _plan(space, over, options, storage, warm_start or [], faults)
+    if dry_run:
+        from della_bench.cli.search_show import show_plan
+
+        show_plan(plan)
+        return
+    from della_bench.cli.search_watching import watching
+    from della_bench.search.search import Search
+
+    plan = _beside(plan) if force_new else plan
+    with watching(sys.stderr.isatty(), plan) as shown:
+        try:
+            outcome = Search(plan, shown).run()
+        except KeyboardInterrupt:
+            say(
+                f"stopped; the same command goes on where it was, and --show --out {plan.out} says how it stands",
+                err=True,
+            )
+            raise typer.Exit(130) from None
+    from della_bench.cli.search_show import show_outcome
+
+    show_outcome(plan, outcome)
+
+
+def _plan(
+    space: str,
+    over: Mapping[str, Any],
+    options: Options,
+    storage: str | None,
+    warm_start: list[Path],
+    faults: Any,
+) -> Plan:
+    """Return the plan of what is asked for. Raises UsageError with all faults."""
+    from della_bench.errors import SpecError
+    from della_bench.search.plan import make_plan
+    from della_bench.search.reading import SEARCH, read_space, space_mapping
+    from della_bench.search.settings import read_settings
+
+    keys, text = space_mapping(space)
+    inside = keys.get(SEARCH, {})
+    if not isinstance(inside, dict):
+        raise SpecError(f"{SEARCH}: holds {type(inside).__name__}, not a mapping of keys to values")
+    found = faults.of(lambda: read_space(keys, text=text), None)
+    settings = faults.of(lambda: read_settings(inside, over), None)
+    names = over.get("benchmarks") or inside.get("benchmarks") or []
+    if settings is None and names:  # else the plan looks at them
+        from della_bench.run.tasks import Tasks
+
+        listed = names.split(",") if isinstance(names, str) else names
+        faults.of(lambda: Tasks(listed, include_path=options.include_path, unsafe=True), None)
+    faults.raise_them()
+    return make_plan(found, settings, options, storage=storage, warm_start=warm_start)
+
+
+def _beside(plan: Plan) -> Plan:
+    """Return the plan in a folder of its own, where its folder holds another search."""
+    from dataclasses import replace
+
+    from della_bench.cli.console import say
+    from della_bench.search.plan import differences, kept_definition
+
+    number = 1
+    out = plan.out
+    while (kept := kept_definition(out)) is not None and differences(kept, plan.definition):
+        number += 1
+        out = plan.out.with_name(f"{plan.out.name}-{number}")
+    if out != plan.out:
+        say(f"{plan.out} holds another search: this one is in {out}", err=True)
+    return replace(plan, options=replace(plan.options, out=out))

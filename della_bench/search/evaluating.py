@@ -1,0 +1,209 @@
+"""Asking candidates block by block through a worker: every answer on disk as it comes, the whole as a run's files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from della_bench.run.evaluation import Evaluated, put_results
+from della_bench.run.folder import Asked, RunFolder
+from della_bench.run.options import Options
+from della_bench.run.scorers import scorers_of
+from della_bench.search.answering import Worker
+from della_bench.search.candidate import BlockLog, Candidate
+from della_bench.search.items import ItemSet
+from della_bench.search.plan import Plan
+from della_bench.search.race import looks
+from della_bench.search.scoring import Number
+
+__all__ = ["UNRACED_BLOCK", "Evaluating", "Look", "looks_of"]
+
+UNRACED_BLOCK = 50  # items of a benchmark between two rows on disk, where nobody looks
+Values = Mapping[str, Sequence[float]]
+Look = Callable[[int, Values], bool]
+"""(which look it is, the values so far) -> whether the candidate is stopped."""
+
+
+def looks_of(plan: Plan, which: str) -> list[list[int]]:
+    """Return how many items of each benchmark are asked after each block of a set."""
+    race = plan.settings.race
+    block = race.block if race is not None and which == "search" and not plan.settings.goal.several else UNRACED_BLOCK
+    return looks([len(each.items) for each in plan.sets[which]], block)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What a run's folder wants to know of the model that has answered."""
+
+    info: Mapping[str, Any]
+
+    @property
+    def device(self) -> str:
+        return str(self.info["device"])
+
+    def get_model_info(self) -> dict[str, Any]:
+        return {"model_dtype": self.info["dtype"], "della_bench": dict(self.info)}
+
+
+class Evaluating:
+    """Asks candidates the items of a set, and leaves the files of a run."""
+
+    def __init__(self, plan: Plan, worker: Worker, options: Options) -> None:
+        """options: of the run that the files are those of, with the money that judges may spend."""
+        self._plan, self._worker, self._options = plan, worker, options
+
+    def evaluate(self, candidate: Candidate, which: str, look: Look = lambda number, values: False) -> Candidate:
+        """Return the candidate with its values on a set, "complete" or "stopped"; what is on disk is not asked again.
+
+        Raises DellaBenchError where it cannot be merged, asked or scored.
+        """
+        sets, folder = self._plan.sets[which], candidate.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        run = RunFolder(candidate.spec, folder, self._options)
+        log = BlockLog(folder, which, self._answers_digest(which, run.inputs.fingerprint))
+        seconds = {"propose": 0.0, "merge": 0.0, "generate": 0.0, "score": 0.0, **candidate.seconds}
+        values: dict[str, list[float]] = {each.benchmark: [] for each in sets}
+        all_looks, seen = looks_of(self._plan, which), [0] * len(sets)
+        for number, ends in enumerate(all_looks, start=1):
+            if number > len(log.rows):
+                places = {
+                    each.task: tuple(place for place, _ in each.items[start:end])
+                    for each, start, end in zip(sets, seen, ends, strict=True)
+                    if end > start
+                }
+                answers = self._worker.answer(candidate.spec, places)
+                log.append(
+                    {
+                        "header": answers.header,
+                        "samples": answers.samples,
+                        "model": answers.model,
+                        "seconds": answers.seconds,
+                    }
+                )
+            for name, spent in log.rows[number - 1]["seconds"].items():
+                seconds[name] += spent
+            started = time.perf_counter()
+            for each, end in zip(sets, ends, strict=True):
+                found = self._values(candidate, run, which, each, log.rows[:number])
+                values[each.benchmark] = [found[digest] for _, digest in each.items[:end]]
+            seconds["score"] += time.perf_counter() - started
+            seen = ends
+            if look(number, values) and number < len(all_looks):
+                stopped = candidate.with_values(which, values, sets)
+                return replace(
+                    stopped, state="stopped", stopped_at=number, seconds=seconds, fingerprint=run.inputs.fingerprint
+                )
+        started = time.perf_counter()
+        self._put(run, which, log.rows)
+        seconds["score"] += time.perf_counter() - started
+        complete = candidate.with_values(which, values, sets)
+        return replace(complete, state="complete", seconds=seconds, fingerprint=run.inputs.fingerprint)
+
+    def forget(self, candidate: Candidate, which: str) -> None:
+        """Delete the blocks of a candidate that has ended completely: the run's files hold the same."""
+        BlockLog(candidate.folder, which, "").remove()
+
+    def _answers_digest(self, which: str, fingerprint: str) -> str:
+        """Return a digest of what the answers to a set's blocks depend on."""
+        items = [[each.task, each.items] for each in self._plan.sets[which]]
+        facts = [fingerprint, items, looks_of(self._plan, which), self._options.engine, self._plan.asked]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _values(
+        self, candidate: Candidate, run: RunFolder, which: str, items: ItemSet, rows: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, float]:
+        number = self._plan.numbers[items.benchmark, which]
+        if number.scorer is None:
+            return number.of_rows([row for block in rows for row in block["samples"].get(items.task, [])])
+        return self._judged(run, items, rows, number)
+
+    def _judged(
+        self, run: RunFolder, items: ItemSet, rows: Sequence[Mapping[str, Any]], number: Number
+    ) -> Mapping[str, float]:
+        """Ask a judge about what there is so far; what it was asked before it answers from its cache, for nothing."""
+        scratch = run.folder / ".scoring"
+        evaluated = self._put_one(run, items, rows, scratch)
+        return number.of_scores(evaluated, scratch, self._run_options(items))
+
+    def _run_options(self, items: ItemSet) -> Options:
+        """Return the options of a run over the items: with no documents named where they are all there are."""
+        places = tuple(sorted(place for place, _ in items.items))
+        if len(places) == self._documents(items.task):
+            return self._options
+        name = self._plan.rows[items.task].name
+        own = {**self._options.by_benchmark.get(name, {}), "samples": {items.task: places}, "limit": None}
+        return replace(self._options, by_benchmark={**self._options.by_benchmark, name: own})
+
+    @cache  # noqa: B019  # lives as long as the search
+    def _documents(self, task: str) -> int:
+        return len(self._plan.tasks.task(self._plan.rows[task]).eval_docs)
+
+    def _put(self, run: RunFolder, which: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what a run leaves: results, samples, scores, spec and provenance."""
+        run.record_model(_Described(rows[-1]["model"]))
+        for items in self._plan.sets[which]:
+            options = self._run_options(items)
+            own = RunFolder(run.spec, run.folder, options, inputs=run.inputs)
+            row = self._plan.rows[items.task]
+            asked = Asked(row, options.settings_of(row.name), self._plan.tasks.digest(row))
+            started = time.time()
+            evaluated = own.evaluated(asked)
+            if evaluated is None:
+                evaluated = self._put_one(own, items, rows, run.folder, own.record(asked))
+                own.record_evaluation(asked, evaluated, started)
+            for scorer in scorers_of(row):
+                if own.scored(asked, scorer, evaluated) is None:
+                    scores = scorer.score(evaluated, run.folder, options)
+                    own.record_scores(asked, scorer, evaluated, scores)
+
+    def _put_one(
+        self,
+        run: RunFolder,
+        items: ItemSet,
+        rows: Sequence[Mapping[str, Any]],
+        folder: Path,
+        record: Mapping[str, Any] | None = None,
+    ) -> Evaluated:
+        """Write lm-eval's results and samples of one task, its blocks put together."""
+        blocks = [block for block in rows if items.task in block["samples"]]
+        samples = sorted(
+            (dict(row) for block in blocks for row in block["samples"][items.task]),
+            key=lambda row: (str(row.get("filter")), row["doc_id"]),
+        )
+        results = _pooled(blocks[-1]["header"], items.task, samples)
+        ours = {**blocks[-1]["model"], "model_fingerprint": run.inputs.fingerprint, "run": dict(record or {})}
+        return put_results(folder, items.task, run.spec, results, {items.task: samples}, ours=ours)
+
+
+_BY_TASK = ("results", "configs", "versions", "n-shot", "higher_is_better", "group_subtasks", "n-samples")
+
+
+def _pooled(header: Mapping[str, Any], task: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return lm-eval's results of one task over several blocks: its means are those over all samples."""
+    out = {key: value for key, value in header.items() if key not in _BY_TASK}
+    out |= {key: {task: header[key][task]} for key in _BY_TASK if task in header.get(key, {})}
+    out["config"] = dict(header["config"])
+    result = dict(out["results"][task])
+    documents = {row["doc_id"] for row in samples}
+    for key in list(result):
+        metric, comma, name = key.partition(",")
+        if not comma or metric.endswith("_stderr"):
+            continue
+        values: list[Any] = [row.get(metric) for row in samples if str(row.get("filter", "none")) == name]
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values) or not values:
+            continue
+        mean = sum(values) / len(values)
+        result[key] = mean
+        spread = sum((value - mean) ** 2 for value in values)
+        error = math.sqrt(spread / (len(values) - 1) / len(values)) if len(values) > 1 else "N/A"
+        result[f"{metric}_stderr,{name}"] = error
+    result |= {"sample_len": len(documents)} if "sample_len" in result else {}
+    counts = dict(out.get("n-samples", {}).get(task, {}))
+    return {**out, "results": {task: result}, "n-samples": {task: {**counts, "effective": len(documents)}}}

@@ -1,0 +1,217 @@
+"""Everything that is settled before the first merge: the space, how to search, the items, and where it all lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from della_bench.benchmarks import Benchmark
+from della_bench.errors import DellaBenchError, SpecError, UsageError
+from della_bench.jsonfiles import write_whole
+from della_bench.run.options import Options
+from della_bench.run.tasks import Tasks
+from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes
+from della_bench.search.proposals import check_sampler, require_optuna
+from della_bench.search.scoring import Number, number_of
+from della_bench.search.settings import SearchSettings
+from della_bench.search.space import Space
+from della_bench.spec import MergeSpec, Source
+from della_bench.spec.files import load_documents
+
+__all__ = ["Plan", "check_folder", "differences", "keep_definition", "kept_definition", "make_plan"]
+
+DEFINITION = "space.yaml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that can begin."""
+
+    space: Space
+    settings: SearchSettings
+    options: Options
+    sets: Mapping[str, Sequence[ItemSet]]
+    tasks: Tasks
+    rows: Mapping[str, Benchmark]  # by task
+    numbers: Mapping[tuple[str, str], Number]  # by benchmark and set, whose number counts
+    storage: str | None = None
+    warm_start: tuple[Path, ...] = ()
+
+    @property
+    def out(self) -> Path:
+        """The search's folder."""
+        return self.options.out
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all run folders."""
+        return self.options.out / "runs"
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What candidates and their scores depend on, in plain values."""
+        items = {
+            f"{each.benchmark}.{which}": f"{len(each.items)} of {each.task}"
+            for which, sets in self.sets.items()
+            for each in sets
+        }
+        return {
+            **self.space.as_dict(),
+            "search": {**self.settings.definition(), "items": items, "engine": self.options.engine}
+            | ({"asked": self.asked} if self.asked else {}),
+        }
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How each benchmark is asked where not by lm-eval's defaults, by its task."""
+        found = {task: self.options.settings_of(row.name).record() for task, row in self.rows.items()}
+        return {task: record for task, record in found.items() if record}
+
+    @property
+    def digest(self) -> str:
+        """A digest of the definition and of the items themselves."""
+        items = [[which, each.task, each.items] for which, sets in self.sets.items() for each in sets]
+        return hashlib.sha256(json.dumps([self.definition, items], sort_keys=True).encode()).hexdigest()
+
+    def example(self) -> MergeSpec:
+        """Return some spec of the space: what the engine is checked with."""
+        return self.space.spec(self.space.middle(self.space.methods[0]))
+
+    def references(self) -> list[tuple[str, MergeSpec]]:
+        """Return the sources that take part as they are: the base where something is held against it, the experts."""
+        spec = self.example()
+        named = {row for _, row, _ in self.settings.keep}
+        found: list[tuple[str, MergeSpec]] = []
+        if "base" in named:
+            found.append(("base", _alone(spec, spec.base, "base")))
+        experts = {Path(source.place).name: source for source in spec.experts}
+        if unknown := sorted(named - {"base", *experts}):
+            raise UsageError(f"keep: no row {unknown[0]!r}; there are base, {', '.join(experts)}")
+        wanted = experts if self.settings.experts else {name: each for name, each in experts.items() if name in named}
+        return found + [("expert", _alone(spec, source, name)) for name, source in wanted.items()]
+
+
+def _alone(spec: MergeSpec, source: Source, name: str) -> MergeSpec:
+    """Return a source of `spec` as it is: it differs from the merge in the weights alone."""
+    keys = {"base": spec.base, "experts": [source], "merge_method": "passthrough", "name": name}
+    more = {"dtype": spec.dtype, "tokenizer": spec.tokenizer, "chat_template": spec.chat_template}
+    return MergeSpec.parse({**keys, **{key: value for key, value in more.items() if value is not None}})
+
+
+def make_plan(
+    space: Space,
+    settings: SearchSettings,
+    options: Options,
+    *,
+    storage: str | None = None,
+    warm_start: Sequence[Path] = (),
+) -> Plan:
+    """Return the plan of a search: its tasks built, its items divided. Nothing is written, no model is loaded.
+
+    options: of a run; its benchmarks are put in here. Raises UsageError, SpecError or DataError with all faults.
+    """
+    require_optuna()
+    faults = []
+    try:
+        check_sampler(settings)
+        _check_grid(space, settings)
+    except UsageError as error:
+        faults.append(str(error))
+    try:
+        splits = choose_splits(settings)
+    except UsageError as error:
+        raise UsageError("\n".join([*faults, str(error)])) from None
+    names = dict.fromkeys(task for _, task in splits.values())
+    try:
+        tasks = Tasks(list(names), include_path=options.include_path, unsafe=options.unsafe, settings=options.settings)
+    except DellaBenchError as error:
+        raise UsageError("\n".join([*faults, str(error)]), exit_code=error.exit_code) from None
+    if groups := [row.name for row in tasks.benchmarks if len(tasks.leaves(row)) > 1]:
+        raise UsageError(f"{groups[0]} is a group of tasks: name its tasks")
+    tasks.build()
+    rows = {row.task: row for row in tasks.benchmarks}
+    numbers = {}
+    for (name, which), (_, task) in splits.items():
+        try:
+            wanted = settings.scorers.get(name)
+            numbers[name, which] = number_of(rows[task], name, tasks.task(rows[task]), wanted, options)
+        except UsageError as error:
+            faults.append(str(error))
+    hashes = {task: document_hashes(tasks.task(rows[task])) for task in names}
+    try:
+        sets = divide(settings, splits, hashes)
+    except UsageError as error:
+        faults.append(str(error))
+    faults += _unpaid(settings, numbers, options)
+    for path in warm_start:
+        if not path.is_dir():
+            faults.append(f"warm start: there is no folder {path}")
+    if faults:
+        raise UsageError("\n".join(faults))
+    own = {row.name: vars(tasks.settings(row)) for row in tasks.benchmarks}
+    options = replace(options, benchmarks=tuple(names), by_benchmark=own)
+    plan = Plan(space, settings, options, sets, tasks, rows, numbers, storage, tuple(warm_start))
+    plan.references()
+    return plan
+
+
+def _unpaid(settings: SearchSettings, numbers: Mapping[tuple[str, str], Number], options: Options) -> list[str]:
+    """Return a fault for each benchmark whose judge costs money, where nobody has said how much it may cost."""
+    if options.max_cost is not None:
+        return []
+    paid = dict.fromkeys(name for (name, _), number in numbers.items() if number.scorer and number.scorer.cost)
+    return [f"{name}: its judge costs money; --max-cost says how much the whole search may cost" for name in paid]
+
+
+def _check_grid(space: Space, settings: SearchSettings) -> None:
+    if settings.sampler == "grid" and space.size is None:
+        names = [each.name for each in space.all_dimensions if each.grid is None]
+        raise UsageError(f"sampler grid: {', '.join(names)}: a range without a step has no grid")
+
+
+def kept_definition(out: Path) -> dict[str, Any] | None:
+    """Return the definition of the search that lies in a folder; None where there is none."""
+    path = out / DEFINITION
+    if not path.is_file():
+        return None
+    try:
+        value, *_ = [*load_documents(path.read_text(encoding="utf-8")), None]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SpecError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def keep_definition(plan: Plan) -> None:
+    """Write the definition into the search's folder."""
+    write_whole(plan.out / DEFINITION, yaml.safe_dump(plan.definition, sort_keys=False, allow_unicode=True))
+
+
+def differences(kept: Mapping[str, Any], asked: Mapping[str, Any], place: str = "") -> list[str]:
+    """Return what differs between two definitions, a line each: the key, what lies there, and what is asked for."""
+    found: list[str] = []
+    for key in dict.fromkeys([*kept, *asked]):
+        before, now = kept.get(key), asked.get(key)
+        name = f"{place}{key}"
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += differences(before, now, f"{name}.")
+        elif before != now:
+            found.append(f"{name}: {_shown(before)} there, {_shown(now)} asked for")
+    return found
+
+
+def check_folder(plan: Plan) -> None:
+    """Raise UsageError where the search's folder holds another search, named difference by difference."""
+    kept = kept_definition(plan.out)
+    if kept is not None and (differing := differences(kept, plan.definition)):
+        lines = "\n".join(differing)
+        raise UsageError(f"{plan.out} holds another search (--force-new starts beside it):\n{lines}")
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value, default=str, ensure_ascii=False)

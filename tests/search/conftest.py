@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from della_bench.search import search as module
+from della_bench.search.report import Outcome
+from tests.search.making import FakeWorker, plan
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
+    """Return the class that stands in the place of the worker."""
+
+    class Fake(FakeWorker):
+        asked = []  # noqa: RUF012
+
+    monkeypatch.setattr(module, "Worker", Fake)
+    monkeypatch.setattr(module, "check_engine", lambda *_: None)
+    monkeypatch.setenv("DELLA_BENCH_CACHE", str(tmp_path / "cache"))
+    return Fake
+
+
+@pytest.fixture
+def searched(worker: type[FakeWorker], tmp_path: Path) -> Callable[..., Outcome]:
+    """Return what searches in a folder of its own: arguments as of `making.plan`."""
+
+    def run(name: str = "out", **more: Any) -> Outcome:
+        return module.Search(plan(tmp_path / name, **more)).run()
+
+    return run
