@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import read_json, write_json
 from della_bench.results.schema import SCHEMA
+from della_bench.results.table import Row
 
-__all__ = ["CHOSEN", "Chosen", "chosen_items", "copy_remembered", "remember", "write_chosen"]
+__all__ = ["CHOSEN", "Chosen", "copy_remembered", "remember", "with_choices", "write_chosen"]
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +65,30 @@ def copy_remembered(folder: Path, fingerprint: str) -> None:
         write_chosen(folder, known)
 
 
-def chosen_items(folders: Iterable[Path]) -> dict[str, frozenset[str]]:
-    """Return by fingerprint the hashes of the documents that models were chosen on, as the runs' folders say."""
+def with_choices(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Return the rows with `chosen_on` set in their cells, and a note for each that was chosen on its own items.
+
+    What one run's folder or the user's memory says of a model holds for all of its runs.
+    """
     found: dict[str, set[str]] = {}
-    for folder in folders:
-        known = _read(folder / CHOSEN)
-        if known is not None:
-            hashes = found.setdefault(known.fingerprint, set())
-            hashes.update(digest for each in known.items.values() for digest in each)
-    return {fingerprint: frozenset(hashes) for fingerprint, hashes in found.items()}
+    for row in rows:
+        for place in (*row.folders, _memory(row.fingerprint)):
+            known = _read(place / CHOSEN)
+            if known is not None:
+                hashes = found.setdefault(known.fingerprint, set())
+                hashes.update(digest for each in known.items.values() for digest in each)
+    out, notes = [], []
+    for row in rows:
+        chosen = found.get(row.fingerprint, set())
+        cells = dict(row.cells)
+        for name, cell in row.cells.items() if chosen else ():
+            count = sum(digest in chosen for _, digest in cell.keys or ())
+            if count:
+                cells[name] = replace(cell, chosen_on=count)
+                of = f"{count} of {len(cell.keys or ())}"
+                notes.append(f"{row.name}, {name}: selected on these items ({of}): the number flatters")
+        out.append(replace(row, cells=cells))
+    return out, notes
 
 
 def _memory(fingerprint: str) -> Path:

@@ -99,6 +99,7 @@ def _benchmark(name: str, baseline: str | None) -> list[Column]:
         Column(f"{name}_unscored", "int", of(lambda cell: cell.unscored if cell.n + cell.unscored else None)),
         Column(f"{name}_judge", "text", of(lambda cell: scorer_label(cell.scorer))),
         Column(f"{name}_not_compared", "text", of(lambda cell: cell.excluded)),
+        Column(f"{name}_selected_on", "int", of(lambda cell: cell.chosen_on or None)),
     ]
     if baseline is not None:
         out += _comparison(f"{name} ", baseline, lambda row: row.cells[name].versus if name in row.cells else None)

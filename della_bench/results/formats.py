@@ -161,7 +161,7 @@ def _cell_text(cell: Cell | None) -> str:
     text = number_text(cell.value, cell.interval)
     counts = f" n={cell.n}" if cell.n else ""
     unscored = f" ({cell.unscored} unscored)" if cell.unscored else ""
-    return text + counts + unscored + (" *" if cell.excluded else "")
+    return text + counts + unscored + (" *" if cell.excluded else "") + (" †" if cell.chosen_on else "")
 
 
 def comparison_text(comparison: Comparison | None) -> str:
@@ -224,6 +224,8 @@ def legend(table: Table) -> list[str]:
         )
     if any(cell.excluded for row in table.rows if not row.reference for cell in row.cells.values()):
         out.append("*: not compared with the others of its column.")
+    if any(cell.chosen_on for row in table.rows for cell in row.cells.values()):
+        out.append("†: selected on these items; the number flatters.")
     if any(row.reference for row in table.rows):
         out.append(f"Rows of {next(row.note for row in table.rows if row.reference)} are for reference only.")
     return [*out, *table.notes]

@@ -13,6 +13,7 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.averages import averaged_benchmarks, with_averages
 from della_bench.results.bootstrap import RESAMPLES
+from della_bench.results.chosen import with_choices
 from della_bench.results.compare import AVERAGE, BOOTSTRAP, BOUNDED, compare_pairs, corrected
 from della_bench.results.gather import Gathered, gather
 from della_bench.results.groups import with_exclusions
@@ -51,6 +52,7 @@ def build_table(
     found: Gathered = gather(_bar(find_evaluations(paths, faults), "Reading runs", progress), benchmarks, scorers or {})
     rows = [found.row(fingerprint, faults) for fingerprint in _bar(found.fingerprints, "Scoring", progress)]
     rows, exclusions = with_exclusions(_unique_names(rows), found.benchmarks)
+    rows, choices = with_choices(rows)
     averaged, remarks = averaged_benchmarks(rows, found.benchmarks, fixed=benchmarks is not None)
     rows = with_averages(rows, averaged)
     base = _baseline(rows, baseline)
@@ -70,7 +72,7 @@ def build_table(
         benchmarks=tuple(columns),
         averaged=tuple(averaged),
         baseline=None if base is None else base.name,
-        notes=(*found.notes, *exclusions, *remarks, *faults),
+        notes=(*found.notes, *exclusions, *choices, *remarks, *faults),
         faults=tuple(faults),
     )
 

@@ -82,8 +82,9 @@ class Cell:
     disk. `item_set` is a digest of `keys`: cells with equal ones are about the same documents. `settings` is how they
     were asked, and `prompts` a digest of the prompts where those differ from most of the column's. `standard_error` is
     in the unit of `value`. `excluded` says why this cell is not compared with the others of its benchmark (another
-    judge, other documents), None where it is. `versus` compares it with the baseline's cell, None where there is no
-    baseline or this is it.
+    judge, other documents), None where it is. `chosen_on` counts the items that the model was chosen by among others,
+    on which its value flatters. `versus` compares it with the baseline's cell, None where there is no baseline or this
+    is it.
     """
 
     benchmark: str
@@ -104,6 +105,7 @@ class Cell:
     settings: Settings = UNKNOWN
     prompts: str = ""
     excluded: str | None = None
+    chosen_on: int = 0
     versus: Comparison | None = None
 
 

@@ -17,6 +17,7 @@ from della_bench.jsonfiles import write_json, write_whole
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEED_ONLY
+from della_bench.results.chosen import copy_remembered
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
 from della_bench.run.advice import advice_on_model
 from della_bench.run.evaluation import Evaluated, find_evaluated
@@ -109,6 +110,7 @@ class RunFolder:
         self.advice = advice_on_model(model.merge, dtype, device)
         keys = yaml.safe_dump(self.spec.as_keys(), sort_keys=False, allow_unicode=True)
         write_whole(self.folder / "spec.yaml", keys)
+        copy_remembered(self.folder, self.inputs.fingerprint)
         provenance = make_provenance(
             self.spec,
             fingerprint=self.inputs.fingerprint,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from della_bench.errors import UsageError
+from della_bench.jsonfiles import RowLog
 from della_bench.search.settings import SearchSettings
 from della_bench.search.space import METHOD, Space
 
@@ -121,7 +122,15 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     with _quiet():
         if url is None:
             folder.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+            path = folder / JOURNAL
+            with RowLog(path):  # cuts off what a kill has left of a row, behind which nothing could be written
+                pass
+            try:
+                return JournalStorage(JournalFileBackend(str(path)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                log.warning("%s: cannot be read (%s), and is made anew from the run folders", path, error)
+                path.unlink()
+                return JournalStorage(JournalFileBackend(str(path)))
         try:
             return RDBStorage(url)
         except Exception as error:  # of SQLAlchemy, of the database's driver, ...

@@ -52,7 +52,8 @@ def our_keys(documents: Sequence[Mapping[str, object]], where: str) -> dict[str,
         shared = data["parameters"]
         assert isinstance(shared, Mapping)  # is_authors has seen it
         data = {**data, "parameters": {key: value for key, value in shared.items() if key in kept}}
-    return translate(data, where) if is_mergekit(data) else dict(data)
+    # What a search says of its winner, in the same file, is no part of the merge.
+    return translate(data, where) if is_mergekit(data) else {key: data[key] for key in data if key != "search"}
 
 
 def _refusal(data: Mapping[str, object]) -> str | None:

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from della_bench.run import provenance
+from della_bench.run.tasks import Tasks
+from della_bench.search import plan as plan_module
 from della_bench.search import search as module
 from della_bench.search.report import Outcome
 from tests.search.making import FakeWorker, plan
+
+
+@cache
+def _tasks(names: tuple[str, ...]) -> Tasks:
+    return Tasks(names)
+
+
+def known_tasks(names: Sequence[str], **_: Any) -> Tasks:
+    """Return the tasks, built once for all tests."""
+    return _tasks(tuple(names))
 
 
 @pytest.fixture
@@ -20,6 +34,8 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
 
     monkeypatch.setattr(module, "Worker", Fake)
     monkeypatch.setattr(module, "check_engine", lambda *_: None)
+    monkeypatch.setattr(plan_module, "Tasks", known_tasks)
+    monkeypatch.setattr(provenance, "git_state", lambda: None)  # two processes for each candidate
     monkeypatch.setenv("DELLA_BENCH_CACHE", str(tmp_path / "cache"))
     return Fake
 

@@ -1,0 +1,351 @@
+"""The search through its own files, with a worker that needs no model: goes on, repeats nothing, loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from della_bench.errors import DellaBenchError, MergeError, UsageError
+from della_bench.jsonfiles import RowLog, read_json
+from della_bench.results.leaderboard import build_table
+from della_bench.search import search as module
+from della_bench.search.report import Outcome
+from della_bench.spec import MergeSpec
+from tests.search.making import SPACE, FakeWorker, plan
+
+Searched = Callable[..., Outcome]
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    """Return search.csv without its times."""
+    with (out / "search.csv").open() as file:
+        return [
+            {key: value for key, value in row.items() if not key.startswith("seconds")} for row in csv.DictReader(file)
+        ]
+
+
+def test_a_search_ends_with_a_winner_tested_on_items_that_did_not_choose_it(searched, tmp_path):
+    outcome = searched()
+    rows = table(tmp_path / "out")
+    assert [row["origin"] for row in rows] == ["expert"] * 2 + ["default"] * 3 + ["proposed"] * 5
+    assert {role for role, _ in outcome.roles} == {"winner", "runner-up", "default", "expert"}
+    winner = outcome.winner
+    assert winner is not None
+    assert float(max(row["value"] for row in rows if row["value"])) >= 100 * 0.5
+    kept = yaml.safe_load((tmp_path / "out" / "winner.yaml").read_text())
+    assert MergeSpec.parse(kept["search"]["spec"]).digest == winner.spec.digest
+    assert {which: score["items"] for which, score in kept["search"]["scores"].items()} == {
+        "search": 80,
+        "select": 20,
+        "test": 40,
+    }
+    for row in rows:  # a stopped candidate's part of a score stands nowhere
+        assert bool(row["value"]) == bool(row["zoo_math"]) == (row["state"] == "complete")
+        assert (int(row["items"]) == 80) == (row["state"] == "complete")
+
+
+def test_the_leaderboard_marks_the_winner_on_the_items_that_chose_it_and_not_on_the_test(searched, tmp_path):
+    outcome = searched()
+    assert outcome.winner is not None
+    table_ = build_table([tmp_path / "out" / "runs"], baseline="none")
+    row = next(each for each in table_.rows if each.fingerprint == outcome.winner.fingerprint)
+    marked = {name: cell.chosen_on for name, cell in row.cells.items()}
+    assert {count for name, count in marked.items() if "validation" in name} <= {0, 10, 40}
+    assert sum(marked.values()) >= 80
+    assert marked["zoo_math"] == marked["zoo_code"] == 0
+    experts = [each for each in table_.rows if each.method == "passthrough"]
+    assert not [cell for each in experts for cell in each.cells.values() if cell.chosen_on]
+    stopped = {each.fingerprint for each in outcome.candidates if each.state == "stopped"}
+    assert stopped
+    assert not stopped & {each.fingerprint for each in table_.rows}  # a part of a score stands in no table
+
+
+def test_the_winners_file_is_a_spec(searched, tmp_path):
+    outcome = searched()
+    assert outcome.winner is not None
+    assert MergeSpec.parse(tmp_path / "out" / "winner.yaml").digest == outcome.winner.spec.digest
+
+
+def test_candidates_leave_the_files_of_a_run(searched, tmp_path):
+    outcome = searched()
+    assert outcome.winner is not None
+    folder = outcome.winner.folder
+    assert len(list(folder.glob("results_*.json"))) == 6  # two tasks, three sets
+    assert {path.name.split("_2")[0] for path in folder.glob("samples_*")} == {
+        "samples_zoo_math",
+        "samples_zoo_code",
+        "samples_zoo_math_validation",
+        "samples_zoo_code_validation",
+    }
+    assert MergeSpec.parse(folder / "spec.yaml").digest == outcome.winner.spec.digest
+    score = read_json(folder / "scores" / "zoo_math.lm_eval-answer-is.json")
+    assert score["value"] == 100 * sum(outcome.winner.values["test"]["zoo_math"]) / 20
+    assert not list(folder.glob("*.blocks.jsonl"))
+
+
+def test_started_again_it_asks_nothing_and_goes_on_to_more_candidates(searched, worker, tmp_path):
+    searched()
+    before = table(tmp_path / "out")
+    worker.asked.clear()
+    searched()
+    assert worker.asked == []
+    assert table(tmp_path / "out") == before
+    searched(search={"trials": 10})
+    assert table(tmp_path / "out")[: len(before)] == before
+    assert len(table(tmp_path / "out")) == len(before) + 2
+    searched("at once", search={"trials": 10})
+    assert table(tmp_path / "at once") == table(tmp_path / "out")
+
+
+class Killed(BaseException):
+    """Ends a process as a kill would: nothing catches it."""
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in (1, 2))])
+def test_killed_anywhere_any_number_of_times_it_ends_as_if_undisturbed(searched, worker, monkeypatch, tmp_path, seed):
+    searched("undisturbed", search={"trials": 6})
+    rng = random.Random(seed)
+    left = [rng.randrange(1, 6) for _ in range(12)]
+
+    def deadly(original: Callable[..., Any], half_done: Callable[..., None] | None = None) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            if left:
+                left[0] -= 1
+                if not left[0]:
+                    left.pop(0)
+                    if half_done is not None:
+                        half_done(*args)
+                    raise Killed
+            return original(*args, **options)
+
+        return call
+
+    def torn(log: RowLog, row: Any) -> None:
+        with log.path.open("a") as file:
+            file.write('{"half a row": ')
+
+    from della_bench.search import evaluating, report
+
+    monkeypatch.setattr(worker, "answer", deadly(worker.answer))
+    monkeypatch.setattr(RowLog, "append", deadly(RowLog.append, torn))
+    for place, name in ((module, "write_candidate"), (module, "write_candidates"), (evaluating, "put_results")):
+        monkeypatch.setattr(place, name, deadly(getattr(place, name)))
+    monkeypatch.setattr(report, "write_json", deadly(report.write_json))
+    starts = 0
+    while True:
+        starts += 1
+        try:
+            searched("killed", search={"trials": 6})
+        except Killed:
+            continue
+        break
+    assert starts > 8
+    assert table(tmp_path / "killed") == table(tmp_path / "undisturbed")
+    first, second = (
+        yaml.safe_load((tmp_path / name / "winner.yaml").read_text()) for name in ("killed", "undisturbed")
+    )
+    assert first == second
+
+
+def test_the_journal_can_be_lost_for_the_truth_is_in_the_folders(searched, worker, tmp_path):
+    searched()
+    before, journal = table(tmp_path / "out"), tmp_path / "out" / "optuna.journal"
+    text = journal.read_bytes()
+    worker.asked.clear()
+    for damaged in (None, text[: len(text) // 2], b"", b"\x00\xff nothing\n", text[:-3]):
+        if damaged is None:
+            journal.unlink()
+        else:
+            journal.write_bytes(damaged)
+        searched()
+        assert worker.asked == []
+        assert table(tmp_path / "out") == before
+
+
+def test_a_candidate_whose_folder_is_gone_is_evaluated_again_and_nothing_else_changes(searched, worker, tmp_path):
+    outcome = searched()
+    before = table(tmp_path / "out")
+    lost = next(each for each in outcome.candidates if each.number == 4)
+    shutil.rmtree(lost.folder)
+    worker.asked.clear()
+    searched()
+    assert {digest for digest, _ in worker.asked} == {lost.spec.digest}
+    assert table(tmp_path / "out") == before
+
+
+def test_a_candidate_that_fails_is_a_row_with_its_reason_and_the_search_goes_on(
+    searched, worker, monkeypatch, tmp_path
+):
+    answer = worker.answer
+
+    def failing(self: FakeWorker, spec: MergeSpec, places: Any) -> Any:
+        if spec.merge_method == "ties":
+            raise MergeError("x: tensor t holds NaN or infinity;\na merge needs finite weights")
+        return answer(self, spec, places)
+
+    monkeypatch.setattr(worker, "answer", failing)
+    outcome = searched(search={"trials": 10})
+    rows = table(tmp_path / "out")
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert failed
+    assert {row["merge_method"] for row in failed} == {"ties"}
+    assert {row["reason"] for row in failed} == {"x: tensor t holds NaN or infinity; a merge needs finite weights"}
+    assert outcome.winner is not None
+    assert outcome.winner.spec.merge_method != "ties"
+
+
+def test_where_everything_fails_the_reasons_are_told(searched, worker, monkeypatch):
+    def failing(self: FakeWorker, spec: MergeSpec, places: Any) -> Any:
+        raise MergeError("no memory")
+
+    monkeypatch.setattr(worker, "answer", failing)
+    with pytest.raises(DellaBenchError, match="no candidate could be evaluated:\nno memory"):
+        searched(search={"trials": 3})
+
+
+def test_the_same_merge_is_never_evaluated_twice(searched, worker, tmp_path):
+    space = {**SPACE, "merge_method": "ties", "density": {"choices": [0.3, 0.6, 0.9]}, "lambda": 1.0}
+    del space["epsilon"]
+    outcome = searched(space=space, search={"trials": 50, "race": False})
+    assert outcome.ended == "the last 200 proposals were merges that were tried already"
+    assert len(table(tmp_path / "out")) == 2 + 3
+    asked = [(digest, tuple(sorted(places.items()))) for digest, places in worker.asked]
+    assert len(asked) == len(set(asked))
+
+
+def test_a_grid_tries_every_merge_once(searched, tmp_path):
+    space = {**SPACE, "merge_method": "ties", "density": {"low": 0.3, "high": 0.9, "step": 0.3}, "lambda": 1.0}
+    del space["epsilon"]
+    outcome = searched(space=space, search={"sampler": "grid", "trials": None})
+    assert outcome.ended == "every merge of the grid was tried"
+    assert sorted(row["density"] for row in table(tmp_path / "out")[2:]) == ["0.3", "0.6", "0.9"]
+
+
+def test_racing_saves_answers_and_finds_the_same_winner(searched, worker):
+    asked = {}
+    winners = {}
+    for race in ({"block": 10}, False):
+        worker.asked.clear()
+        outcome = searched(f"race {race}", search={"race": race, "sampler": "random", "trials": 12})
+        asked[bool(race)] = sum(len(ids) for _, places in worker.asked for ids in places.values())
+        winners[bool(race)] = outcome.winner and outcome.winner.spec
+    assert asked[True] < 0.85 * asked[False]
+    assert winners[True] == winners[False]
+
+
+@pytest.mark.parametrize("pruner", ["wilcoxon", pytest.param("halving", marks=pytest.mark.exhaustive)])
+def test_optunas_pruners_race_too(searched, tmp_path, pruner):
+    searched(search={"race": {"block": 5, "pruner": pruner}, "trials": 12})
+    assert {row["state"] for row in table(tmp_path / "out")} == {"complete", "stopped"}
+    before = table(tmp_path / "out")
+    (tmp_path / "out" / "optuna.journal").unlink()
+    searched(search={"race": {"block": 5, "pruner": pruner}, "trials": 12})
+    assert table(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("sampler", "trials"),
+    [
+        ("qmc", 7),
+        ("cmaes", 7),
+        ("nsga2", 7),
+        pytest.param({"name": "gp", "n_startup_trials": 4}, 7, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_every_sampler_goes_on_as_if_undisturbed(searched, tmp_path, sampler, trials):
+    searched("whole", search={"sampler": sampler, "trials": trials, "experts": False})
+    for upto in (5, trials):
+        searched("parts", search={"sampler": sampler, "trials": upto, "experts": False})
+    assert table(tmp_path / "parts") == table(tmp_path / "whole")
+
+
+def test_several_numbers_give_a_front(searched, worker, monkeypatch, tmp_path):
+    outcome = searched(search={"maximize": ["zoo_math", "zoo_code"], "trials": 8})
+    rows = table(tmp_path / "out")
+    assert {row["state"] for row in rows} == {"complete"}
+    front = [row for row in rows if row["front"] == "front"]
+    for row in front:
+        mine = (float(row["zoo_math"]), float(row["zoo_code"]))
+        others = [(float(other["zoo_math"]), float(other["zoo_code"])) for other in rows]
+        assert not any(a >= mine[0] and b >= mine[1] and (a, b) != mine for a, b in others)
+    assert {row["front"] for row in rows} <= {"front", "within the noise", "dominated"}
+    assert {role for role, _ in outcome.roles} <= {"winner", "front", "default", "expert"}
+    assert len(yaml.safe_load((tmp_path / "out" / "front.yaml").read_text())) >= 1
+
+
+def test_the_winner_keeps_what_is_to_be_kept(searched, tmp_path):
+    outcome = searched(search={"keep": {"zoo_math": "math + 20"}, "trials": 10})
+    rows = table(tmp_path / "out")
+    expert = next(row for row in rows if row["spec"].endswith("name=math"))
+    assert outcome.winner is not None
+    math = 100 * sum(outcome.winner.values["search"]["zoo_math"]) / 40
+    assert math >= float(expert["zoo_math"]) + 20
+
+
+def test_patience_and_time_end_a_search(searched):
+    assert "candidates in a row" in searched("patience", search={"trials": None, "patience": 3}).ended
+    assert "seconds were used" in searched("time", search={"trials": None, "time": "2s"}).ended
+
+
+def test_earlier_runs_are_first_candidates_and_are_not_asked_again(searched, worker, tmp_path):
+    first = searched("first")
+    worker.asked.clear()
+    second = searched("second", warm_start=[tmp_path / "first" / "runs"], search={"trials": 12})
+    earlier = [each for each in second.candidates if each.origin == "earlier"]
+    assert earlier
+    known = {each.spec.digest for each in first.candidates if each.state == "complete"}
+    on_search = {digest for digest, places in worker.asked if any("validation" in task for task in places)}
+    taken = {each.spec.digest for each in earlier} & known
+    assert taken
+    names = {each.spec.digest for each in second.candidates if each.origin in ("default", "proposed", "expert")}
+    assert not (taken & on_search) - names
+
+
+def test_another_search_in_the_folder_is_named_difference_by_difference_and_left_alone(searched, tmp_path):
+    searched()
+    before = sorted(path.name for path in (tmp_path / "out").rglob("*"))
+    with pytest.raises(UsageError) as raised:
+        searched(space={**SPACE, "density": {"low": 0.3, "high": 1.0}}, search={"seed": 4})
+    assert "density.low: 0.2 there, 0.3 asked for" in str(raised.value)
+    assert "search.seed: 3 there, 4 asked for" in str(raised.value)
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
+
+
+def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched):
+    with pytest.raises(UsageError) as raised:
+        searched(storage="postgresql+psycopg://someone:secret@127.0.0.1:1/none")
+    assert "cannot be reached" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    with pytest.raises(UsageError, match="cannot be reached"):
+        searched(storage="nonsense://x")
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"sampler": {"name": "tpe", "n_startup_trails": 3}}, "n_startup_trails"),
+        ({"sampler": "grid"}, "a range without a step has no grid"),
+        ({"scorers": {"zoo_math": "judge"}}, "no such number"),
+        ({"keep": {"zoo_math": "maths - 2"}}, "no row 'maths'"),
+    ],
+)
+def test_what_cannot_be_searched_by_is_told_before_anything_is_written(searched, tmp_path, search, told):
+    with pytest.raises(DellaBenchError) as raised:
+        searched(search=search)
+    assert told in str(raised.value)
+    assert raised.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_somebody_else_in_the_folder_is_not_disturbed(worker, tmp_path):
+    from della_bench.lock import folder_lock
+
+    with folder_lock(tmp_path / "out", wait=False), pytest.raises(UsageError, match="another process searches"):
+        module.Search(plan(tmp_path / "out")).run()
