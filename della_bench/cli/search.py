@@ -86,6 +86,10 @@ def search(
     unsafe: Annotated[
         bool, typer.Option("--confirm-run-unsafe-code", help="Let benchmarks run the model's programs.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the page there, too. [default: DIR/search.html]"),
+    ] = None,
     force_new: Annotated[
         bool, typer.Option("--force-new", help="Where DIR holds another search, start in a folder beside it.")
     ] = False,
@@ -172,7 +176,10 @@ def search(
             )
             raise typer.Exit(130) from None
     from della_bench.cli.search_show import show_outcome
+    from della_bench.search.page import write_page
 
+    for path in (plan.out / "search.html", *([html] if html else [])):
+        write_page(plan, outcome, path)
     show_outcome(plan, outcome)
 
 

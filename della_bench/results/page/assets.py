@@ -8,11 +8,22 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Assets", "assets", "policy"]
+__all__ = ["Assets", "assets", "assets_of", "policy", "shared_script"]
 
 HERE = Path(__file__).parent
 # In the order in which they define what the later ones use.
-APP = ("data.js", "state.js", "table.js", "charts.js", "tradeoff.js", "heatmap.js", "items.js", "viewer.js", "main.js")
+APP = (
+    "elements.js",
+    "data.js",
+    "state.js",
+    "table.js",
+    "charts.js",
+    "tradeoff.js",
+    "heatmap.js",
+    "items.js",
+    "viewer.js",
+    "main.js",
+)
 # Plot gives each drawing a style sheet, which the policy must name; `chart` is the class that charts.js asks for.
 PLOT_STYLE = """:where(.chart) {
   --plot-background: white;
@@ -40,11 +51,20 @@ class Assets:
 @cache
 def assets() -> Assets:
     """Read the files that ship with the package."""
-    app = "\n".join(_text(f"app/{name}") for name in APP)
+    return assets_of("\n".join(_text(f"app/{name}") for name in APP))
+
+
+def shared_script() -> str:
+    """Return the script that all pages of this package begin with."""
+    return _text("app/elements.js")
+
+
+def assets_of(app: str, style: str = "") -> Assets:
+    """Return the assets of a page with a script of its own, and with styles beside those that all pages have."""
     return Assets(
         libraries=(_text("vendor/d3.min.js"), _text("vendor/plot.umd.min.js")),
         app=f'"use strict";\n(() => {{\n{app}\n}})();\n',
-        style=_text("style.css"),
+        style=_text("style.css") + style,
         licenses=(_text("vendor/LICENSE-d3"), _text("vendor/LICENSE-observable-plot")),
     )
 

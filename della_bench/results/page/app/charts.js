@@ -84,16 +84,6 @@ function panel(measure, width) {
   return asImage(chart);
 }
 
-// One image with one label to assistive technology: Plot labels its parts, too, which only an element with a role may be.
-function asImage(chart) {
-  chart.setAttribute("role", "img");
-  for (const part of chart.querySelectorAll("g[aria-label]")) {
-    part.dataset.mark = part.getAttribute("aria-label");
-    part.removeAttribute("aria-label");
-  }
-  return chart;
-}
-
 const VERDICTS = { better: "better than the baseline", worse: "worse", noise: "inside the noise", plain: "not compared", untested: "not tested", baseline: "baseline", reference: "reference" };
 
 function drawCharts() {
@@ -122,10 +112,6 @@ function folded(measure, width) {
 function metricLabel(measure) {
   const label = benchmarks.find((benchmark) => benchmark.name === measure)?.label;
   return measure === AVERAGE ? ` over ${content.averaged.join(", ")}` : label ? ` \u2013 ${label}` : "";
-}
-
-function legendEntry(kind, text) {
-  return el("li", {}, el("span", { className: `swatch ${kind}`, ariaHidden: "true" }), text);
 }
 
 // How wide one panel may be: the grid's columns, as style.css lays them out.

@@ -9,39 +9,12 @@ const measures = [
   ...benchmarks.map((benchmark) => benchmark.name),
 ];
 
-const byId = (id) => document.getElementById(id);
-
-// An element with properties and children. Children are nodes or text: nothing here is ever parsed as HTML.
-function el(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made && name !== "list") made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
-  return made;
-}
-
-const hidden = (text) => el("span", { className: "hidden" }, text);
-
-function option(value, text, selected) {
-  return el("option", { value, selected }, text);
-}
-
 const measureName = (measure) => (measure === AVERAGE ? "average" : measure);
 
 // A row's value and interval in one measure, or null where it has none.
 function measured(row, measure) {
   const found = measure === AVERAGE ? { value: row.average, interval: row.interval } : row.cells[measure];
   return found && found.value !== null ? found : null;
-}
-
-const minus = (text) => text.replace("-", "\u2212");
-const oneDecimal = (value) => minus(value.toFixed(1));
-
-function signed(value) {
-  const text = value.toFixed(1);
-  return Number(text) === 0 ? "0.0" : value > 0 ? `+${text}` : minus(text);
 }
 
 const pText = (p) => (p === null ? "" : p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);

@@ -1,0 +1,81 @@
+"""Writing the page: the template filled with the search and everything that shows it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from della_bench import __version__
+from della_bench.jsonfiles import write_whole
+from della_bench.results.page.assets import Assets, assets_of, policy, shared_script
+from della_bench.results.page.content import script_text
+from della_bench.search.page.content import content
+from della_bench.search.plan import Plan
+from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["write_page"]
+
+_HERE = Path(__file__).parent
+_STYLE = "#tested :is(td, th), #table :is(td, th) { padding: 0.2rem 0.6rem; text-align: left; }\n"
+
+
+@cache
+def _assets() -> Assets:
+    script = (_HERE / "search.js").read_text(encoding="utf-8")
+    return assets_of(f"{shared_script()}\n{script}", _STYLE)
+
+
+def write_page(plan: Plan, outcome: Outcome, path: Path, *, title: str = "Search") -> None:
+    """Write a search to `path` as one HTML file that loads nothing, whole or not at all. Raises OSError."""
+    found = _assets()
+    tested = [
+        {
+            "role": ROLES[role],
+            "name": each.name,
+            "scores": [score_text(score_of(plan, each, which)) for which in SETS],
+            "difference": difference_of(plan, each),
+        }
+        for role, each in outcome.roles
+    ]
+    shown = content(plan, outcome)
+    order = sorted(shown["candidates"], key=lambda each: (each["value"] is None, -(each["value"] or 0.0)))
+    text = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            version=__version__,
+            assets=found,
+            policy=policy(found),
+            plan=plan,
+            outcome=outcome,
+            winner=outcome.winner,
+            tested=tested,
+            candidates=order,
+            content=script_text(shown),
+        )
+    )
+    write_whole(path, text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd"))
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"one": lambda value: "–" if value is None else f"{value:.1f}", "signed": _signed}
+    return environment
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}"
