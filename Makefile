@@ -22,7 +22,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,parity,alpaca,search]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,parity,alpaca,search,ray]'
 	touch $@
 
 # vLLM to test with: its CPU build where there is no NVIDIA device.

@@ -15,6 +15,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Two processes of tests, each with a thread for every core, spend most of their time on waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's nodes of a test meet on the loopback address, whatever networks there are; and nothing is sent to its makers.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Nor may one read or write what the user has there.
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
 os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "datasets")

@@ -29,7 +29,7 @@ ROOMS = [
         "_version",
         "compiled",
     },
-    {"devices", "jsonfiles", "lock", "plugin"},
+    {"devices", "jsonfiles", "lock", "plugin", "workers"},
     {"_autoload", "data", "spec"},
     {"checkpoint", "results"},
     {"merge", "scoring", "judging"},

@@ -1,0 +1,148 @@
+"""A connection to Ray: to a cluster that runs, or to a Ray of this machine alone that ends with this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from della_bench.errors import DellaBenchError, UsageError
+from della_bench.workers import reaper
+from della_bench.workers.wanted import Wanted
+
+__all__ = ["open_ray", "require_ray"]
+
+_SECONDS = 15.0  # within which a cluster must answer
+_CLIENT_PORT = 10001
+# Read when Ray is imported. Nothing is sent to Ray's makers; a call after the end must not start another Ray.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
+# A Ray of one machine needs no address that others reach, and with one it would let others run programs here. Ray takes
+# the loopback address where this variable, made for other systems, is 0; else it takes one that other hosts may see.
+_HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_OBJECTS = 200 * 2**20  # bytes: of answers on their way to the driver
+
+
+def require_ray(argument: str) -> None:
+    """Raise UsageError where Ray is not installed; `argument` is what needs it."""
+    if find_spec("ray") is None:
+        raise UsageError("Ray is not installed: pip install 'della-bench[ray]'", argument=argument)
+
+
+@contextmanager
+def open_ray(wanted: Wanted) -> Iterator[Any]:
+    """Connect, and yield the module `ray`; ends what was started here, and leaves a cluster as it was.
+
+    Raises UsageError where Ray is not installed, where nothing answers at the address within seconds, or where another
+    version of Ray or Python runs there.
+    """
+    require_ray("workers" if wanted.address is None else "ray")
+    os.environ.update(_QUIET)
+    opened = _started_here(wanted) if wanted.address is None else _joined(wanted.address)
+    with opened:
+        import ray
+
+        yield ray
+
+
+@contextmanager
+def _started_here(wanted: Wanted) -> Iterator[None]:
+    mark = f"DELLA_BENCH_RAY={uuid.uuid4().hex}"
+    folder = tempfile.mkdtemp(prefix="della-")  # short: a socket's path may have 107 characters
+    own = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), mark, folder]
+    # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
+    guard = subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True)
+    name, _, value = mark.partition("=")
+    os.environ.update({name: value, **_HERE})
+    try:
+        import ray
+
+        cores = max(os.cpu_count() or 1, (wanted.count or 1) * (wanted.cpus or 1))
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECTS,
+                _temp_dir=folder,
+            )
+        except (RuntimeError, ConnectionError, OSError) as error:
+            raise DellaBenchError(f"Ray could not start on this machine: {_one_line(error)}") from error
+        yield
+    finally:
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+        del os.environ[name]
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait()
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    place = _find(address)
+    _require_answer(address, place)
+    import ray
+
+    try:
+        ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR)
+    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+        raise UsageError(f"{address}: cannot be joined: {_one_line(error)}", argument="ray") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _find(address: str) -> str:
+    """Return the address with its host and port."""
+    if address != "auto":
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        if not colon and address.startswith("ray://"):
+            return f"{address}:{_CLIENT_PORT}"
+        if not colon or not host or not port.isdecimal():
+            raise UsageError(
+                f"{address}: an address is host:port, ray://host:port, or auto for the cluster that runs here",
+                argument="ray",
+            )
+        return address
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:
+        raise UsageError(
+            "auto: no Ray runs on this machine; start it with `ray start --head`, or give its address (host:port)",
+            argument="ray",
+        ) from None
+
+
+def _require_answer(address: str, place: str) -> None:
+    """Raise UsageError where nothing answers as Ray does: Ray itself would try for minutes, and cannot be stopped."""
+    host, _, port = place.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise UsageError(f"{address}: no Ray answers at {place}: {reason}", argument="ray") from None
+    if place.startswith("ray://"):
+        return  # Ray's client has a limit of its own
+    asked = [sys.executable, "-c", "import sys; from ray._raylet import GcsClient; GcsClient(sys.argv[1])", place]
+    try:
+        subprocess.run(asked, check=True, capture_output=True, timeout=2 * _SECONDS)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        raise UsageError(f"{address}: what listens at {place} does not answer as Ray does", argument="ray") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
