@@ -91,8 +91,9 @@ class Worker:
                 tasks,
                 settings,
                 manager=self._tasks.manager,
-                arguments=self._options.arguments,
                 unsafe=self._options.unsafe,
+                batch_size=self._options.arguments.get("batch_size"),
+                device=self._options.arguments.get("device"),
             )
             samples |= results.pop("samples")
             parts = {key: {**header.get(key, {}), **part} for key, part in results.items() if isinstance(part, dict)}

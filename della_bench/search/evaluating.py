@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from della_bench.merge.stream import Merge
 from della_bench.run.evaluation import Evaluated, put_results
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
 from della_bench.run.scorers import scorers_of
+from della_bench.run.watching import Seconds
 from della_bench.search.answering import Worker
 from della_bench.search.candidate import BlockLog, Candidate
 from della_bench.search.items import ItemSet
@@ -43,6 +45,7 @@ class _Described:
     """What a run's folder wants to know of the model that has answered."""
 
     info: Mapping[str, Any]
+    merge: Merge
 
     @property
     def device(self) -> str:
@@ -147,7 +150,8 @@ class Evaluating:
 
     def _put(self, run: RunFolder, which: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write what a run leaves: results, samples, scores, spec and provenance."""
-        run.record_model(_Described(rows[-1]["model"]))
+        remote = bool(self._options.arguments.get("trust_remote_code"))
+        run.record_model(_Described(rows[-1]["model"], Merge(run.spec, trust_remote_code=remote)))
         for items in self._plan.sets[which]:
             options = self._run_options(items)
             own = RunFolder(run.spec, run.folder, options, inputs=run.inputs)
@@ -157,11 +161,12 @@ class Evaluating:
             evaluated = own.evaluated(asked)
             if evaluated is None:
                 evaluated = self._put_one(own, items, rows, run.folder, own.record(asked))
-                own.record_evaluation(asked, evaluated, started)
+                own.record_evaluation(asked, evaluated, started, _spent(rows))
             for scorer in scorers_of(row):
                 if own.scored(asked, scorer, evaluated) is None:
+                    began = time.perf_counter()
                     scores = scorer.score(evaluated, run.folder, options)
-                    own.record_scores(asked, scorer, evaluated, scores)
+                    own.record_scores(asked, scorer, evaluated, scores, time.perf_counter() - began)
 
     def _put_one(
         self,
@@ -180,6 +185,12 @@ class Evaluating:
         results = _pooled(blocks[-1]["header"], items.task, samples)
         ours = {**blocks[-1]["model"], "model_fingerprint": run.inputs.fingerprint, "run": dict(record or {})}
         return put_results(folder, items.task, run.spec, results, {items.task: samples}, ours=ours)
+
+
+def _spent(rows: Sequence[Mapping[str, Any]]) -> Seconds:
+    """Return how long merging and answering took over all blocks; the tasks of a block are asked together."""
+    merge, generate = (sum(row["seconds"][what] for row in rows) for what in ("merge", "generate"))
+    return Seconds(merge=merge, generation=generate)
 
 
 _BY_TASK = ("results", "configs", "versions", "n-shot", "higher_is_better", "group_subtasks", "n-samples")

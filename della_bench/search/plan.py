@@ -16,6 +16,7 @@ from della_bench.errors import DellaBenchError, SpecError, UsageError
 from della_bench.jsonfiles import write_whole
 from della_bench.run.options import Options
 from della_bench.run.tasks import Tasks
+from della_bench.search.candidate import Origin
 from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes
 from della_bench.search.proposals import check_sampler, require_optuna
 from della_bench.search.scoring import Number, number_of
@@ -83,18 +84,19 @@ class Plan:
         """Return some spec of the space: what the engine is checked with."""
         return self.space.spec(self.space.middle(self.space.methods[0]))
 
-    def references(self) -> list[tuple[str, MergeSpec]]:
+    def references(self) -> list[tuple[Origin, MergeSpec]]:
         """Return the sources that take part as they are: the base where something is held against it, the experts."""
         spec = self.example()
         named = {row for _, row, _ in self.settings.keep}
-        found: list[tuple[str, MergeSpec]] = []
+        found: list[tuple[Origin, MergeSpec]] = []
         if "base" in named:
             found.append(("base", _alone(spec, spec.base, "base")))
         experts = {Path(source.place).name: source for source in spec.experts}
         if unknown := sorted(named - {"base", *experts}):
             raise UsageError(f"keep: no row {unknown[0]!r}; there are base, {', '.join(experts)}")
         wanted = experts if self.settings.experts else {name: each for name, each in experts.items() if name in named}
-        return found + [("expert", _alone(spec, source, name)) for name, source in wanted.items()]
+        found += [("expert", _alone(spec, source, name)) for name, source in wanted.items()]
+        return found
 
 
 def _alone(spec: MergeSpec, source: Source, name: str) -> MergeSpec:

@@ -72,7 +72,7 @@ def answers(spec: MergeSpec, places: Places, worth: Callable[[MergeSpec], float]
         rows = []
         for place in sorted(ids):
             digest = _hashes(task)[place]
-            right = share(digest) * 0.7 + 0.3 * share(spec.digest, digest) < worth(spec)
+            right = bool(share(digest) * 0.7 + 0.3 * share(spec.digest, digest) < worth(spec))
             rows.append(
                 {
                     "doc_id": place,

@@ -131,13 +131,14 @@ def test_killed_anywhere_any_number_of_times_it_ends_as_if_undisturbed(searched,
         with log.path.open("a") as file:
             file.write('{"half a row": ')
 
+    from della_bench import jsonfiles
     from della_bench.search import evaluating, report
 
     monkeypatch.setattr(worker, "answer", deadly(worker.answer))
     monkeypatch.setattr(RowLog, "append", deadly(RowLog.append, torn))
     for place, name in ((module, "write_candidate"), (module, "write_candidates"), (evaluating, "put_results")):
         monkeypatch.setattr(place, name, deadly(getattr(place, name)))
-    monkeypatch.setattr(report, "write_json", deadly(report.write_json))
+    monkeypatch.setattr(report, "write_whole", deadly(jsonfiles.write_whole))
     starts = 0
     while True:
         starts += 1
@@ -242,11 +243,11 @@ def test_racing_saves_answers_and_finds_the_same_winner(searched, worker):
 
 @pytest.mark.parametrize("pruner", ["wilcoxon", pytest.param("halving", marks=pytest.mark.exhaustive)])
 def test_optunas_pruners_race_too(searched, tmp_path, pruner):
-    searched(search={"race": {"block": 5, "pruner": pruner}, "trials": 12})
+    searched(search={"race": {"block": 5, "pruner": pruner}, "trials": 9})
     assert {row["state"] for row in table(tmp_path / "out")} == {"complete", "stopped"}
     before = table(tmp_path / "out")
     (tmp_path / "out" / "optuna.journal").unlink()
-    searched(search={"race": {"block": 5, "pruner": pruner}, "trials": 12})
+    searched(search={"race": {"block": 5, "pruner": pruner}, "trials": 9})
     assert table(tmp_path / "out") == before
 
 
