@@ -34,7 +34,7 @@ def test_the_demo_leaves_a_table_with_intervals_and_tests_and_a_page_and_does_no
         assert float(line["average"]) == row.average
     assert "task_arithmetic" in (folder / "leaderboard.html").read_text(encoding="utf-8")
 
-    monkeypatch.setattr("della_bench.run.runner.evaluate", lambda *_, **__: pytest.fail("evaluated again"))
+    monkeypatch.setattr("della_bench.run.evaluator.evaluate", lambda *_, **__: pytest.fail("evaluated again"))
     before = (folder / "leaderboard.csv").read_bytes()
     (folder / "leaderboard.csv").unlink()
     demo.run(tmp_path, limit=4)

@@ -23,6 +23,7 @@ from della_bench.cli.eval_options import (
     given_settings,
     layered_settings,
 )
+from della_bench.cli.worker_options import CpusPerWorker, GpusPerWorker, RayAddress, Workers, wanted_workers
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -92,6 +93,10 @@ def run(
     model_args: Annotated[
         str | None, typer.Option(metavar="KEY=VALUE,...", help="More arguments of lm-eval's model type.")
     ] = None,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
     num_fewshot: NumFewshot = None,
     gen_kwargs: GenKwargs = None,
     apply_chat_template: ApplyChatTemplate = None,
@@ -168,12 +173,22 @@ def run(
         faults.add(f"--max-batch-size {max_batch_size}: needs --batch-size auto, and that is {batch_size}")
     none: list[MergeSpec] = []
     specs_read = faults.of(lambda: read_specs(specs), none)
+    engine = faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf")
+    wanted, arguments = wanted_workers(
+        workers,
+        ray,
+        gpus_per_worker,
+        cpus_per_worker,
+        engine=engine,
+        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, max_batch_size), {}),
+        faults=faults,
+    )
     options = Options(
         out=out,
         benchmarks=tuple(name.strip() for name in benchmarks.split(",") if name.strip()),
         include_path=include_path,
-        engine=faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf"),
-        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, max_batch_size), {}),
+        engine=engine,
+        arguments=arguments,
         settings=settings,
         by_benchmark=by_benchmark,
         force=force,
@@ -189,7 +204,7 @@ def run(
     from della_bench.cli.watching import watching
 
     def runner(watcher: Watcher | None = None) -> Runner:
-        made = faults.of(lambda: Runner(options, say, watcher=watcher), None)
+        made = faults.of(lambda: Runner(options, say, watcher=watcher, workers=wanted), None)
         faults.raise_them()
         assert made is not None
         return made

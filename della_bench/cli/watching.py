@@ -95,7 +95,7 @@ class StepLines(_Clock):
 
 
 class LiveTable(_Clock):
-    """A table of models and benchmarks that fills up, with a bar of the step that is under way."""
+    """A table of models and benchmarks that fills up, with a bar of what each worker is at."""
 
     def __init__(self, money: Money) -> None:
         """`money` is what the run's judges spend."""
@@ -104,7 +104,7 @@ class LiveTable(_Clock):
         self._rows: dict[str, dict[str, str]] = {}  # by folder's name: the model, and a cell a benchmark
         self._benchmarks: list[str] = []
         self._current: Step | None = None
-        self._work = ("", 0, 0)
+        self._works: dict[str, tuple[str, int, int]] = {}  # by worker, "" where there is one alone
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Make a row for each model."""
@@ -115,12 +115,16 @@ class LiveTable(_Clock):
 
     def began(self, step: Step) -> None:
         """Mark a step's cell."""
-        self._current, self._work = step, (step.what, 0, 0)
+        self._current = step
+        self._works.pop("", None)
         self._rows.setdefault(step.spec.file_name, {"": step.spec.display_name})[step.benchmark.name] = f"{step.what} …"
 
-    def working(self, what: str, done: int, total: int) -> None:
-        """Move the bar."""
-        self._work = (what, done, total)
+    def working(self, what: str, done: int, total: int, worker: str = "") -> None:
+        """Move the bar of a worker; one that has nothing to do has none."""
+        if total:
+            self._works[worker] = (what, done, total)
+        else:
+            self._works.pop(worker, None)
 
     def ended(self, step: Step, how: Ended) -> None:
         """Put what came out into the cell."""
@@ -139,10 +143,10 @@ class LiveTable(_Clock):
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        what, done, total = self._work
         grid = Table.grid(padding=(0, 1))
-        if total and self._left:
-            counted = visible_line(f"{what} {done}/{total}")
+        for worker, (what, done, total) in sorted(self._works.items()) if self._left else ():
+            who = f"{worker}: " if worker else ""
+            counted = visible_line(f"{who}{what} {done}/{total}")
             grid.add_row(ProgressBar(total=total, completed=done, width=30), counted)
         spent = f", ${self._money.spent:.2f} spent" if self._money.spent else ""
         end = f", {self.end()}" if self.end() else ""

@@ -186,7 +186,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
         if torch.cuda.device_count() < replicas * split:
             faults.append(
                 f"data_parallel_size={replicas}: lm-eval gives each of the {replicas} engines {split} GPU(s) through "
-                f"Ray; here are {torch.cuda.device_count()}"
+                f"Ray; here are {torch.cuda.device_count()}. `della-bench run --workers` keeps its engines over models"
             )
     if fault := plugin_fault():
         faults.append(fault)

@@ -21,7 +21,7 @@ from della_bench.run.answers import AnswerLog
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
-__all__ = ["Evaluated", "ask", "evaluate", "find_evaluated", "put_results"]
+__all__ = ["Evaluated", "ask", "evaluate", "find_evaluated", "put_files", "put_results"]
 
 _STAGING = ".lm_eval.partial"
 _DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
@@ -42,6 +42,8 @@ class Evaluated:
         self.fingerprint: str | None = (value.get("config", {}).get("della_bench") or {}).get("model_fingerprint")
         run: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("run") or {}
         self.advice: Mapping[str, str] = (value.get("config", {}).get("della_bench") or {}).get("advice") or {}
+        answers: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("answers") or {}
+        self.answering = float(answers.get("seconds", 0.0))  # seconds that the model took to answer
         self._way = {key: run.get(key) for key in ("asked", "limit", "seeds") if run.get(key) != _DEFAULT_WAY.get(key)}
 
     @property
@@ -195,6 +197,19 @@ def _fresh_staging(folder: Path) -> Path:
     staging = folder / _STAGING
     shutil.rmtree(staging, ignore_errors=True)
     return staging
+
+
+def put_files(folder: Path, task: str, files: Mapping[str, bytes]) -> Evaluated:
+    """Put the files of an evaluation that another process has made into `folder`, the results last.
+
+    Raises DataError where they are not whole.
+    """
+    staging = _fresh_staging(folder)
+    staging.mkdir(parents=True)
+    for name, content in files.items():
+        (staging / Path(name).name).write_bytes(content)
+    written = sorted(staging.glob("results_*.json"))
+    return _put_in_place(staging, folder, task, read_json(written[0]) if written else {})
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,6 @@ from della_bench.merge.stream import Merge
 from della_bench.models.arguments import SPEED_ONLY
 from della_bench.results.chosen import copy_remembered
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
-from della_bench.run.advice import advice_on_model
 from della_bench.run.evaluation import Evaluated, find_evaluated
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
@@ -47,14 +47,18 @@ class Asked:
 
 
 class RunFolder:
-    """One spec's folder; `model` is the loaded model, None until one is needed."""
+    """One spec's folder; `loaded` says whether an engine has loaded the model since it was opened.
+
+    Evaluations and scores may be written down by two threads.
+    """
 
     def __init__(self, spec: MergeSpec, folder: Path, options: Options, *, inputs: Inputs | None = None) -> None:
         """Open the sources and start to hash them, unless `inputs` are there. Raises CheckpointError."""
         self.spec, self.folder = spec, folder
-        self.model: Any = None
+        self.loaded = False
         self.advice: Mapping[str, str] = {}
         self._options = options
+        self._writing = threading.Lock()
         remote = bool(options.arguments.get("trust_remote_code"))
         self.inputs = inputs or Inputs(Merge(spec, trust_remote_code=remote))
 
@@ -103,27 +107,27 @@ class RunFolder:
             return None
         return scores if all(score["value"] is not None for score in scores) else None
 
-    def record_model(self, model: Any) -> None:
-        """Take the loaded model, and write down what it is: spec.yaml and provenance.json, and `advice` on it."""
-        self.model = model
-        device, dtype = str(getattr(model, "device", "")), str(model.get_model_info().get("model_dtype", ""))
-        self.advice = advice_on_model(model.merge, dtype, device)
+    def record_model(self, *, device: str, dtype: str, host: Mapping[str, Any], advice: Mapping[str, str]) -> None:
+        """Take note that the model is loaded, and write down what it is: spec.yaml and provenance.json."""
+        self.loaded, self.advice = True, advice
         keys = yaml.safe_dump(self.spec.as_keys(), sort_keys=False, allow_unicode=True)
         write_whole(self.folder / "spec.yaml", keys)
         copy_remembered(self.folder, self.inputs.fingerprint)
-        provenance = make_provenance(
-            self.spec,
-            fingerprint=self.inputs.fingerprint,
-            files=self.inputs.files,
-            engine=self._options.engine,
-            device=device,
-            dtype=dtype,
-            advice=list(self.advice.values()),
-            arguments=self._options.arguments,
-            seeds=self._options.settings.seeds,
-            steps=self._steps(),
-        )
-        self._write(provenance)
+        with self._writing:
+            provenance = make_provenance(
+                self.spec,
+                fingerprint=self.inputs.fingerprint,
+                files=self.inputs.files,
+                engine=self._options.engine,
+                host=host,
+                device=device,
+                dtype=dtype,
+                advice=list(advice.values()),
+                arguments=self._options.arguments,
+                seeds=self._options.settings.seeds,
+                steps=self._steps(),
+            )
+            self._write(provenance)
 
     def record_evaluation(self, asked: Asked, evaluated: Evaluated, started: float, spent: Seconds) -> None:
         """Write down that a benchmark was evaluated; scores of earlier samples are forgotten."""
@@ -154,10 +158,11 @@ class RunFolder:
         return {"samples": evaluated.samples.name, "options": judge, "della_bench": version}
 
     def _record(self, asked: Asked, step: Mapping[str, Any]) -> None:
-        known = self._provenance()
-        if known is not None:
-            known["steps"] = {**known["steps"], asked.step: dict(step)}
-            self._write(known)
+        with self._writing:
+            known = self._provenance()
+            if known is not None:
+                known["steps"] = {**known["steps"], asked.step: dict(step)}
+                self._write(known)
 
     def _steps(self) -> dict[str, Any]:
         """Return the noted steps; those of another model's files count for nothing."""

@@ -19,14 +19,17 @@ from della_bench.suggest import nearest
 __all__ = ["check_all", "check_engine", "check_generation", "check_scorers", "check_templates", "unusable"]
 
 
-def check_all(specs: Sequence[MergeSpec], tasks: Tasks, options: Options) -> dict[str, list[str]]:
+def check_all(
+    specs: Sequence[MergeSpec], tasks: Tasks, options: Options, *, engine_here: bool = True
+) -> dict[str, list[str]]:
     """Raise one error with all that can be known to be wrong of a run's engine, settings, templates, scorers and tasks.
 
-    Returns what `check_templates` does.
+    engine_here: whether the engine runs on this machine. Returns what `check_templates` does.
     """
     settings = [tasks.settings(row) for row in tasks.benchmarks]
     faults, nobody = Faults(), dict[str, list[str]]()
-    faults.of(lambda: check_engine(specs[0], options), None)
+    if engine_here:
+        faults.of(lambda: check_engine(specs[0], options), None)
     faults.of(lambda: check_generation(settings, options.engine), None)
     templates = faults.of(lambda: check_templates(specs, settings, options), nobody)
     faults.of(lambda: check_scorers(tasks.benchmarks, options), None)

@@ -16,15 +16,15 @@ import della_bench
 from della_bench.results.schema import SCHEMA, InputDigest, Provenance
 from della_bench.spec import MergeSpec
 
-__all__ = ["PACKAGES", "git_state", "make_provenance", "package_versions"]
+__all__ = ["PACKAGES", "git_state", "host_facts", "make_provenance", "package_versions"]
 
 PACKAGES = ("lm_eval", "torch", "transformers", "tokenizers", "datasets", "safetensors", "numba", "numpy")
 
 
-def package_versions(engine: str) -> dict[str, str]:
-    """Return the versions of Python, this package and those whose releases may change an answer."""
+def package_versions(engine: str, *more: str) -> dict[str, str]:
+    """Return the versions of Python, this package, those whose releases may change an answer, and `more`."""
     versions = {"python": platform.python_version(), "della_bench": della_bench.__version__}
-    for package in (*PACKAGES, *(("vllm",) if engine == "vllm" else ())):
+    for package in (*PACKAGES, *(("vllm",) if engine == "vllm" else ()), *more):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
@@ -50,12 +50,23 @@ def git_state() -> dict[str, Any] | None:
     return {"commit": output["commit"], "dirty": bool(output["changes"])}
 
 
+def host_facts() -> dict[str, Any]:
+    """Return name, system and cores of this machine."""
+    return {
+        "name": platform.node(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
 def make_provenance(
     spec: MergeSpec,
     *,
     fingerprint: str,
     files: Sequence[Mapping[str, Any]],
     engine: str,
+    host: Mapping[str, Any],
     device: str,
     dtype: str,
     arguments: Mapping[str, Any],
@@ -63,7 +74,7 @@ def make_provenance(
     advice: Sequence[str],
     steps: Mapping[str, Any],
 ) -> Provenance:
-    """Return the provenance of a run of `spec` that starts now, on this machine, by this process's command line."""
+    """Return the provenance of a run of `spec` that starts now, on `host`, by this process's command line."""
     inputs = [
         InputDigest(role=f["role"], name=f["name"], path=f["path"], bytes=f["bytes"], sha256=f["sha256"]) for f in files
     ]
@@ -77,12 +88,7 @@ def make_provenance(
         files=inputs,
         versions=package_versions(engine),
         git=git_state(),
-        host={
-            "name": platform.node(),
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-        },
+        host=dict(host),
         device=device,
         dtype=dtype,
         seeds=dict(seeds),

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import glob
-import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DataError, DellaBenchError
+from della_bench.errors import DellaBenchError
 from della_bench.lock import folder_lock
-from della_bench.results.schema import Score
-from della_bench.run.engine import Engine
-from della_bench.run.evaluation import Evaluated, evaluate
+from della_bench.run.evaluator import LocalEvaluator
 from della_bench.run.folder import Asked, RunFolder
-from della_bench.run.lines import fault_text, score_text
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_all, unusable
 from della_bench.run.prompts import first_prompt
-from della_bench.run.scorers import Scorer, expected_cost, scorers_of, scorers_of_group
+from della_bench.run.scorers import expected_cost
 from della_bench.run.specs import folder_name
-from della_bench.run.tasks import BrokenTasksError, Tasks
-from della_bench.run.watching import Ended, Seconds, Step, Watcher
+from della_bench.run.spread import run_spread
+from della_bench.run.steps import Steps
+from della_bench.run.tasks import Tasks
+from della_bench.run.watching import Seconds, Watcher, Watchers
 from della_bench.spec import MergeSpec
+from della_bench.workers.wanted import Wanted
 
 __all__ = ["Planned", "Runner"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,16 +44,8 @@ class Planned:
     cost: Decimal | None = Decimal(0)
 
 
-@dataclass
-class _Ending:
-    """What a step finds out about its own end."""
-
-    known: bool = False
-    scores: list[Score] = field(default_factory=list)
-
-
 class Runner:
-    """Runs specs, one folder each, with one engine for all.
+    """Runs specs, one folder each, with one engine for all, or one a worker.
 
     `tell` is called with a line for people whenever a model is done; `watcher` is told of every step.
     """
@@ -71,13 +58,17 @@ class Runner:
         show_bars: bool = False,
         watcher: Watcher | None = None,
         manager: Any = None,
+        workers: Wanted | None = None,
     ) -> None:
         """`show_bars` lets lm-eval show its progress bars; `manager` is its TaskManager, where the caller has one.
 
+        workers: who evaluates, beside each other; None is this process alone.
+
         Raises UsageError where a benchmark does not exist, or runs programs and that is not allowed.
         """
-        self._watcher = watcher or Watcher()
-        self._tell = tell
+        self._watcher = Watchers([watcher] if watcher else [])
+        self._tell, self._workers = tell, workers
+        self._given = options
         self._tasks = Tasks(
             options.benchmarks,
             include_path=options.include_path,
@@ -88,12 +79,15 @@ class Runner:
         )
         asked = {row.name: vars(self._tasks.settings(row)) for row in self._tasks.benchmarks}
         self._options = replace(options, watch=self._watcher.working, by_benchmark=asked)
-        self._engine = Engine(
-            options.engine, options.arguments, show_bars=show_bars, watch=None if watcher is None else watcher.working
+        self._steps = Steps(self._options, self._tasks, self._watcher, tell)
+        self._evaluator = LocalEvaluator(
+            options, self._tasks, show_bars=show_bars, watch=None if watcher is None else watcher.working
         )
-        self._faults: dict[tuple[str, str], list[str]] = {}  # (benchmark, reason): models
-        self._advised: set[tuple[str, str]] = set()  # (benchmark, about what)
-        self.seconds: dict[str, Seconds] = {}  # by model, of what was done now
+
+    @property
+    def seconds(self) -> Mapping[str, Seconds]:
+        """By model, how long what was done now took."""
+        return self._steps.seconds
 
     def plan(self, specs: Sequence[MergeSpec]) -> Iterator[Planned]:
         """Yield every step in the order of the run; opens the sources, but loads no model and writes nothing."""
@@ -101,10 +95,10 @@ class Runner:
             folder = self._options.out / folder_name(spec)
             run = RunFolder(spec, folder, self._options) if any(folder.glob("results_*.json")) else None
             for row in self._tasks.benchmarks:
-                asked = self._asked(row)
+                asked = self._steps.asked(row)
                 evaluated = run.evaluated(asked) if run else None
                 yield Planned(spec, folder, row, "evaluate", evaluated is not None)
-                for scorer in self._scorers(row):
+                for scorer in self._steps.scorers(row):
                     done = bool(run and evaluated and run.scored(asked, scorer, evaluated))
                     cost = Decimal(0) if done else expected_cost(row, scorer, evaluated, self._options)
                     yield Planned(spec, folder, row, scorer.step, done, cost)
@@ -119,60 +113,55 @@ class Runner:
 
         Raises UsageError, SpecError and BrokenTasksError with what no model could be run with.
         """
-        self._faults = {}
+        self._steps.forget_faults()
         specs = list(specs)
         to_evaluate = [spec for spec in specs if self._must_evaluate(spec)]
         if to_evaluate:
-            templates = check_all(to_evaluate, self._tasks, self._options)
+            # Of a cluster only the hosts know what devices they have.
+            here = self._workers is None or self._workers.address is None
+            templates = check_all(to_evaluate, self._tasks, self._options, engine_here=here)
             for whose, names in templates.items():
                 self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
         for spec, error in unusable(to_evaluate, self._options).items():
             self._tell(f"{spec.display_name}: cannot be run: {error}")
-            self._fault("", spec, error)
+            self._steps.fault("", spec, error)
             specs.remove(spec)
-        self._watcher.planned([step for spec in specs for step in self._steps(spec)])
+        self._watcher.planned([step for spec in specs for step in self._steps.of(spec)])
+        if self._workers is not None and any(map(self._is_undone, specs)):
+            run_spread(specs, self._workers, self._given, self._options, self._tasks, self._steps, self._watcher)
+        else:
+            self._run_alone(specs)
+        return self._steps.faults()
+
+    def _run_alone(self, specs: Sequence[MergeSpec]) -> None:
         later = []
         try:
             for spec in specs:
                 if not self._run_one(spec, wait=False):
                     later.append(spec)
             for spec in later:
-                self._say(f"{spec.display_name}: another process works on it; waiting for it")
+                self._steps.say(f"{spec.display_name}: another process works on it; waiting for it")
                 self._run_one(spec, wait=True)
         finally:
-            self._engine.close()
-        return [fault_text(row, reason, names) for (row, reason), names in self._faults.items()]
+            self._evaluator.close()
 
-    def _scorers(self, row: Benchmark) -> Sequence[Scorer]:
-        """Return the steps behind an evaluation; none where answers are only to be logged."""
-        if self._tasks.settings(row).predict_only:
-            return ()
-        return scorers_of(row) if self._tasks.leaves(row) == (row.task,) else scorers_of_group()
-
-    def _asked(self, row: Benchmark) -> Asked:
-        return Asked(row, self._tasks.settings(row), self._tasks.digest(row))
+    def _is_undone(self, spec: MergeSpec) -> bool:
+        """Return whether something of a spec has to be evaluated."""
+        if self._must_evaluate(spec):
+            return True
+        try:
+            run = RunFolder(spec, self._options.out / folder_name(spec), self._options)
+        except DellaBenchError:  # told when its turn comes
+            return False
+        return any(run.evaluated(self._steps.asked(row)) is None for row in self._tasks.benchmarks)
 
     def asked(self) -> list[Asked]:
         """Return the benchmarks in order, each with the settings that it is asked with."""
-        return [self._asked(row) for row in self._tasks.benchmarks]
+        return [self._steps.asked(row) for row in self._tasks.benchmarks]
 
     def first_prompt(self, row: Benchmark, spec: MergeSpec) -> str:
         """Return what a model is asked first. Raises DellaBenchError where there are no data or no chat template."""
         return first_prompt(self._tasks.only(row), self._tasks.settings(row), spec, self._options.arguments)
-
-    def _steps(self, spec: MergeSpec) -> Iterator[Step]:
-        for row in self._tasks.benchmarks:
-            yield Step(spec, row, "evaluate")
-            for scorer in self._scorers(row):
-                yield Step(spec, row, scorer.step)
-
-    def _say(self, line: str) -> None:
-        self._tell(line)
-        self._watcher.said(line)
-
-    def _fault(self, row: str, spec: MergeSpec, error: DellaBenchError) -> None:
-        """Note what failed; what fails for the same reason with several models is told once."""
-        self._faults.setdefault((row, str(error)), []).append(spec.display_name)
 
     def _must_evaluate(self, spec: MergeSpec) -> bool:
         """Return whether a look at the file names is enough to see that something has to be evaluated."""
@@ -191,111 +180,10 @@ class Runner:
             try:
                 run = RunFolder(spec, folder, self._options)
             except DellaBenchError as error:
-                self._fault("", spec, error)
-                for step in self._steps(spec):
-                    self._watcher.ended(step, Ended("failed", reason=str(error)))
+                self._steps.failed(spec, error)
                 return True
-            parts = [part for row in self._tasks.benchmarks for part in self._benchmark(run, row)]
-        self._say(f"{spec.display_name}: {'  '.join(parts) or 'nothing scored'}")
+            parts: list[str] = []
+            for row in self._tasks.benchmarks:
+                parts += self._steps.scored(run, row, self._steps.answered(run, row, self._evaluator))
+        self._steps.say_end(spec, parts)
         return True
-
-    def _benchmark(self, run: RunFolder, row: Benchmark) -> list[str]:
-        """Evaluate and score one benchmark as far as it is not done; returns its scores in words, and what failed."""
-        step = Step(run.spec, row, "evaluate")
-        try:
-            with self._watched(step) as ended:
-                evaluated = None if self._options.force else run.evaluated(self._asked(row))
-                ended.known = evaluated is not None
-                if evaluated is None:
-                    evaluated = self._evaluate(run, row)
-        except BrokenTasksError:  # it would come again with every model
-            raise
-        except DellaBenchError as error:
-            self._fault(row.name, run.spec, error)
-            for scorer in self._scorers(row):
-                self._watcher.ended(Step(run.spec, row, scorer.step), Ended("failed", reason="not evaluated"))
-            return [f"{row.name} failed"]
-        parts: list[str] = []
-        for scorer in self._scorers(row):
-            try:
-                with self._watched(Step(run.spec, row, scorer.step)) as ended:
-                    ended.scores = self._score(run, row, scorer, evaluated, ended)
-                parts += map(score_text, ended.scores)
-            except DellaBenchError as error:
-                self._fault(row.name, run.spec, error)
-                parts.append(f"{row.name} ({scorer.judge(self._options) if scorer.judge else scorer.step}) unscored")
-        return parts
-
-    def _score(
-        self, run: RunFolder, row: Benchmark, scorer: Scorer, evaluated: Evaluated, ended: _Ending
-    ) -> list[Score]:
-        """Return the scores of a step, made now where they are not there. Raises DataError where one has no value."""
-        scores = None if self._options.force else run.scored(self._asked(row), scorer, evaluated)
-        ended.known = scores is not None
-        if scores is None:
-            started = time.monotonic()
-            scores = scorer.score(evaluated, run.folder, self._options)
-            seconds = time.monotonic() - started
-            self._count(run.spec, Seconds(scoring=seconds))
-            if all(score["value"] is not None for score in scores):  # else it is asked for again
-                run.record_scores(self._asked(row), scorer, evaluated, scores, seconds)
-        for score in scores:
-            if score["value"] is None:
-                kinds = score["detail"].get("unscored_kinds") or score["detail"].get("failures") or {}
-                why = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-                name = score["scorer"]["name"]
-                raise DataError(f"{name} could score nothing of {score['unscored']}" + (f" ({why})" if why else ""))
-        return scores
-
-    @contextmanager
-    def _watched(self, step: Step) -> Iterator[_Ending]:
-        """Tell of a step that it begins and how it ends."""
-        self._watcher.began(step)
-        ending, started = _Ending(), time.monotonic()
-        try:
-            yield ending
-        except DellaBenchError as error:
-            self._watcher.ended(step, Ended("failed", time.monotonic() - started, reason=str(error)))
-            raise
-        how: Literal["known", "done"] = "known" if ending.known else "done"
-        self._watcher.ended(step, Ended(how, time.monotonic() - started, tuple(ending.scores)))
-
-    def _evaluate(self, run: RunFolder, row: Benchmark) -> Evaluated:
-        task, asked = self._tasks.task(row), self._asked(row)
-        started, before = time.time(), time.monotonic()
-        if run.model is None:
-            run.record_model(self._engine.load(run.spec))
-            self._advise("", run.advice)
-        merged, answers = time.monotonic(), self._engine.answers
-        answers.reset()
-        evaluated = evaluate(
-            run.model,
-            run.spec,
-            task,
-            run.folder,
-            asked.settings,
-            record=run.record(asked),
-            manager=self._tasks.manager,
-            fingerprint=run.inputs.fingerprint,
-            unsafe=self._options.unsafe,
-            batch_size=self._options.arguments.get("batch_size"),
-            device=self._options.arguments.get("device"),
-            answers=answers,
-            advice=run.advice,
-        )
-        self._advise(row.name, {about: text for about, text in evaluated.advice.items() if about not in run.advice})
-        spent = Seconds(merged - before, answers.seconds, time.monotonic() - merged - answers.seconds)
-        self._count(run.spec, spent)
-        run.record_evaluation(asked, evaluated, started, spent)
-        return evaluated
-
-    def _advise(self, of: str, advice: Mapping[str, str]) -> None:
-        """Say each piece of advice once, however many models it is about; that on the batch size is of no benchmark."""
-        for about, text in advice.items():
-            place = ("" if about == "batch" else of, about)
-            if place not in self._advised:
-                self._advised.add(place)
-                log.warning("%s", text)
-
-    def _count(self, spec: MergeSpec, seconds: Seconds) -> None:
-        self.seconds[spec.display_name] = self.seconds.get(spec.display_name, Seconds()) + seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -59,35 +60,41 @@ class Watcher:
     def ended(self, step: Step, how: Ended) -> None:
         """A step has ended; one that failed leaves out those that need it, which end as failed, too."""
 
-    def working(self, what: str, done: int, total: int) -> None:
-        """Within a step: so much of it is done."""
+    def working(self, what: str, done: int, total: int, worker: str = "") -> None:
+        """Within a step: so much of it is done; `worker` names who does it, where there are several."""
 
     def said(self, line: str) -> None:
         """A line for people: a model's scores when it is done, or what a run waits for."""
 
 
 class Watchers(Watcher):
-    """Several watchers as one."""
+    """Several watchers as one, told one thing at a time whatever thread it comes from."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self._watchers = tuple(watchers)
+        self._lock = threading.RLock()
 
     def planned(self, steps: Sequence[Step]) -> None:  # noqa: D102
-        for each in self._watchers:
-            each.planned(steps)
+        with self._lock:
+            for each in self._watchers:
+                each.planned(steps)
 
     def began(self, step: Step) -> None:  # noqa: D102
-        for each in self._watchers:
-            each.began(step)
+        with self._lock:
+            for each in self._watchers:
+                each.began(step)
 
     def ended(self, step: Step, how: Ended) -> None:  # noqa: D102
-        for each in self._watchers:
-            each.ended(step, how)
+        with self._lock:
+            for each in self._watchers:
+                each.ended(step, how)
 
-    def working(self, what: str, done: int, total: int) -> None:  # noqa: D102
-        for each in self._watchers:
-            each.working(what, done, total)
+    def working(self, what: str, done: int, total: int, worker: str = "") -> None:  # noqa: D102
+        with self._lock:
+            for each in self._watchers:
+                each.working(what, done, total, worker)
 
     def said(self, line: str) -> None:  # noqa: D102
-        for each in self._watchers:
-            each.said(line)
+        with self._lock:
+            for each in self._watchers:
+                each.said(line)

@@ -7,15 +7,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from della_bench.merge.stream import Merge
 from della_bench.run.evaluation import Evaluated, put_results
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
+from della_bench.run.provenance import host_facts
 from della_bench.run.scorers import scorers_of
 from della_bench.run.watching import Seconds
 from della_bench.search.answering import Worker
@@ -38,21 +38,6 @@ def looks_of(plan: Plan, which: str) -> list[list[int]]:
     race = plan.settings.race
     block = race.block if race is not None and which == "search" and not plan.settings.goal.several else UNRACED_BLOCK
     return looks([len(each.items) for each in plan.sets[which]], block)
-
-
-@dataclass(frozen=True)
-class _Described:
-    """What a run's folder wants to know of the model that has answered."""
-
-    info: Mapping[str, Any]
-    merge: Merge
-
-    @property
-    def device(self) -> str:
-        return str(self.info["device"])
-
-    def get_model_info(self) -> dict[str, Any]:
-        return {"model_dtype": self.info["dtype"], "della_bench": dict(self.info)}
 
 
 class Evaluating:
@@ -150,8 +135,8 @@ class Evaluating:
 
     def _put(self, run: RunFolder, which: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write what a run leaves: results, samples, scores, spec and provenance."""
-        remote = bool(self._options.arguments.get("trust_remote_code"))
-        run.record_model(_Described(rows[-1]["model"], Merge(run.spec, trust_remote_code=remote)))
+        model = rows[-1]["model"]
+        run.record_model(device=model["device"], dtype=model["dtype"], host=host_facts(), advice={})
         for items in self._plan.sets[which]:
             options = self._run_options(items)
             own = RunFolder(run.spec, run.folder, options, inputs=run.inputs)

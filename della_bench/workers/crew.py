@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +25,16 @@ _LOOK = 1.0  # seconds between two looks for hosts that have come or gone
 _PATIENCE = 600.0  # seconds to wait for a host where none is left
 _TRIES = 2  # how often a piece of work is begun with which workers die
 _PASSED_ON = ("TQDM_DISABLE", "TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "HF_ENDPOINT")
+
+
+@dataclass(frozen=True)
+class _Work(Generic[T]):
+    """What `Crew.share` was asked for."""
+
+    jobs: Jobs[T]
+    do: Callable[[Worker, T], bool]
+    failed: Callable[[T, DellaBenchError], None]
+    most: int | None
 
 
 class Crew(Generic[T]):
@@ -91,14 +102,14 @@ class Crew(Generic[T]):
 
         do: is called in a worker's thread; returns False where the piece must be tried later. It is called again with
         another worker where it raised WorkerLostError (once), HostRefusedError or NotOnThisHostError. failed: is called
-        in this thread with what no worker could do. most: workers, where there is not more to do. Any
-        other error that `do` raises ends it all and is raised here, as is the reason where no worker can be started.
+        in this thread with what no worker could do. most: workers, where there is not more to do. Any other
+        error that `do` raises ends it all and is raised here, as is the reason where no worker can be started.
         """
-        jobs: Jobs[T] = Jobs(items)
-        recruiter = threading.Thread(target=self._guarded, args=(self._recruit, jobs, do, failed, most), daemon=True)
+        work = _Work(Jobs(items), do, failed, most)
+        recruiter = threading.Thread(target=self._guarded, args=(self._recruit, work), daemon=True)
         recruiter.start()
         try:
-            while not (jobs.empty and self._calls.empty()):
+            while not (work.jobs.empty and self._calls.empty()):
                 try:
                     call = self._calls.get(timeout=0.1)
                 except queue.Empty:
@@ -126,7 +137,7 @@ class Crew(Generic[T]):
         remove_placement_group(group)
 
     def _guarded(self, act: Callable[..., None], *arguments: Any) -> None:
-        """Do in a thread what is raised in the main one."""
+        """Do something in a thread; what it raises is raised in the main one."""
         try:
             act(*arguments)
         except Stopped:
@@ -139,55 +150,43 @@ class Crew(Generic[T]):
 
             self._calls.put(again)
 
-    def _recruit(
-        self,
-        jobs: Jobs[T],
-        do: Callable[[Worker, T], bool],
-        failed: Callable[[T, DellaBenchError], None],
-        most: int | None,
-    ) -> None:
+    def _recruit(self, work: _Work[T]) -> None:
         """Keep as many workers as are wanted and fit, as hosts come and go."""
         number = 0
         last_room = time.monotonic()
-        while not self._stop.is_set() and not jobs.empty:
+        while not self._stop.is_set() and not work.jobs.empty:
             room = room_of(self.share_of_one, self._ray.nodes())
             open_to_us = {node: count for node, count in room.items() if node not in self._refused}
             if room and not open_to_us:
                 reasons = "\n".join(dict.fromkeys(self._refused.values()))
                 raise UsageError(f"no host is left that can be used:\n{reasons}", argument="workers")
-            for job in jobs.impossible(open_to_us) if open_to_us else []:
-                self._fail(jobs, job, DellaBenchError("; ".join(dict.fromkeys(job.not_on.values()))), failed)
+            for job in work.jobs.impossible(open_to_us) if open_to_us else []:
+                self._fail(work, job, DellaBenchError("; ".join(dict.fromkeys(job.not_on.values()))))
             if open_to_us:
                 last_room = time.monotonic()
             elif time.monotonic() - last_room > _PATIENCE:
                 raise DellaBenchError(f"no host has been left for {_PATIENCE / 60:.0f} minutes")
             self._slots = {each: thread for each, thread in self._slots.items() if thread.is_alive()}
-            limits = (sum(open_to_us.values()), self._wanted.count, most)
+            limits = (sum(open_to_us.values()), self._wanted.count, work.most)
             for _ in range(min(limit for limit in limits if limit is not None) - len(self._slots)):
                 number += 1
-                slot = threading.Thread(target=self._guarded, args=(self._work, number, jobs, do, failed), daemon=True)
+                slot = threading.Thread(target=self._guarded, args=(self._work, number, work), daemon=True)
                 self._slots[number] = slot
                 slot.start()
             self._stop.wait(_LOOK)
 
-    def _work(
-        self,
-        number: int,
-        jobs: Jobs[T],
-        do: Callable[[Worker, T], bool],
-        failed: Callable[[T, DellaBenchError], None],
-    ) -> None:
+    def _work(self, number: int, work: _Work[T]) -> None:
         """Start a worker, and let it work until there is nothing left that it can do, or it is lost."""
         worker, group, actor = self._start(number)
         if worker is None:
             return
-        while (job := jobs.take(worker.node, self._stop)) is not None:
+        while (job := work.jobs.take(worker.node, self._stop)) is not None:
             try:
-                if do(worker, job.item):
+                if work.do(worker, job.item):
                     worker.done += 1
-                    jobs.done(job)
+                    work.jobs.done(job)
                 else:
-                    jobs.put_back(job, later=True)
+                    work.jobs.put_back(job, later=True)
             except WorkerLostError as error:
                 worker.end()
                 self._say(f"{worker.name} is lost: {error}")
@@ -195,21 +194,20 @@ class Crew(Generic[T]):
                 self._lost_work(error)
                 job.lost.append(str(error))
                 if len(job.lost) < _TRIES:
-                    jobs.put_back(job)
+                    work.jobs.put_back(job)
                 else:
-                    self._fail(jobs, job, WorkerLostError(job.lost[0], error.log), failed)
+                    self._fail(work, job, WorkerLostError(job.lost[0], error.log))
                 return
             except HostRefusedError as error:
-                jobs.put_back(job)
-                self._refuse(worker, str(error))
+                self._refuse(worker, str(error), group, actor)
+                work.jobs.put_back(job)
                 return
             except NotOnThisHostError as error:
                 job.not_on[worker.node] = f"{worker.host}: {error}"
-                jobs.put_back(job)
-        # Where work is left that this host cannot do, its place stays taken, so that another host is tried.
+                work.jobs.put_back(job)
         worker.end()
-        if jobs.empty:
-            self._let_go(group, actor)
+        if not work.jobs.empty:  # what is left is not for this host
+            self._park(group, actor)
 
     def _start(self, number: int) -> tuple[Worker | None, Any, Any]:
         """Wait for room, then start a worker; None where its host is refused or it died. Raises what ends all."""
@@ -234,13 +232,15 @@ class Crew(Generic[T]):
             .remote(f"worker {number}", str(self._logs / f"worker-{number}.log"), os.getcwd(), _environment())
         )
         with self._lock:
+            if (group, None) not in self._held:
+                raise Stopped
             self._held.remove((group, None))
             self._held.append((group, actor))
         worker = Worker(number, actor, self._stop)
         try:
             versions = worker.describe([name for name in self._versions if name != "python"])
             if differing := _differences(self._versions, versions):
-                self._refuse(worker, f"{worker.host} is not used: it has {differing}")
+                self._refuse(worker, f"{worker.host} is not used: it has {differing}", group, actor)
                 return None, None, None
             worker.start(self._make)
         except WorkerLostError as error:
@@ -248,7 +248,7 @@ class Crew(Generic[T]):
             self._lost_start(worker, error)
             return None, None, None
         except DellaBenchError as error:
-            self._refuse(worker, f"{worker.host} is not used: {error}")
+            self._refuse(worker, f"{worker.host} is not used: {error}", group, actor)
             return None, None, None
         with self._lock:
             self.workers.append(worker)
@@ -274,15 +274,25 @@ class Crew(Generic[T]):
         if self._losses >= 2 * _TRIES and not any(worker.done for worker in self.workers):
             raise DellaBenchError(f"no worker can do anything: {self._first_reason}")
 
-    def _refuse(self, worker: Worker, reason: str) -> None:
-        """Use a host no more. The worker's place there stays taken, so that no other worker comes to the same host."""
+    def _refuse(self, worker: Worker, reason: str, group: Any, actor: Any) -> None:
+        """Use a host no more."""
         worker.end()
+        self._park(group, actor)
         with self._lock:
             known = worker.node in self._refused
             self._refused.setdefault(worker.node, reason)
             left = room_of(self.share_of_one, self._ray.nodes()).keys() - self._refused.keys()
         if left and not known:  # else it is the reason for the end
             self._say(reason)
+
+    def _park(self, group: Any, actor: Any) -> None:
+        """End a worker and keep its place taken, so that the next one comes to another host."""
+        with self._lock:
+            if (group, actor) not in self._held:
+                return
+            self._held.remove((group, actor))
+            self._held.append((group, None))
+        self._ray.kill(actor, no_restart=True)
 
     def _let_go(self, group: Any, actor: Any) -> None:
         with self._lock:
@@ -291,16 +301,14 @@ class Crew(Generic[T]):
             self._held.remove((group, actor))
         self._release(group, actor)
 
-    def _fail(
-        self, jobs: Jobs[T], job: Job[T], error: DellaBenchError, failed: Callable[[T, DellaBenchError], None]
-    ) -> None:
+    def _fail(self, work: _Work[T], job: Job[T], error: DellaBenchError) -> None:
         """Tell in the main thread, and only then count the piece as ended."""
 
         def tell() -> None:
-            failed(job.item, error)
-            jobs.done(job)
+            work.failed(job.item, error)
+            work.jobs.done(job)
 
-        jobs.take_out(job)
+        work.jobs.take_out(job)
         self.in_main(tell)
 
     def _say(self, line: str) -> None:

@@ -9,7 +9,8 @@ from della_bench.errors import JudgeError, UsageError
 from della_bench.lock import folder_lock
 from della_bench.results.leaderboard import build_table
 from della_bench.results.schema import read_provenance, read_score, write_score
-from della_bench.run import runner as module
+from della_bench.run import evaluator
+from della_bench.run import steps as module
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import evaluate
 from della_bench.run.options import Options
@@ -69,7 +70,7 @@ def asked(monkeypatch):
         done.append((task.task_name, spec.name))
         return evaluate(model, spec, task, *args, **options)
 
-    monkeypatch.setattr(module, "evaluate", watched)
+    monkeypatch.setattr(evaluator, "evaluate", watched)
     return done
 
 
@@ -310,7 +311,7 @@ def test_a_folder_in_use_is_left_for_the_end(tmp_path, manager, asked, monkeypat
             held.__exit__(None, None, None)
         return evaluate(model, spec, *args, **options)
 
-    monkeypatch.setattr(module, "evaluate", release)
+    monkeypatch.setattr(evaluator, "evaluate", release)
     _, lines, _ = go(tmp_path, manager, (TIES, MEAN))
     assert [line.partition(":")[0] for line in lines] == ["ta", "ties", "ties"]
     assert "another process works on it" in lines[1]
@@ -361,7 +362,7 @@ def test_a_watcher_is_told_of_every_step_and_of_what_is_done_within_it(tmp_path,
         def ended(self, step, how):
             told.append((how.how, step.spec.name, step.what))
 
-        def working(self, what, done, total):
+        def working(self, what, done, total, worker=""):
             work.add((what, done, total))
 
     options = Options(

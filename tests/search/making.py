@@ -90,7 +90,7 @@ def answers(spec: MergeSpec, places: Places, worth: Callable[[MergeSpec], float]
                 }
             )
         samples[task] = rows
-        header["results"][task] = {f"{metric},{filter_name}": sum(row[metric] for row in rows) / len(rows)}
+        header["results"][task] = {f"{metric},{filter_name}": sum(bool(row[metric]) for row in rows) / len(rows)}
         header["versions"][task] = 1.0
         header["higher_is_better"][task] = {metric: True}
         header["n-samples"][task] = {"original": len(_hashes(task)), "effective": len(rows)}

@@ -151,7 +151,7 @@ def test_a_host_that_appears_during_the_work_is_used(cluster, address, tmp_path)
 
 
 def test_what_one_host_cannot_do_another_one_does(address, tmp_path):
-    cannot = set()
+    cannot: set[str] = set()
 
     def do(worker, item):
         if item == "x" and (not cannot or worker.node in cannot):
@@ -176,7 +176,7 @@ def test_what_no_host_can_do_fails_with_the_reason_of_each(address, tmp_path):
 
 
 def test_a_host_that_is_refused_is_named_once_and_used_no_more(address, tmp_path):
-    refused = []
+    refused: list[str] = []
 
     def do(worker, item):
         if not refused or worker.node in refused:

@@ -1,0 +1,119 @@
+"""Workers beside each other: models a minute, the share of time they are idle, and what a model costs beside the work.
+
+    python benchmarks/workers.py [--models 40] [--limit 20] [--workers 1 2] [--cluster 3]
+
+Evaluates merges of the zoo on its three tasks with local workers, and with one worker on each node of a Ray cluster of
+so many nodes on the loopback address. Starting Ray, the workers and their imports is counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # nodes on the loopback address
+
+from della_bench.jsonfiles import read_json
+from della_bench.run.options import Options
+from della_bench.run.runner import Runner
+from della_bench.run.settings import EvalSettings
+from della_bench.run.watching import Ended, Step, Watcher
+from della_bench.spec import MergeSpec
+from della_bench.workers.wanted import Wanted
+
+TASKS = ("zoo_math", "zoo_code", "zoo_chat")
+
+
+class Times(Watcher):
+    """When the first model was evaluated by each worker, and when the last step ended."""
+
+    def __init__(self) -> None:
+        self.began = self.ended_at = 0.0
+
+    def ended(self, step: Step, how: Ended) -> None:
+        """Begin with the end of the first evaluation: what had to be imported is there."""
+        now = time.monotonic()
+        self.began = self.began or now
+        self.ended_at = now
+
+
+def specs(count: int) -> list[MergeSpec]:
+    """Return merges of the zoo's three experts by task arithmetic, each with another lambda."""
+    experts = "base=zoo:base,experts=zoo:math+zoo:code+zoo:chat,merge_method=ties,density=0.5"
+    return [MergeSpec.parse(experts, name=f"m{n}", **{"lambda": 0.4 + n / 100}) for n in range(count)]
+
+
+def measure(name: str, wanted: Wanted, models: Sequence[MergeSpec], limit: int) -> None:
+    """Run, and print a line."""
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(
+            Path(folder),
+            TASKS,
+            arguments={"device": "cpu", "batch_size": limit},
+            settings=EvalSettings(limit=limit),
+        )
+        times, started = Times(), time.monotonic()
+        faults = Runner(options, lines.append, watcher=times, workers=wanted).run(models)
+        assert not faults, faults
+        work = [_work(path) for path in Path(folder).glob("*/provenance.json")]
+    idle = [float(match[1]) for line in lines if (match := re.search(r"(\d+)% of its time idle", line))]
+    span = times.ended_at - times.began
+    own = sum(work) / len(models)
+    print(
+        f"{name}: {60 * len(models) / span:.1f} models a minute, idle {max(idle):.0f} % at most, "
+        f"{len(idle) * span / len(models) - own:.2f} s a model beside its {own:.2f} s of work, "
+        f"{times.began - started:.0f} s to the end of the first evaluation",
+        flush=True,
+    )
+
+
+def _work(provenance: Path) -> float:
+    """Return the seconds of merging, answering and lm-eval's own metrics of a model."""
+    steps = read_json(provenance)["steps"].values()
+    results = [read_json(provenance.parent / step["results"]) for step in steps]
+    merging = sum(step["seconds_of"]["merge"] for step in steps)
+    return float(merging + sum(float(each["total_evaluation_time_seconds"]) for each in results))
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[str]:
+    """Yield the address of a cluster of so many nodes of one core."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+    made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    for _ in range(nodes - 1):
+        made.add_node(**node)
+    try:
+        yield f"127.0.0.1:{made.address.rpartition(':')[2]}"
+    finally:
+        made.shutdown()
+
+
+def main() -> None:
+    """Measure what the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, default=40)
+    parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--cluster", type=int, default=3)
+    given = parser.parse_args()
+    models = specs(given.models)
+    for count in given.workers:
+        measure(f"{count} worker(s) here", Wanted(count, cpus=1), models, given.limit)
+    if given.cluster:
+        with cluster(given.cluster) as address:
+            measure(f"{given.cluster} nodes", Wanted(address=address), models, given.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A run spread over workers ends as a run of one process does, whatever dies on the way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from della_bench.cli import main
+from tests.waiting import until
+
+pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.xdist_group("ray")
+
+SPECS = """
+- {base: "zoo:base", experts: "zoo:math+zoo:code", merge_method: ties, density: 0.5, name: ties}
+- {base: "zoo:base", experts: "zoo:math+zoo:code", merge_method: task_arithmetic, lambda: 0.5, name: ta}
+- {base: "zoo:base", experts: "zoo:math+zoo:chat", merge_method: dare_ties, density: 0.5, name: dare ties}
+- {base: "zoo:base", experts: "zoo:math+zoo:chat", merge_method: della, density: 0.6, epsilon: 0.1, name: della}
+- {base: "zoo:base", experts: "zoo:code+zoo:chat", merge_method: ties, density: 0.7, name: "ties 0.7"}
+- {base: "zoo:base", experts: "zoo:code+zoo:chat", merge_method: dare_linear, density: 0.5, name: dare}
+- {base: "zoo:base", experts: "zoo:math+zoo:code+zoo:chat", merge_method: ties, density: 0.3, name: "ties 0.3"}
+- {base: "zoo:base", experts: "zoo:math+zoo:code+zoo:chat", merge_method: task_arithmetic, lambda: 0.4, name: "ta 0.4"}
+"""
+ARGUMENTS = ["--benchmarks", "zoo_math,zoo_code", "--limit", "4", "--batch-size", "4", "--device", "cpu"]
+KILLS = int(os.environ.get("DELLA_BENCH_TEST_KILLS", "2"))
+_TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d\.\d+")
+# What a results file says of times, places and the machine, and a score of its samples file's name.
+_VARYING = re.compile(
+    r'"(date|start_time|end_time|total_evaluation_time_seconds|seconds|pretty_env_info|digest)": ("[^"]*"|[\d.]+),?'
+)
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("specs") / "specs.yaml"
+    path.write_text(SPECS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(specs, tmp_path_factory):
+    """The folder of a run of one process."""
+    out = tmp_path_factory.mktemp("alone")
+    finish(start(out, specs))
+    return out
+
+
+def start(out, specs, *more):
+    command = [sys.executable, "-m", "della_bench.cli", "run", str(specs), *ARGUMENTS, *more, "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def finish(process):
+    _, told = process.communicate()
+    assert process.returncode == 0, told.decode()
+
+
+def contents(out: Path) -> dict[str, str]:
+    """Return all run files by name, without times and what depends on them; provenance and locks aside."""
+    files = (path for path in out.glob("*/**/*") if path.is_file() and path.suffix in (".json", ".jsonl", ".yaml"))
+    return {
+        _TIME.sub("T", f"{path.relative_to(out)} {'zoo_math' in path.read_text()}"): _VARYING.sub(
+            "", _TIME.sub("T", path.read_text())
+        )
+        for path in files
+        if path.name != "provenance.json"
+    }
+
+
+def table(out: Path, tmp_path: Path) -> list[list[str]]:
+    """Return the leaderboard without its dates."""
+    with pytest.raises(SystemExit):
+        main(["leaderboard", str(out), "-o", str(tmp_path / "leaderboard.csv"), "--strict"])
+    rows = list(csv.reader((tmp_path / "leaderboard.csv").read_text().splitlines()))
+    date = rows[0].index("date")
+    return sorted([field for index, field in enumerate(row) if index != date] for row in rows)
+
+
+def of_ray() -> list[int]:
+    """Return the processes of any Ray that `della-bench` has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"DELLA_BENCH_RAY=" in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_two_workers_leave_what_one_process_leaves(alone, specs, tmp_path):
+    finish(start(tmp_path / "two", specs, "--workers", "2"))
+    expected, found = contents(alone), contents(tmp_path / "two")
+    assert len(expected) == 8 * (1 + 2 * 2 + 2 * 2)
+    assert found == expected
+    assert table(tmp_path / "two", tmp_path) == table(alone, tmp_path)
+    logs = sorted(path.name for path in (tmp_path / "two" / "workers").iterdir())
+    assert logs == ["worker-1.log", "worker-2.log"]
+    assert of_ray() == []
+
+
+def test_a_killed_driver_takes_its_ray_along_and_the_same_command_goes_on(alone, specs, tmp_path):
+    out = tmp_path / "killed"
+    process = start(out, specs, "--workers", "2")
+    until(lambda: list(out.glob("*/results_*.json")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    until(lambda: not of_ray())
+    finish(start(out, specs, "--workers", "2"))
+    assert contents(out) == contents(alone)
+    assert table(out, tmp_path) == table(alone, tmp_path)
+
+
+def test_ctrl_c_ends_the_workers_and_leaves_nothing_running(specs, tmp_path):
+    out = tmp_path / "interrupted"
+    process = start(out, specs, "--workers", "1")
+    until(lambda: list(out.glob("workers/worker-1.log")))
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode != 0
+    assert of_ray() == []
+
+
+@pytest.mark.exhaustive
+def test_kills_at_random_moments_change_nothing(alone, specs, tmp_path):
+    moments, done, rounds = random.Random(), 0, 0
+    while done < KILLS:
+        rounds += 1
+        out = tmp_path / f"killed {rounds}"
+        while done < KILLS:
+            process = start(out, specs, "--workers", "2")
+            moment = moments.uniform(1, 40)
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                until(lambda: not of_ray())
+                done += 1
+                print(f"kill {done} after {moment:.1f} s, results: {len(list(out.glob('*/results_*')))}", flush=True)
+                continue
+            finish(process)
+            break
+        finish(start(out, specs, "--workers", "2"))
+        assert contents(out) == contents(alone)
+        assert table(out, tmp_path) == table(alone, tmp_path)
