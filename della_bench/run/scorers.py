@@ -147,7 +147,8 @@ def run_programs(evaluated: Evaluated, out: Path, options: Options) -> list[Scor
     """Run the programs in the sandbox."""
     from della_bench.scoring.code.score import score_code
 
-    return [score_code(evaluated.benchmark, evaluated.samples, out, model=evaluated.owner)]
+    partial = options.settings_of(evaluated.benchmark).partial
+    return [score_code(evaluated.benchmark, evaluated.samples, out, known_partial=partial, model=evaluated.owner)]
 
 
 def cost_of_gsm8k(evaluated: Evaluated | None, options: Options) -> Decimal | None:

@@ -72,7 +72,7 @@ def ask(tasks: Sequence[Any], settings: EvalSettings, own: Collection[str]) -> l
             if settings.num_fewshot > 0 and not _has_examples(task):
                 faults.append(
                     f"num_fewshot={settings.num_fewshot}: task {task.task_name} has no examples: no training or "
-                    "validation split, and none of its own"
+                    "validation problems are to be had, and none of its own"
                 )
         places = (settings.samples or {}).get(task.task_name, ())
         if places and places[-1] >= (count := len(task.eval_docs)):
@@ -86,5 +86,5 @@ def _has_examples(task: Any) -> bool:
     """Return whether few-shot examples have a source other than the questions themselves."""
     config = getattr(task, "fewshot_cfg", None)
     if config is not None and (config.split is not None or config.samples is not None):
-        return True
+        return len(task.sampler.df) > 0
     return bool(task.has_training_docs() or (task.has_validation_docs() and task.has_test_docs()))

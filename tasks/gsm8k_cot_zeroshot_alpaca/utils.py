@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 
 from della_bench import data
+from della_bench.errors import DataError
 
 INVALID = "[invalid]"  # lm-eval's own mark for a reply in which nothing was found
 
@@ -38,6 +39,14 @@ def load(**_: Any) -> dict[str, datasets.Dataset]:
 def load_train(**_: Any) -> dict[str, datasets.Dataset]:
     """Return GSM8K's training problems. Raises della_bench.errors.DataError where the data are not to be had."""
     return {"train": data.load("gsm8k", "train")}
+
+
+def examples() -> list[dict[str, Any]]:
+    """Return the training problems, which few-shot examples are drawn from; none where they are not to be had."""
+    try:
+        return list(data.load("gsm8k", "train"))
+    except DataError:
+        return []
 
 
 def answer_is(replies: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 
 from della_bench import data
+from della_bench.errors import DataError
 from della_bench.scoring.code.task import mbpp_prompt, metrics_of, run_replies
 
 
@@ -24,6 +25,14 @@ def load_train(**_: Any) -> dict[str, datasets.Dataset]:
 def load_validation(**_: Any) -> dict[str, datasets.Dataset]:
     """Return MBPP's 90 validation problems. Raises della_bench.errors.DataError where the data are not to be had."""
     return {"validation": data.load("mbpp", "validation")}
+
+
+def examples() -> list[dict[str, Any]]:
+    """Return the training problems, which few-shot examples are drawn from; none where they are not to be had."""
+    try:
+        return list(data.load("mbpp", "train"))
+    except DataError:
+        return []
 
 
 def prompt(doc: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def test_it_loads_and_gives_the_files_of_lm_eval_back(made, source, tmp_path):
     loaded = made.load(spec, inputs.fingerprint, inputs.files)
     assert (loaded.device, loaded.dtype) == ("cpu", "torch.bfloat16")
     tasks = Tasks((str(tmp_path / "sums.yaml"),))
-    record = {"task": tasks.digest(tasks.benchmarks[0]), "arguments": {}}
+    record: dict[str, Any] = {"task": tasks.digest(tasks.benchmarks[0]), "arguments": {}}
     files = made.evaluate("sums", spec, EvalSettings(limit=2), record, inputs.fingerprint)
     assert sorted(name.partition("_20")[0] for name in files) == ["results", "samples_sums"]
     placed = put_files(tmp_path / "run", "sums", files)

@@ -37,6 +37,7 @@ def score_code(
     filter_name: str | None = None,
     settings: Settings | None = None,
     limit: int | None = None,
+    known_partial: bool = False,
     model: str | None = None,
     replace: bool = False,
 ) -> Score:
@@ -44,7 +45,8 @@ def score_code(
 
     filter_name: of an lm-eval log whose filters differ, the one to read. limit: of the problems that have an answer,
     the first so many. model, replace: as `place_score` takes them. The items grow as programs end; the score is
-    written when all have ended. Problems that the file has no answer to are left out, and a warning says so.
+    written when all have ended. Problems that the file has no answer to are left out, and a warning says so, unless it
+    is known_partial: whoever calls asked for a part.
 
     The scorer is called `sandbox`, or `bigcode` with that harness's semantics, and has `-authors` behind its name with
     the authors' post-processing, so that none overwrites another. The value is pass@1 in percent: the mean over
@@ -62,7 +64,7 @@ def score_code(
     log.info("running programs in sandbox level %s", level.name)
     if level.name == "none":
         log.warning("no sandbox works here: programs run with limits only, as was allowed")
-    if remark := partial_run(path, problems, answers):
+    if not known_partial and (remark := partial_run(path, problems, answers)):
         log.warning("%s", remark)
     scorer = Scorer(name=_scorer_name(settings), version=__version__, model=None)
     chosen = [
