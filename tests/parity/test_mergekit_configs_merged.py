@@ -26,7 +26,7 @@ runner = pytest.importorskip("mergekit.merge", reason=REASON, exc_type=ImportErr
 pytestmark = MARKS
 
 LAYERS = 4
-# Of all methods that draw nothing, with gradients, filters, shared and own numbers; 020 draws, unless its density is 1.
+# Methods that draw nothing, gradients, filters, slices, tokenizers; those that draw (dare, della) get a density of 1.
 MERGED = [
     "012",
     "013",
