@@ -1,0 +1,78 @@
+"""`della-bench search` on the command line, in this process and without a model."""
+
+from __future__ import annotations
+
+import pytest
+
+from della_bench.cli import main
+from tests.search.conftest import searched, worker  # noqa: F401
+
+SPACE = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=task_arithmetic|ties,density=0.2..0.9,lambda=0.4..1.6"
+FEW = ["--benchmarks", "zoo_math,zoo_code", "--trials", "3"]
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["search", *map(str, arguments)])
+    return ended.value.code, capsys.readouterr()
+
+
+def test_a_plan_is_shown_and_nothing_is_written(capsys, tmp_path):
+    code, shown = call(capsys, SPACE, *FEW, "-o", tmp_path / "out", "--dry-run")
+    assert code == 0
+    for told in ("0.4 to 1.6", "no end of them", "40 of", "24 of", "200 of zoo_code", "about $0.00"):
+        assert told in " ".join(shown.out.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_ends_with_a_spec_to_paste_and_is_shown_afterwards(capsys, worker, tmp_path):  # noqa: F811
+    code, shown = call(capsys, SPACE, *FEW, "-o", tmp_path / "out")
+    assert code == 0
+    spec = shown.out.splitlines()[-1]
+    assert spec.startswith("base=zoo:base,experts=")
+    assert "[3/3] #2, search" in shown.err
+    assert (tmp_path / "out" / "search.html").is_file()
+    code, shown = call(capsys, "-o", tmp_path / "out", "--show")
+    assert code == 0
+    assert "3 candidates" in shown.out
+    assert f"; {spec}" in shown.out
+
+
+def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
+    space = "base=zoo:base,experts=zoo:math,merge_method=tis,density=0.9..0.1,foo=1"
+    wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--time", "0", "--trials", "0", "--engine", "hff"]
+    code, shown = call(capsys, space, *wrong, "-o", tmp_path / "out")
+    assert code == 2
+    for told in (
+        "did you mean 'ties'",
+        "upside down",
+        "foo: unknown key",
+        "zoo_mth",
+        "'tpe'",
+        "zero",
+        "trials",
+        "'hf'",
+    ):
+        assert told in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_search_is_refused_and_with_force_new_starts_beside_it(capsys, worker, tmp_path):  # noqa: F811
+    call(capsys, SPACE, *FEW, "-o", tmp_path / "out")
+    other = [SPACE.replace("0.2..0.9", "0.3..0.9"), *FEW, "-o", tmp_path / "out"]
+    code, shown = call(capsys, *other)
+    assert code == 2
+    assert "density.low: 0.2 there, 0.3 asked for" in shown.err
+    code, _ = call(capsys, *other, "--force-new")
+    assert code == 0
+    assert (tmp_path / "out-2" / "winner.yaml").is_file()
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, worker, monkeypatch, tmp_path):  # noqa: F811
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "answer", stopped)
+    code, shown = call(capsys, SPACE, *FEW, "-o", tmp_path / "out")
+    assert code == 130
+    assert "the same command goes on" in shown.err
