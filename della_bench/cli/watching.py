@@ -49,6 +49,8 @@ class _Clock(Watcher):
         self._left: list[Step] = []
         self.total = 0
         self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._evaluating: list[Step] = []
+        self._beside = 1  # evaluations at once, with several workers
 
     @property
     def count(self) -> int:
@@ -59,8 +61,16 @@ class _Clock(Watcher):
         """Take the steps that are to come."""
         self._left, self.total = list(steps), len(steps)
 
+    def began(self, step: Step) -> None:
+        """Count what goes on beside each other."""
+        if step.what == "evaluate" and step not in self._evaluating:  # one whose worker was lost begins again
+            self._evaluating.append(step)
+            self._beside = max(self._beside, len(self._evaluating))
+
     def ended(self, step: Step, how: Ended) -> None:
         """Count a step, and remember how long it took where it was done."""
+        if step in self._evaluating:
+            self._evaluating.remove(step)
         if step in self._left:
             self._left.remove(step)
         if how.how == "done":
@@ -74,7 +84,7 @@ class _Clock(Watcher):
         left = sum(fmean(self._seconds.get((step.benchmark.name, step.what)) or every) for step in self._left)
         now = self._now()
         form = "%H:%M" if left < 86_400 / 2 else "%a %d %b, %H:%M"
-        return f"ends about {time.strftime(form, time.localtime(now + left))}"
+        return f"ends about {time.strftime(form, time.localtime(now + left / self._beside))}"
 
 
 class StepLines(_Clock):
@@ -115,6 +125,7 @@ class LiveTable(_Clock):
 
     def began(self, step: Step) -> None:
         """Mark a step's cell."""
+        super().began(step)
         self._current = step
         self._works.pop("", None)
         self._rows.setdefault(step.spec.file_name, {"": step.spec.display_name})[step.benchmark.name] = f"{step.what} …"

@@ -28,6 +28,8 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
 # A Ray of one machine needs no address that others reach, and with one it would let others run programs here. Ray takes
 # the loopback address where this variable, made for other systems, is 0; else it takes one that other hosts may see.
 _HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Its processes know each other by a token of their own; else Ray would put one into the user's home.
+_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 _OBJECTS = 200 * 2**20  # bytes: of answers on their way to the driver
 
 
@@ -61,7 +63,7 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
     # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
     guard = subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True)
     name, _, value = mark.partition("=")
-    os.environ.update({name: value, **_HERE})
+    os.environ.update({name: value, **_HERE, **_TOKEN})
     try:
         import ray
 
@@ -82,7 +84,8 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
     finally:
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
-        del os.environ[name]
+        for each in (name, *_TOKEN):
+            os.environ.pop(each, None)
         assert guard.stdin is not None
         guard.stdin.close()
         guard.wait()
@@ -95,7 +98,14 @@ def _joined(address: str) -> Iterator[None]:
     import ray
 
     try:
-        ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR)
+        # With "auto" Ray finds the token of a cluster of this machine by itself.
+        ray.init(address="auto" if address == "auto" else place, log_to_driver=False, logging_level=logging.ERROR)
+    except _no_token() as error:
+        raise UsageError(
+            f"{address}: the cluster asks for a token: set RAY_AUTH_MODE=token, and put it into ~/.ray/auth_token "
+            "or RAY_AUTH_TOKEN",
+            argument="ray",
+        ) from error
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise UsageError(f"{address}: cannot be joined: {_one_line(error)}", argument="ray") from error
     try:
@@ -139,9 +149,18 @@ def _require_answer(address: str, place: str) -> None:
         return  # Ray's client has a limit of its own
     asked = [sys.executable, "-c", "import sys; from ray._raylet import GcsClient; GcsClient(sys.argv[1])", place]
     try:
-        subprocess.run(asked, check=True, capture_output=True, timeout=2 * _SECONDS)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
-        raise UsageError(f"{address}: what listens at {place} does not answer as Ray does", argument="ray") from None
+        told = subprocess.run(asked, capture_output=True, timeout=2 * _SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        told = None
+    if told is None or (told.returncode and b"AuthenticationError" not in told.stderr):
+        raise UsageError(f"{address}: what listens at {place} does not answer as Ray does", argument="ray")
+
+
+def _no_token() -> tuple[type[Exception], ...]:
+    """Return what Ray raises without the cluster's token; older releases know no tokens."""
+    from ray import exceptions
+
+    return (exceptions.AuthenticationError,) if hasattr(exceptions, "AuthenticationError") else ()
 
 
 def _one_line(error: Exception) -> str:

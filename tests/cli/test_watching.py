@@ -45,6 +45,27 @@ def test_without_a_terminal_each_step_is_a_line_with_its_number_and_the_estimate
     assert shown[3] == "[4/4] two\\x1b[2J, zoo_math lm_eval failed: not evaluated"
 
 
+def test_evaluations_beside_each_other_end_sooner(capsys):
+    lines = StepLines(lambda: NOON)
+    lines.planned(STEPS * 2)
+    lines.began(STEPS[0])
+    lines.began(STEPS[2])
+    lines.ended(STEPS[0], Ended("done", 3600.0))
+    assert capsys.readouterr().err == "[1/8] one, zoo_math evaluated; 3600.0 s; ends about 15:30\n"
+
+
+def test_several_workers_have_a_bar_each_while_they_work(shown):
+    table = LiveTable(Money())
+    table.planned(STEPS)
+    table.working("one: answering", 3, 12, "worker 1 on a")
+    table.working("two: answering", 5, 12, "worker 2 on b")
+    text = shown(table)
+    assert "worker 1 on a: one: answering 3/12" in text
+    assert "worker 2 on b: two: answering 5/12" in text
+    table.working("", 0, 0, "worker 1 on a")
+    assert "worker 1" not in shown(table)
+
+
 def test_what_is_known_already_takes_no_time_in_the_estimate(capsys):
     lines = StepLines(lambda: NOON)
     lines.planned(STEPS)

@@ -85,11 +85,12 @@ def table(out: Path, tmp_path: Path) -> list[list[str]]:
 
 
 def of_ray() -> list[int]:
-    """Return the processes of any Ray that `della-bench` has started."""
+    """Return the processes of any Ray that `della-bench` has started in these tests."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if b"DELLA_BENCH_RAY=" in (entry / "environ").read_bytes():
+            environment = (entry / "environ").read_bytes()
+            if b"DELLA_BENCH_RAY=" in environment and os.environ["DELLA_BENCH_CACHE"].encode() in environment:
                 found.append(int(entry.name))
         except OSError:
             continue
