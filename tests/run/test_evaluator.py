@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from typing import Any
 
 import pytest
 

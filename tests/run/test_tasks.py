@@ -206,7 +206,8 @@ def test_what_settings_lack_in_the_tasks_is_told_for_all_tasks_at_once(tmp_path)
     with pytest.raises(BrokenTasksError) as caught:
         tasks.build()
     assert str(caught.value).splitlines() == [
-        "bare: num_fewshot=2: task bare has no examples: no training or validation problems are to be had, and none of its own",
+        "bare: num_fewshot=2: task bare has no examples: no training or validation problems are to be had, and none of "
+        "its own",
         "short: samples: task short has 4 documents, from 0 to 3: 4 is none",
     ]
     Tasks([str(paths[2])], settings=EvalSettings(num_fewshot=2)).build()
