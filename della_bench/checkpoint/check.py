@@ -31,17 +31,21 @@ def check_fit(
     unexpected or differently shaped parameters that the model needs. Differences that a merge survives (dtype, config,
     tokenizer, vocabulary rows, tensors that the model does not need) are logged as warnings, once each.
     """
-    quantised = {source: fault for source in dict.fromkeys([base, *experts]) if (fault := quantised_fault(source))}
-    faults = [*others, *quantised.values()]
+    unusable = {
+        source: fault
+        for source in dict.fromkeys([base, *experts])
+        if (fault := quantised_fault(source) or _empty_fault(source))
+    }
+    faults = [*others, *unusable.values()]
     known = Architectures(base)
-    if base not in quantised:
+    if base not in unusable:
         faults += _own_faults(base, known)
     for source in dict.fromkeys([base, *experts]):
         if needed := _absent(source, known)[0]:
             faults.append(f"{source.label}: its index names {some(needed)} that no shard holds and the model needs")
     pairings: dict[ModelFolder, Pairing] = {}
     for expert in dict.fromkeys(experts):
-        if base not in quantised and expert not in quantised:  # all its parameters would only hide the reason
+        if base not in unusable and expert not in unusable:  # all its parameters would only hide the reason
             pairings[expert] = pair(base, expert, known)
             faults += pairings[expert].faults
     if faults:
@@ -54,6 +58,17 @@ def check_fit(
     for fit in fits.values():
         warn_of_fit(fit, spec)
     return [fits[expert] for expert in experts]
+
+
+def _empty_fault(source: ModelFolder) -> str:
+    """Return why a source is no whole model: weights without elements; empty where it has none."""
+    empty = [name for name, info in source.tensors.items() if info.is_float and 0 in info.shape]
+    if not empty:
+        return ""
+    return (
+        f"{source.label}: {some(empty)} without elements: so DeepSpeed's ZeRO-3 saves weights that were not gathered; "
+        "make whole ones by the zero_to_fp32.py that it writes beside its checkpoints"
+    )
 
 
 def _own_faults(base: ModelFolder, known: Architectures) -> list[str]:

@@ -56,7 +56,7 @@ from typing import Protocol
 from della_bench.checkpoint.adapter import Adapter, open_adapter
 from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
-from della_bench.checkpoint.model import ModelFolder, check_pointers, open_shards, require_config
+from della_bench.checkpoint.model import ModelFolder, check_pointers, open_shards, require_config, unfinished_weights
 from della_bench.checkpoint.pairing import pair
 from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError, DellaBenchError
@@ -134,7 +134,8 @@ def open_folder(folder: Path, label: str, base: ModelFolder | None = None) -> Mo
     require_config(folder, label)
     asked = f", and no files of {', '.join(entry.name for entry in others)}" if others else ""
     raise CheckpointError(
-        f"{label}: no weights in {folder}: neither *.safetensors nor pytorch_model*.bin{asked}{''.join(faults)}"
+        f"{label}: no weights in {folder}: neither *.safetensors nor pytorch_model*.bin{asked}"
+        f"{unfinished_weights(folder)}{''.join(faults)}"
     )
 
 

@@ -17,11 +17,15 @@ from della_bench.errors import CheckpointError
 __all__ = [
     "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "check_pointers", "file_state",
     "model_files", "open_shards", "read_json", "require_config",
+    "unfinished_weights", "unwrapped",
 ]  # fmt: skip
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _MODEL_FILE = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)$")
+# Modules that training puts around a model or its layers: torch.compile's, FSDP's, and that of recomputed activations.
+_WRAPPER = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_PARALLEL = "module."  # DistributedDataParallel's, around the whole model alone
 
 
 class ModelFolder(ABC):
@@ -93,14 +97,16 @@ class Checkpoint(ModelFolder):
 
     def __init__(self, folder: Path, label: str, weights: Mapping[str, WeightFile], absent: Sequence[str] = ()) -> None:
         """Read the config; `label` is what errors call the checkpoint, `weights` names each tensor's file."""
-        self.folder, self.label, self.absent = folder, label, absent
+        self.folder, self.label = folder, label
         config = require_config(folder, label)
         self.config = read_json(config, label)
         opened = list({id(file): file for file in weights.values()}.values())
         check_dtypes(label, opened)
-        self._weights = weights
+        own = unwrapped([*weights, *absent])
+        self.absent = [name for name, stored in own.items() if stored not in weights]
+        self._weights = {name: (weights[stored], stored) for name, stored in own.items() if stored in weights}
         self._in_use: WeakValueDictionary[str, HostTensor] = WeakValueDictionary()
-        self.tensors = {name: file.tensors[name] for name, file in weights.items()}
+        self.tensors = {name: file.tensors[stored] for name, (file, stored) in self._weights.items()}
         self.files = [config, *(file.path for file in opened)]
 
     def tensor(self, name: str) -> HostTensor:
@@ -110,8 +116,8 @@ class Checkpoint(ModelFolder):
         """
         tensor = self._in_use.get(name)
         if tensor is None:
-            file = self._weights[name]
-            tensor = file.tensor(name)
+            file, stored = self._weights[name]
+            tensor = file.tensor(stored)
             if tensor.info != self.tensors[name]:
                 raise CheckpointError(
                     f"{self.label}: {file.path.name}: tensor {name} is {tensor.info} and not, as its header says, "
@@ -154,6 +160,19 @@ def open_shards(
     return Checkpoint(folder, label, weights, absent=[name for name in places if name not in weights])
 
 
+def unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Return {name: name in the file}: the model's own names of tensors that were saved from within a wrapper.
+
+    `_orig_mod.model.norm.weight` is `model.norm.weight`, and so is `module.model.norm.weight` where all tensors are
+    named so. transformers takes neither, and would make up all weights.
+    """
+    stored = list(names)
+    own = [_WRAPPER.sub("", name) for name in stored]
+    if all(name.startswith(_PARALLEL) for name in own):
+        own = [name.removeprefix(_PARALLEL) for name in own]
+    return dict(zip(own if len(set(own)) == len(own) else stored, stored, strict=True))
+
+
 def model_files(folder: Path) -> list[str]:
     """Return the names of the files in a folder that hold a whole model's weights: safetensors before torch's.
 
@@ -179,8 +198,26 @@ def check_dtypes(label: str, files: list[WeightFile]) -> None:
 def require_config(folder: Path, label: str) -> Path:
     """Return where a model's config lies, or raise CheckpointError where the folder is no model."""
     if not (config := folder / "config.json").is_file():
-        raise CheckpointError(f"{label}: no model folder: {folder} holds no config.json")
+        raise CheckpointError(f"{label}: no model folder: {folder} holds no config.json{_models_below(folder)}")
     return config
+
+
+def _models_below(folder: Path) -> str:
+    """Return in words which of the folders in one are models: a training run's are its checkpoints."""
+    below = [path for path in folder.glob("*") if (path / "config.json").is_file()]
+    if not below:
+        return ""
+    last = max(below, key=lambda path: (path.joinpath("config.json").stat().st_mtime, path.name))
+    return f"; {len(below)} of the folders in it {'do' if below[1:] else 'does'} (the latest is {last.name})"
+
+
+def unfinished_weights(folder: Path) -> str:
+    """Return in words what a training run left in the place of weights, and what makes weights of it."""
+    if any(folder.glob("global_step*")):
+        return "; its weights are in DeepSpeed's own format: run the zero_to_fp32.py in it"
+    if any(folder.glob("*/*.distcp")) or any(folder.glob("*.distcp")):
+        return "; its weights are in torch's distributed format: run `accelerate merge-weights`"
+    return ""
 
 
 def file_state(path: Path) -> tuple[int, int, int, int]:

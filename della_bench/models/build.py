@@ -103,8 +103,12 @@ def build_model(
             state_dict=merged_state_dict(merge, device, progress=progress),
             dtype=merged_dtype(merge),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
             **options,
         )
+    if mismatched := sorted(info["mismatched_keys"]):
+        listed = ", ".join(f"{name} ({list(ours)} for {list(wanted)})" for name, ours, wanted in mismatched)
+        raise CheckpointError(f"{merge.base.label}: of other shapes than config.json says: {listed}")
     if missing := sorted(info["missing_keys"]):
         raise CheckpointError(
             f"{merge.base.label}: {cls.__name__} has parameters that the checkpoint lacks: {', '.join(missing)}"
