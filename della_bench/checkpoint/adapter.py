@@ -7,9 +7,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.canonical import HEAD, align, is_tied, parameters, vocab_size
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
-from della_bench.checkpoint.lora import Rules, Update, refusals, updates
+from della_bench.checkpoint.lora import Rules, Update, refusals, several_adapters, updates
 from della_bench.checkpoint.model import ADAPTER_FILES, ModelFolder, WeightFile, check_dtypes, model_files, read_json
 from della_bench.checkpoint.tensor import HostTensor, TensorInfo
 from della_bench.errors import CheckpointError
@@ -60,6 +61,12 @@ class Adapter(ModelFolder):
             raise CheckpointError(f"{label}: {folder} holds {_CONFIG} but no {' or '.join(ADAPTER_FILES)}")
         self._file: WeightFile = (TorchFile if file.suffix == ".bin" else SafetensorsFile)(file, label)
         check_dtypes(label, [self._file])
+        if not self._file.tensors:
+            raise CheckpointError(f"{label}: {file.name} holds no tensors: nothing was saved of its training")
+        if several := several_adapters(self._file.tensors):
+            raise CheckpointError(
+                f"{label}: {file.name} holds several adapters ({', '.join(several)}), and one is merged"
+            )
         self._rules = Rules(settings)
         self._fan_in_fan_out = bool(settings.get("fan_in_fan_out"))
         self.files = [folder / _CONFIG, file]
@@ -116,13 +123,26 @@ class Adapter(ModelFolder):
         return [*below, *((f"{role}, adapter", path) for path in files)]
 
     def must_fit(self, name: str) -> bool:
-        """Whether it updates what the base lacks; a whole module saved beside (a classifier) may be left out."""
+        """Whether it updates what the base lacks; a whole module saved beside (a classifier) may be left out.
+
+        What LoRA calls its own and is no factor is an update that cannot be made.
+        """
         update = self._updates.get(name)
-        return update is not None and (bool(update.factors) or not name.endswith((".weight", ".bias")))
+        return update is not None and (
+            bool(update.factors) or ".lora_" in name or not name.endswith((".weight", ".bias"))
+        )
 
     def _aligned(self, named: dict[str, Update]) -> dict[str, Update]:
-        """Return the updates by the base's names of what they change."""
+        """Return the updates by the base's names of what they change.
+
+        Names that differ by more than a prefix meet where transformers puts both: it names the layers of a model of
+        several parts in another way than the checkpoint does.
+        """
         names = align(named, self._parameters)
+        if (others := named.keys() - names.keys()) and (known := Architectures(self.base).of(self.base)):
+            free = self._parameters.keys() - set(names.values())
+            places = {known.place(name): name for name in free}
+            names |= {name: places[place] for name in others if (place := known.place(name)) in places}
         return {names.get(name, name): update for name, update in named.items()}
 
     def _check(self) -> None:

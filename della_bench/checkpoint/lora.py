@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Rules", "Update", "refusals", "updates"]
+from della_bench.checkpoint.model import unwrapped
+
+__all__ = ["Rules", "Update", "refusals", "several_adapters", "updates"]
 
 # Settings that make something else of an adapter than base + scaling * B A; each is refused where it is set.
 _REFUSED = (
@@ -19,7 +21,9 @@ _REFUSED = (
 # Ways to begin that leave the base as it is; the others (pissa, olora, corda, loftq, ...) train on a changed base.
 _BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
 _PREFIX = "base_model.model."
-_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(\.default)?(?(kind)|\.weight)")
+_FACTOR = re.compile(
+    r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?(?(kind)|\.weight)"
+)
 # What a module of modules_to_save was before the training: peft 0.21 writes it beside the trained weights where the
 # vocabulary was resized.
 _UNTRAINED = re.compile(r"\.original_module\.[^.]+$")
@@ -87,11 +91,17 @@ class Update:
     is_embedding: bool = False
 
 
+def several_adapters(names: Iterable[str]) -> list[str]:
+    """Return the names of the adapters whose factors an adapter's file holds, where they are more than one."""
+    found = {match["adapter"] or "default" for name in names if (match := _FACTOR.fullmatch(name))}
+    return sorted(found) if len(found) > 1 else []
+
+
 def updates(names: Iterable[str]) -> dict[str, Update]:
     """Return {parameter: what the adapter does to it} from the names in an adapter's file."""
     by_parameter: dict[str, Update] = {}
-    for whole_name in names:
-        name = whole_name.removeprefix(_PREFIX)
+    for own_name, whole_name in unwrapped(names).items():
+        name = own_name.removeprefix(_PREFIX)
         if _UNTRAINED.search(name):
             continue
         if match := _FACTOR.fullmatch(name):

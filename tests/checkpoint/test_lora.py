@@ -14,7 +14,7 @@ from della_bench.errors import CheckpointError, MergeError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.spec import MergeSpec, Source
-from tests import tiny
+from tests import families, tiny
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
@@ -352,10 +352,59 @@ def test_updates_for_new_tokens_without_their_embedding_are_refused(family, adap
     assert "lm_head.weight is BF16 [300, 32]" in refused(family["base"], folder)
 
 
-def test_factors_named_after_their_adapter_are_read(family, adapter):
-    found = updates([f"base_model.model.{Q}.lora_A.default.weight", f"base_model.model.{Q}.lora_B.default.weight"])
+@pytest.mark.parametrize("name", ["default", "sft", "adapter_2"])
+def test_factors_named_after_their_adapter_are_read(name):
+    found = updates([f"base_model.model.{Q}.lora_A.{name}.weight", f"base_model.model.{Q}.lora_B.{name}.weight"])
     assert list(found) == [f"{Q}.weight"]
     assert set(found[f"{Q}.weight"].factors) == {"A", "B"}
+
+
+FACTORS = {f"{Q}.lora_A.weight": torch.ones(2, 32), f"{Q}.lora_B.weight": torch.ones(32, 2)}
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_an_adapter_saved_from_within_a_wrapper_is_the_same(family, adapter, wrapper):
+    folders = [adapter(FACTORS), adapter(FACTORS)]
+    file = folders[1] / "adapter_model.safetensors"
+    save_file({wrapper + name: tensor for name, tensor in load_file(file).items()}, file)
+    plain, wrapped = (opened(family["base"], folder)[1].tensor(f"{Q}.weight").to_torch() for folder in folders)
+    assert torch.equal(wrapped, plain)
+
+
+def test_an_adapter_of_which_nothing_was_saved_is_refused(family, adapter):
+    assert "adapter_model.safetensors holds no tensors" in refused(family["base"], adapter({}))
+
+
+def test_a_file_of_several_adapters_is_refused(family, adapter):
+    both = {name.replace(".weight", f".{each}.weight"): t + 1 for name, t in FACTORS.items() for each in ("a", "b")}
+    assert "holds several adapters (a, b), and one is merged" in refused(family["base"], adapter(both))
+
+
+def test_what_lora_calls_its_own_and_is_no_factor_is_never_left_out(family, adapter):
+    odd = f"{Q}.lora_magnitude_vector.weight"
+    text = refused(family["base"], adapter(FACTORS | {odd: torch.ones(32)}))
+    assert f"{odd} is F32 [32]; the base has no such parameter" in text
+
+
+@pytest.mark.parametrize("family_name", ["gemma3", "qwen2_vl", "llava"])
+def test_an_adapter_finds_the_layers_of_a_model_of_several_parts_by_either_name(tmp_path, family_name):
+    """As today's peft names them and as the releases of the checkpoint's layout did."""
+    made = families.model(family_name)
+    tiny.save(made, tmp_path / "base")
+    adapted = peft.get_peft_model(made, peft.LoraConfig(r=2, target_modules=r".*language_model.*q_proj"))
+    for name, parameter in adapted.named_parameters():
+        parameter.data += "lora_B" in name
+    adapted.save_pretrained(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    base, fit = opened(tmp_path / "base", tmp_path / "adapter")
+    names = [name for name in fit.parameters if name.endswith("q_proj.weight") and "vision" not in name]
+    now = {name: fit.tensor(name).to_torch() for name in names}
+    assert len(now) == 2
+    assert not any(torch.equal(tensor, base.tensor(name).to_torch()) for name, tensor in now.items())
+    stored = names[0].partition("layers.")[0]
+    save_file({name.replace("model.language_model.", stored): t for name, t in load_file(file).items()}, file)
+    again = opened(tmp_path / "base", tmp_path / "adapter")[1]
+    assert all(torch.equal(again.tensor(name).to_torch(), tensor) for name, tensor in now.items())
 
 
 def test_the_first_pattern_that_matches_a_modules_end_counts():
