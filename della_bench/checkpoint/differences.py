@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +20,9 @@ log = logging.getLogger(__name__)
 
 # Keys of config.json that say nothing of what a model computes.
 _BOOKKEEPING = frozenset({
-    "_name_or_path", "_attn_implementation", "architectures", "bos_token_id", "dtype", "eos_token_id", "model_type",
-    "pad_token_id", "quantization_config", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache",
-    "vocab_size",
+    "_name_or_path", "_attn_implementation", "_attn_implementation_autoset", "architectures", "bos_token_id", "dtype",
+    "eos_token_id", "model_type", "pad_token_id", "quantization_config", "tie_word_embeddings", "torch_dtype",
+    "transformers_version", "unsloth_fixed", "unsloth_version", "use_cache", "vocab_size",
 })  # fmt: skip
 
 _NO_GENERATION = frozenset({"_from_model_config", "bos_token_id", "pad_token_id", "transformers_version", "use_cache"})
@@ -73,11 +74,8 @@ def warn_of_fit(fit: Fit, spec: MergeSpec | None = None) -> None:
     }
     if dtypes:
         notes.append(f"dtypes ({', '.join(sorted(dtypes))})")
-    ours, theirs = _configs(base, expert)
-    keys = sorted(key for key in (ours.keys() | theirs.keys()) - _BOOKKEEPING if ours.get(key) != theirs.get(key))
-    if keys:
-        values = ", ".join(f"{key}: {theirs.get(key)} for {ours.get(key)}" for key in keys)
-        notes.append(f"config ({values})")
+    if values := _config_differences(*_configs(base, expert)):
+        notes.append(f"config ({', '.join(values)})")
     if notes:
         log.warning("%s differs from the base in %s; the merge is the base's there", expert.label, " and ".join(notes))
     if ends := _generation_differences(base, expert):
@@ -126,6 +124,38 @@ def _warn_of_heads(fit: Fit) -> None:
                 name,
                 fit.base.label,
             )
+
+
+def _config_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Return in words which settings differ, as transformers reads both configs.
+
+    Releases write one setting in several ways (`rope_theta` and `rope_scaling`, or `rope_parameters`), and leave
+    defaults out or not. That is no difference.
+    """
+
+    def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+        return sorted(key for key in (one.keys() | other.keys()) - _BOOKKEEPING if one.get(key) != other.get(key))
+
+    if differing(ours, theirs):
+        ours, theirs = _as_read(ours), _as_read(theirs)
+    return [f"{key}: {theirs.get(key)} for {ours.get(key)}" for key in differing(ours, theirs)]
+
+
+def _as_read(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with all that transformers adds when it reads it; as it is where transformers cannot."""
+    from transformers import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
+        return config
+    plain = {key: value for key, value in config.items() if key not in _BOOKKEEPING}
+    try:
+        read: dict[str, Any] = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain)).to_dict()
+        rope = read.pop("rope_parameters", None) or {}
+        read |= {key: value for key, value in rope.items() if key != "type"}  # what rope_type was called
+    except Exception as error:  # whatever a configuration's own code makes of what it was not written for
+        log.debug("transformers cannot read a config: %s: %s", type(error).__name__, error)
+        return config
+    return read
 
 
 def _generation_differences(base: ModelFolder, expert: ModelFolder) -> list[str]:

@@ -320,6 +320,29 @@ def test_bookkeeping_in_a_config_is_no_difference(model, warned):
     assert warned(model("base"), model("e", config={**LLAMA, **other}))[1] == []
 
 
+OLD_ROPE = {"rope_theta": 1e4, "rope_scaling": {"type": "linear", "factor": 8.0}}
+NEW_ROPE = {"rope_parameters": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e4}}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (OLD_ROPE, NEW_ROPE),
+        ({}, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}),
+        ({}, {"attention_bias": False, "mlp_bias": False, "hidden_act": "silu", "pretraining_tp": 1}),
+        ({}, {"unsloth_version": "2025.1", "unsloth_fixed": True, "_attn_implementation_autoset": True}),
+    ],
+)
+def test_one_setting_in_the_words_of_two_releases_is_no_difference(model, warned, ours, theirs):
+    assert warned(model("base", config={**LLAMA, **ours}), model("e", config={**LLAMA, **theirs}))[1] == []
+
+
+def test_what_differs_in_the_words_of_two_releases_is_told(model, warned):
+    longer = {"rope_parameters": {**NEW_ROPE["rope_parameters"], "factor": 4.0}}
+    _, warnings = warned(model("base", config={**LLAMA, **OLD_ROPE}), model("e", config={**LLAMA, **longer}))
+    assert warnings == ["e differs from the base in config (factor: 4.0 for 8.0); the merge is the base's there"]
+
+
 def test_each_expert_is_told_for_itself(model, warned):
     half = tensors(dtype=torch.float16)
     _, warnings = warned(model("base"), model("a", half), model("b"), model("c", half))
