@@ -24,6 +24,7 @@ ROOMS = [
         "packages",
         "suggest",
         "resources",
+        "thoughts",
         "visible",
         "zoo",
         "_version",

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from della_bench.thoughts import behind_thought
+
 __all__ = ["FORMS", "Form", "announced_number", "before_next_question", "flexible_extract", "logged_match",
            "read_number", "reference_number", "strict_match"]  # fmt: skip
 
@@ -79,10 +81,11 @@ _LATEX_NOISE = re.compile(r"\\(?:[,;!:]|text\{|mathrm\{|boxed\{|mathbf\{|left|ri
 def announced_number(text: str) -> Fraction | None:
     """Return the number of the last announcement that has one, up to the next question; None where none has.
 
-    It stands on the announcement's line, behind the last equals sign where there is one with a number behind it.
+    It stands on the announcement's line, behind the last equals sign where there is one with a number behind it. What
+    the model thought before it answered (`<think>`) announces nothing.
     """
     found = None
-    for _, number in _announced(before_next_question(text)):
+    for _, number in _announced(before_next_question(behind_thought(text))):
         found = number
     return found
 

@@ -13,6 +13,7 @@ from della_bench.judging.gsm8k.read import Answer
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because
 from della_bench.judging.json_types import ChatRequest
 from della_bench.judging.reply import Reply, Unanswered
+from della_bench.thoughts import behind_thought
 
 __all__ = ["Ask", "Outcome", "Question", "Tries", "Vote", "count_attempts", "judge_answer", "questions", "read_reply"]
 
@@ -83,13 +84,14 @@ def read_reply(judge: Judge, question: Question, reply: Reply) -> Vote:
         return Vote(None, "refused", unreadable_because(reply) or "", "refused by the model", [reply])
     if why := unreadable_because(reply):
         return Vote(None, "unreadable", why, why, [reply])
+    said = behind_thought(reply.text)
     if judge.config.verdict.read == "json_schema":
-        label, explanation = read_json_verdict(reply.text, judge.labels)
+        label, explanation = read_json_verdict(said, judge.labels)
     else:
-        label, explanation = read_tag(reply.text, judge.labels), reply.text
+        label, explanation = read_tag(said, judge.labels), reply.text
     if label is None:
-        said = f"no verdict in the judge's reply: {reply.text}"
-        return Vote(None, "unreadable", said, "no verdict in the reply", [reply])
+        why = f"no verdict in the judge's reply: {reply.text}"
+        return Vote(None, "unreadable", why, "no verdict in the reply", [reply])
     return Vote(correct=(label == judge.labels[0]) is not question.swapped, explanation=explanation, replies=[reply])
 
 

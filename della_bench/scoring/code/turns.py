@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from della_bench.thoughts import THOUGHT_BEGINS, THOUGHT_ENDS
+
 __all__ = ["answer_in"]
 
 # All patterns here take time in proportion to the text: what may repeat is bounded or followed by something else.
@@ -16,14 +18,6 @@ _END = re.compile(
 )
 _ANSWER_BEGINS = re.compile(r"###[ ]*Response\b:?|\[/INST\]")
 _TORN_END = re.compile(r"(?:<\|\w{0,20}\|?|</s)\Z")
-
-_THOUGHT = r"think|thinking|thought|thoughts|reasoning"
-_THOUGHT_BEGINS = re.compile(
-    rf"\s*(?:<(?:{_THOUGHT})>|\[THINK\]|<\|begin_of_thought\|>|<\|channel\|>analysis<\|message\|>)", re.IGNORECASE
-)
-_THOUGHT_ENDS = re.compile(
-    rf"</(?:{_THOUGHT})>|\[/THINK\]|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE
-)
 
 # Marks around a program that stand at the beginning of a line: MBPP's own, CodeLlama's, and tags.
 _MARKED = {"BEGIN": "DONE", "PYTHON": "/PYTHON"}
@@ -45,12 +39,12 @@ def answer_in(text: str) -> str:
 
 
 def _behind_thought(text: str) -> str:
-    ends = [end for end in _THOUGHT_ENDS.finditer(text) if not _is_quoted(text, end)]
+    ends = [end for end in THOUGHT_ENDS.finditer(text) if not _is_quoted(text, end)]
     if ends:
         if text[ends[-1].end() :].strip():
             return text[ends[-1].end() :]
         text = text[: ends[-1].start()]
-    begun = _THOUGHT_BEGINS.match(text)
+    begun = THOUGHT_BEGINS.match(text)
     return text[begun.end() :] if begun else text
 
 

@@ -83,6 +83,11 @@ def test_a_number_is_read_however_it_is_written(text: str, number: int | Fractio
         ("Grade A: 26", None),
         ("She makes $18 a day.", None),
         ("The answer is unknown", None),
+        ("<think>The answer is 12? No.</think>\nThe answer is 13.", 13),
+        ("<think>The answer is 12.</think>\nShe makes 13.", None),  # what was thought announces nothing
+        ("The answer is 12. Or not?</think>#### 13", 13),
+        ("<think>The answer is 12. Wait", None),
+        ("[THINK]#### 12[/THINK] #### 13", 13),
     ],
 )
 def test_only_what_is_announced_counts_and_the_last_that_is(text: str, number: int | None) -> None:

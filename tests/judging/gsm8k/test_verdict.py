@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from della_bench.judging.gsm8k.config import load_judge
+from della_bench.judging.gsm8k.read import Answer
 from della_bench.judging.gsm8k.verdict import majority, read_json_verdict, read_tag, unreadable_because, verdict_schema
+from della_bench.judging.gsm8k.votes import questions, read_reply
 from della_bench.judging.json_types import as_object
 from della_bench.judging.reply import Reply
 from della_bench.resources import folder
@@ -166,3 +168,27 @@ def test_swapped_labels_change_places_in_every_prompt() -> None:
     for one, other in zip(plain, swapped, strict=True):
         exchanged = one["content"].replace("[[A]]", "[[?]]").replace("[[B]]", "[[A]]").replace("[[?]]", "[[B]]")
         assert other["content"] == exchanged
+
+
+@pytest.mark.parametrize(
+    ("thought", "behind", "correct"),
+    [
+        ("<think>Perhaps {wrong}?</think>\n", "{right}", True),
+        ("Perhaps {wrong}?</think>\n", "{right}", True),  # the template had opened it
+        ("<think>So {right}.</think>\n", "I cannot say.", None),
+        ("<think>So {right}.</think>\n", "", None),
+        ("<think>So {right}, but wait", "", None),
+    ],
+)
+@pytest.mark.parametrize("name", ["gsm8k_gpt4", "gsm8k_gpt5_mini"])
+def test_a_verdict_is_read_behind_what_the_judge_thinks_and_never_in_it(
+    name: str, thought: str, behind: str, correct: bool | None
+) -> None:
+    judge = load_judge(name)
+    is_json = judge.config.verdict.read == "json_schema"
+    forms = ['{"explanation": "", "verdict": "%s"}' if is_json else "[[%s]]"] * 2
+    right, wrong = (form % label for form, label in zip(forms, judge.labels, strict=True))
+    words = f"{thought}{behind}".replace("{right}", right).replace("{wrong}", wrong)
+    (question,) = questions(judge, Answer(0, "", "none", "q", "#### 1", "1", {}), 1)
+    reply = Reply("k", stub.completion(words), 0.0, 0.0)
+    assert read_reply(judge, question, reply).correct is correct
