@@ -79,6 +79,7 @@ def read_evaluation(path: Path) -> Evaluation:
     value = read_json(path)
     if not isinstance(value, dict) or not isinstance(value.get("results"), dict):
         raise DataError(f"{path}: no results of lm-eval: there is no table 'results'", exit_code=USERS_FILE)
+    _refuse_old(path, value["results"])
     date = _number(value.get("date")) or path.stat().st_mtime
     who = identity_of(path, value)
     logs = _samples(path)
@@ -96,6 +97,14 @@ def _advice(value: Mapping[str, Any]) -> tuple[str, ...]:
     ours = (value.get("config") or {}).get("della_bench")
     found = ours.get("advice") if isinstance(ours, dict) else None
     return tuple(map(str, found.values())) if isinstance(found, dict) else ()
+
+
+def _refuse_old(path: Path, results: Mapping[str, Any]) -> None:
+    """Raise DataError where no metric names its filter: of a release before 0.4, or of another program."""
+    keys = [key for result in results.values() if isinstance(result, dict) for key in result]
+    if any(key.endswith("_stderr") for key in keys) and not any("," in key for key in keys):
+        message = f"{path}: results of lm-eval before 0.4, or of another program (a metric is called acc, not acc,none)"
+        raise DataError(f"{message}: evaluate again", exit_code=USERS_FILE)
 
 
 def _logged(

@@ -104,6 +104,10 @@ def _of_annotations(path: Path) -> Iterator[Evaluation]:
     for row in rows:
         by_model.setdefault(str(row["generator_2"]), []).append(row)
     for model, own in by_model.items():
+        if repeated := len(own) - len({str(row["instruction"]) for row in own}):
+            message = f"{path}: {repeated} rows of {model} are of an instruction that another row of it is of, too"
+            raise DataError(f"{message}: its win rate would count some twice", exit_code=USERS_FILE)
+    for model, own in by_model.items():
         annotator = str(own[0].get("annotator") or path.parent.name)
         values = [_preference(path, row["preference"]) for row in own]
         scorer = Scorer(name=annotator, version="alpaca_eval", model=None)

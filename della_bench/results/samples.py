@@ -117,14 +117,23 @@ def _documents(samples: Sequence[Sample]) -> list[tuple[int, str, list[str]]]:
     return [(sample.doc_id, sample.doc_hash, sample.responses) for sample in samples]
 
 
+def logged_texts(resps: object) -> list[Any]:
+    """Return what a row's `resps` hold: texts of a generation, numbers of likelihoods.
+
+    There is one list a request, one text a repeat; older logs hold the texts of one request as they are. A server's
+    null in the place of a text (a model that spent all its tokens on thoughts) is an empty one.
+    """
+    requests = resps if isinstance(resps, list) else []
+    texts = [text for request in requests for text in (request if isinstance(request, list) else [request])]
+    return ["" if text is None else text for text in texts]
+
+
 def _sample(path: Path, line: int, row: dict[str, Any]) -> Sample:
     place = f"{path}, line {line}"
     doc_id, doc, resps = row.get("doc_id"), row.get("doc"), row.get("resps")
     if not isinstance(doc_id, int) or isinstance(doc_id, bool) or not isinstance(doc, dict):
         raise DataError(f"{place}: no sample of lm-eval: doc_id or doc is missing", exit_code=USERS_FILE)
-    # One list a request, one text a repeat; older logs hold the texts of one request as they are.
-    requests = resps if isinstance(resps, list) else []
-    texts = [text for request in requests for text in (request if isinstance(request, list) else [request])]
+    texts = logged_texts(resps)
     if not texts or not all(isinstance(text, str) for text in texts):
         message = f"{place}: doc_id {doc_id}: resps hold no generated text (is this a generation task?)"
         raise DataError(message, exit_code=USERS_FILE)

@@ -152,3 +152,27 @@ def test_one_file_of_annotations_may_hold_several_models(tmp_path: Path) -> None
     write_annotations(path, "n", [1, 1])
     path.write_text(json.dumps(first + json.loads(path.read_text())))
     assert {row.name: row.cells["alpaca_eval"].value for row in build_table([tmp_path]).rows} == {"m": 100.0, "n": 0.0}
+
+
+def test_annotations_that_stand_twice_are_no_win_rate(tmp_path: Path) -> None:
+    path = tmp_path / "alpaca_eval_gpt4" / "annotations.json"
+    write_annotations(path, "ours", [1.0, 2.0])
+    path.write_text(json.dumps(json.loads(path.read_text()) * 2))
+    table = build_table([tmp_path])
+    assert not table.rows
+    assert table.notes == (
+        f"{path}: 2 rows of ours are of an instruction that another row of it is of, too: its win rate would count "
+        "some twice; left out",
+    )
+
+
+def test_results_whose_metrics_name_no_filter_are_said_to_be_another_releases(tmp_path: Path) -> None:
+    """As lm-eval 0.3 wrote them."""
+    value = {
+        "results": {"gsm8k": {"acc": 0.5, "acc_stderr": 0.1}},
+        "config": {"model": "hf", "model_args": "pretrained=x"},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(value))
+    table = build_table([tmp_path])
+    assert not table.rows
+    assert "results of lm-eval before 0.4" in table.notes[0]

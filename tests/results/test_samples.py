@@ -53,6 +53,11 @@ def test_a_file_that_holds_no_samples_is_an_error(tmp_path, rows, fault):
         read_samples(write(tmp_path / "x", *rows))
 
 
+def test_a_null_that_a_server_sent_in_the_place_of_a_text_is_an_empty_one(tmp_path):
+    path = write(tmp_path / "x", row(0, resps=[[None]]), row(1, resps=[["a"]]))
+    assert [sample.responses for sample in read_samples(path)] == [[""], ["a"]]
+
+
 def test_filters_over_the_same_responses_need_no_choice_and_others_do(tmp_path):
     same = read_samples(write(tmp_path / "x", row(0, "a"), row(0, "b")))
     assert [sample.filter for sample in choose_filter(tmp_path, same)] == ["a"]

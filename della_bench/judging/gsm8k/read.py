@@ -12,7 +12,7 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 from della_bench.judging.gsm8k.exact import flexible_extract, strict_match
 from della_bench.judging.json_types import JsonObject
-from della_bench.results.samples import Sample, choose_filter, is_sample_row, read_samples, refuse_results
+from della_bench.results.samples import Sample, choose_filter, is_sample_row, logged_texts, read_samples, refuse_results
 
 __all__ = ["DOCUMENTS", "METRICS", "Answer", "Answers", "read_answers"]
 
@@ -50,12 +50,14 @@ class Answers:
 
     @property
     def remark(self) -> str | None:
-        """What the counts show to be amiss, None where the file holds each document once."""
+        """What the counts show to be amiss, None where the file holds each document once, and mostly answers."""
         parts = []
         if self.missing:
             parts.append(f"{len(self.missing)} of GSM8K's {DOCUMENTS} documents are missing")
         if self.repeated:
             parts.append(f"{self.repeated} problems are repeated")
+        if 2 * (empty := sum(not answer.response.strip() for answer in self.answers)) > len(self.answers):
+            parts.append(f"{empty} of {len(self.answers)} responses are empty")
         return f"{self.path}: {' and '.join(parts)}" if parts else None
 
 
@@ -159,8 +161,7 @@ def _unnamed_filters(rows: Sequence[tuple[int, JsonObject]]) -> list[Sample]:
     samples = []
     for line, row in rows:
         doc_id, doc, resps = row.get("doc_id"), row.get("doc"), row.get("resps")
-        requests = resps if isinstance(resps, list) else []
-        texts = [text for request in requests for text in (request if isinstance(request, list) else [request])]
+        texts = logged_texts(resps)
         if not isinstance(doc_id, int) or not isinstance(doc, dict) or len(texts) != 1:
             return []  # the reader of samples says what is wrong
         name = METRICS[seen[doc_id]]

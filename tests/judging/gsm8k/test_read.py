@@ -60,6 +60,13 @@ def test_what_is_missing_and_repeated_is_counted_against_the_data_set(tmp_path: 
     assert "1315 of GSM8K's 1319 documents are missing and 1 problems are repeated" in (found.remark or "")
 
 
+def test_a_file_of_mostly_empty_responses_has_a_remark(tmp_path: Path) -> None:
+    rows = plain_rows(5)
+    for row in rows[:3]:
+        row["response"] = " \n"
+    assert "and 3 of 5 responses are empty" in (read_answers(write_rows(tmp_path / "plain.jsonl", rows)).remark or "")
+
+
 def test_a_whole_file_has_no_remark(tmp_path: Path) -> None:
     assert read_answers(write_plain(tmp_path / "plain.jsonl", DOCUMENTS)).remark is None
 
