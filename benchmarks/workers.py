@@ -36,13 +36,13 @@ class Times(Watcher):
     """When the first model was evaluated by each worker, and when the last step ended."""
 
     def __init__(self) -> None:
-        self.began = self.ended_at = 0.0
+        self.first = self.last = 0.0
 
     def ended(self, step: Step, how: Ended) -> None:
         """Begin with the end of the first evaluation: what had to be imported is there."""
         now = time.monotonic()
-        self.began = self.began or now
-        self.ended_at = now
+        self.first = self.first or now
+        self.last = now
 
 
 def specs(count: int) -> list[MergeSpec]:
@@ -66,12 +66,12 @@ def measure(name: str, wanted: Wanted, models: Sequence[MergeSpec], limit: int) 
         assert not faults, faults
         work = [_work(path) for path in Path(folder).glob("*/provenance.json")]
     idle = [float(match[1]) for line in lines if (match := re.search(r"(\d+)% of its time idle", line))]
-    span = times.ended_at - times.began
+    span = times.last - times.first
     own = sum(work) / len(models)
     print(
         f"{name}: {60 * len(models) / span:.1f} models a minute, idle {max(idle):.0f} % at most, "
         f"{len(idle) * span / len(models) - own:.2f} s a model beside its {own:.2f} s of work, "
-        f"{times.began - started:.0f} s to the end of the first evaluation",
+        f"{times.first - started:.0f} s to the end of the first evaluation",
         flush=True,
     )
 
