@@ -54,7 +54,7 @@ def test_json_is_a_flag_with_the_same_words_everywhere():
 
 def test_a_limit_is_of_what_is_evaluated_or_judged_and_not_of_what_is_shown():
     found = {name: parameter for name, parameter in with_option("--limit").items() if parameter.opts[0] == "--limit"}
-    assert found.keys() == {"run", "demo", "judge gsm8k", "judge alpaca_eval"}
+    assert found.keys() == {"run", "demo", "score", "judge gsm8k", "judge alpaca_eval"}
     assert all(parameter.help.startswith("Only ") for parameter in found.values())
     assert {name for name, parameter in with_option("--most").items() if "--limit" in parameter.opts} == {
         "show",
