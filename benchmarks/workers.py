@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -67,7 +68,7 @@ def measure(name: str, wanted: Wanted, models: Sequence[MergeSpec], limit: int) 
         work = [_work(path) for path in Path(folder).glob("*/provenance.json")]
     idle = [float(match[1]) for line in lines if (match := re.search(r"(\d+)% of its time idle", line))]
     span = times.last - times.first
-    own = sum(work) / len(models)
+    own = median(work)  # the first ones load what the others find loaded
     print(
         f"{name}: {60 * len(models) / span:.1f} models a minute, idle {max(idle):.0f} % at most, "
         f"{len(idle) * span / len(models) - own:.2f} s a model beside its {own:.2f} s of work, "

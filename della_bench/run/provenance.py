@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ def package_versions(engine: str, *more: str) -> dict[str, str]:
     return versions
 
 
+@cache
 def git_state() -> dict[str, Any] | None:
-    """Return commit and uncommitted changes of the checkout that this package runs from; None where it is installed."""
+    """Return commit and uncommitted changes of the checkout that this package runs from; None where it is installed.
+
+    Looked up once: code that is loaded does not change with the checkout, and git takes longer than a small merge.
+    """
     folder = Path(della_bench.__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None

@@ -100,12 +100,6 @@ def _joined(address: str) -> Iterator[None]:
     try:
         # With "auto" Ray finds the token of a cluster of this machine by itself.
         ray.init(address="auto" if address == "auto" else place, log_to_driver=False, logging_level=logging.ERROR)
-    except _no_token() as error:
-        raise UsageError(
-            f"{address}: the cluster asks for a token: set RAY_AUTH_MODE=token, and put it into ~/.ray/auth_token "
-            "or RAY_AUTH_TOKEN",
-            argument="ray",
-        ) from error
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise UsageError(f"{address}: cannot be joined: {_one_line(error)}", argument="ray") from error
     try:
@@ -152,15 +146,16 @@ def _require_answer(address: str, place: str) -> None:
         told = subprocess.run(asked, capture_output=True, timeout=2 * _SECONDS, check=False)
     except subprocess.TimeoutExpired:
         told = None
-    if told is None or (told.returncode and b"AuthenticationError" not in told.stderr):
+    if told is not None and b"AuthenticationError" in told.stderr:
+        if address == "auto":
+            return  # Ray finds the token by itself
+        raise UsageError(
+            f"{address}: the cluster asks for a token: set RAY_AUTH_MODE=token, and put it into ~/.ray/auth_token "
+            "or RAY_AUTH_TOKEN",
+            argument="ray",
+        )
+    if told is None or told.returncode:
         raise UsageError(f"{address}: what listens at {place} does not answer as Ray does", argument="ray")
-
-
-def _no_token() -> tuple[type[Exception], ...]:
-    """Return what Ray raises without the cluster's token; older releases know no tokens."""
-    from ray import exceptions
-
-    return (exceptions.AuthenticationError,) if hasattr(exceptions, "AuthenticationError") else ()
 
 
 def _one_line(error: Exception) -> str:
