@@ -32,9 +32,10 @@ SPECS = """
 ARGUMENTS = ["--benchmarks", "zoo_math,zoo_code", "--limit", "4", "--batch-size", "4", "--device", "cpu"]
 KILLS = int(os.environ.get("DELLA_BENCH_TEST_KILLS", "2"))
 _TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d\.\d+")
-# What a results file says of times, places and the machine, and a score of its samples file's name.
+# What a results file says of times, machine and checkout, and a score of its samples file's name.
 _VARYING = re.compile(
-    r'"(date|start_time|end_time|total_evaluation_time_seconds|seconds|pretty_env_info|digest)": ("[^"]*"|[\d.]+),?'
+    r'"(date|start_time|end_time|total_evaluation_time_seconds|seconds|pretty_env_info|git_hash|digest)": '
+    r'("[^"]*"|[\d.]+),?'
 )
 
 
