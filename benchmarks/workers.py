@@ -15,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
 
@@ -109,11 +111,24 @@ def main() -> None:
     parser.add_argument("--cluster", type=int, default=3)
     given = parser.parse_args()
     models = specs(given.models)
+    # A process for each, so that none finds Ray, or what was imported, as another left it.
+    spawn = get_context("spawn").Process
     for count in given.workers:
-        measure(f"{count} worker(s) here", Wanted(count, cpus=1), models, given.limit)
+        alone(spawn(target=measure, args=(f"{count} worker(s) here", Wanted(count, cpus=1), models, given.limit)))
     if given.cluster:
-        with cluster(given.cluster) as address:
-            measure(f"{given.cluster} nodes", Wanted(address=address), models, given.limit)
+        alone(spawn(target=measure_nodes, args=(given.cluster, models, given.limit)))
+
+
+def alone(process: BaseProcess) -> None:
+    """Run a process to its end."""
+    process.start()
+    process.join()
+
+
+def measure_nodes(nodes: int, models: Sequence[MergeSpec], limit: int) -> None:
+    """Measure one worker on each node of a cluster."""
+    with cluster(nodes) as address:
+        measure(f"{nodes} nodes", Wanted(address=address), models, limit)
 
 
 if __name__ == "__main__":
