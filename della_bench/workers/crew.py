@@ -128,8 +128,6 @@ class Crew(Generic[T]):
             self._release(group, actor)
         for thread in (recruiter, *self._slots.values()):
             thread.join(timeout=30)  # they look at `stop` several times a second
-        for worker in self.workers:
-            worker.forget()
 
     def _release(self, group: Any, actor: Any) -> None:
         from ray.util.placement_group import remove_placement_group

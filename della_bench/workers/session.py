@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import socket
@@ -84,7 +83,6 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
         yield
     finally:
         if "ray" in sys.modules:
-            gc.collect()  # references to actors, which count in the next Ray, too (`Worker.forget`)
             sys.modules["ray"].shutdown()
         for each in (name, *_TOKEN):
             os.environ.pop(each, None)
@@ -107,7 +105,6 @@ def _joined(address: str) -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()
         ray.shutdown()
 
 

@@ -86,14 +86,6 @@ class Worker:
         """Count no more time."""
         self._ended = self._ended or time.monotonic()
 
-    def forget(self) -> None:
-        """Let go of the process, which must have ended.
-
-        Ray counts who knows an actor, and gives the first actor of the next cluster the same id: who is forgotten only
-        then ends that one.
-        """
-        self._actor = None
-
     @property
     def idle(self) -> float:
         """The share of its time, from 0 to 1, in which it had nothing to do."""
