@@ -68,6 +68,8 @@ def commands(block: Block) -> Iterator[list[str]]:
     text = re.sub(r"^cat > .* <<(\w+)\n.*?^\1$", "", block.text, flags=re.M | re.S)
     for line in text.replace("\\\n", " ").splitlines():
         for part in line.split(" && "):
+            if re.match(r"\w+=\$\(", part):
+                continue  # a variable that another program's output is put into
             words = shlex.split(part, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words.pop(0)

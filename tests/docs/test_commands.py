@@ -112,6 +112,25 @@ def check_file(arguments: list[str]) -> None:
     assert (PROJECT / arguments[0]).exists()
 
 
+def check_ray(arguments: list[str]) -> None:
+    """Parse as Ray's command line does, and do nothing; what `symmetric-run` is to start is checked, too."""
+    from ray.scripts.scripts import cli
+
+    group: Any = cli
+    own, _, started = " ".join(arguments).partition(" -- ")
+    with group.commands[own.split()[0]].make_context(own.split()[0], own.split()[1:], resilient_parsing=True):
+        pass
+    if started:
+        program, *rest = started.split()
+        CHECKS[program](rest)
+
+
+def check_srun(arguments: list[str]) -> None:
+    """Slurm's own arguments are none here, so that the first word is what is started on each node."""
+    program, *rest = arguments
+    CHECKS[program](rest)
+
+
 def anything(arguments: list[str]) -> None:
     """Programs that are not ours, whose arguments no release of ours changes."""
 
@@ -122,6 +141,8 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": check_make,
     "pip": check_pip,
     "python": check_python,
+    "ray": check_ray,
+    "srun": check_srun,
     **dict.fromkeys((".venv/bin/python",), check_python),
     **dict.fromkeys((".venv/bin/della-bench",), check_della_bench),
     **dict.fromkeys(("git", "cd", "cp", "echo", "mkdir", "hf", "export", "source"), anything),

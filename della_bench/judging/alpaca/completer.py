@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from della_bench.asynchronous import run
 from della_bench.errors import JudgeError
 from della_bench.jsonfiles import RowLog, read_rows
 from della_bench.judging.batch import Batches
@@ -73,7 +74,7 @@ class Completer:
         JudgeError where no request can succeed any more, after those under way have ended.
         """
         self._total += len(requests)
-        return asyncio.run(self._round(requests, attempt))
+        return run(self._round(requests, attempt))
 
     async def _round(self, requests: Sequence[ChatRequest], attempt: int) -> list[Completion | None]:
         before = self.tally
