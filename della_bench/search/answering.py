@@ -101,7 +101,7 @@ class Worker:
         info = dict(self._model.get_model_info())
         model = {**info["della_bench"], "device": str(getattr(self._model, "device", "")), "dtype": info["model_dtype"]}
         return Answers(
-            header=_plain(results),
+            header=_plain(header),
             samples={task: _plain(rows) for task, rows in samples.items()},
             model=_plain(model),
             seconds={"merge": merged - started, "generate": time.perf_counter() - merged},
