@@ -207,7 +207,7 @@ def cost_of_alpaca_eval(evaluated: Evaluated | None, options: Options) -> Decima
         ]
 
     with _answers(evaluated, baseline) as path:
-        return estimate_alpaca_eval(path, options.annotator, limit=_limit("alpaca_eval", options)).cost
+        return estimate_alpaca_eval(path, options.annotator, limit=_first("alpaca_eval", options)).cost
 
 
 def check_alpaca_eval(options: Options) -> None:
@@ -219,12 +219,12 @@ def check_alpaca_eval(options: Options) -> None:
     from della_bench.judging.alpaca.reference import load_reference, published_annotations
     from della_bench.judging.prices import price_of
 
-    places = [place for own in (_asked("alpaca_eval", options).samples or {}).values() for place in own]
-    if places != list(range(len(places))):
-        raise UsageError("samples: its annotator compares the first so many instructions: use a limit")
     annotator = load_annotator(options.annotator)
+    controlled, named = annotator.metric == LENGTH_CONTROLLED, _asked("alpaca_eval", options).samples is not None
+    if controlled and named and _first("alpaca_eval", options) is None:
+        raise UsageError("samples: a length-controlled win rate is of the first so many instructions: use a limit")
     load_reference(annotator.baseline)
-    if annotator.metric == LENGTH_CONTROLLED:
+    if controlled:
         published_annotations()
     _check_asking(_settings(options), price_of(annotator.model))
 
@@ -237,7 +237,7 @@ def check_alpaca_eval(options: Options) -> None:
     check=check_alpaca_eval,
 )
 def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> list[Score]:
-    """Ask alpaca_eval's annotator, spending up to `max_cost`, over as many instructions as were evaluated."""
+    """Ask alpaca_eval's annotator, spending up to `max_cost`, over the instructions that were evaluated."""
     from della_bench.judging.alpaca.judge import judge_alpaca_eval
 
     score = judge_alpaca_eval(
@@ -246,7 +246,8 @@ def judge_instructions(evaluated: Evaluated, out: Path, options: Options) -> lis
         options.annotator,
         settings=_settings(options),
         owner=evaluated.owner,
-        limit=_limit(evaluated.benchmark, options),
+        limit=_first(evaluated.benchmark, options),
+        known_partial=_asked(evaluated.benchmark, options).partial,
         progress=_progress(options),
     )
     return [score]
@@ -275,6 +276,15 @@ def _limit(benchmark: str, options: Options) -> int | None:
 
     settings = _asked(benchmark, options)
     return settings.count(len(load(benchmark))) if settings.partial else None
+
+
+def _first(benchmark: str, options: Options) -> int | None:
+    """Return how many of a benchmark's first documents are asked, None where all are, or others than the first."""
+    samples = _asked(benchmark, options).samples
+    if samples is None:
+        return _limit(benchmark, options)
+    places = [place for own in samples.values() for place in own]
+    return len(places) if places == list(range(len(places))) else None
 
 
 def _rows(benchmark: str, options: Options) -> list[Mapping[str, str]]:

@@ -61,10 +61,10 @@ def test_a_server_that_is_not_there_or_refuses_the_key_is_told(monkeypatch):
     assert caught.value.exit_code == 1
 
 
-def test_alpaca_evals_samples_must_be_its_first_instructions():
-    settings = EvalSettings(samples={"alpaca_eval": (0, 2)})
-    with pytest.raises(UsageError, match="alpaca_eval: samples: its annotator compares the first so many"):
-        check_scorers((BENCHMARKS["alpaca_eval"],), options(settings=settings))
+def test_a_length_controlled_win_rate_must_be_of_the_first_instructions():
+    asked = options(settings=EvalSettings(samples={"alpaca_eval": (0, 2)}), annotator="weighted_alpaca_eval_gpt4_turbo")
+    with pytest.raises(UsageError, match="alpaca_eval: samples: a length-controlled win rate is of the first so many"):
+        check_scorers((BENCHMARKS["alpaca_eval"],), asked)
 
 
 def test_a_limit_without_a_price_and_an_unknown_judge_are_told(tmp_path):

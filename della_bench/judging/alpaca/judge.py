@@ -46,6 +46,7 @@ def judge_alpaca_eval(
     progress: Progress | None = None,
     owner: str | None = None,
     replace: bool = False,
+    known_partial: bool = False,
     **choices: Unpack[Choices],
 ) -> Score:
     """Judge the answers in `samples`, write the score and what it was made from below `out`, and return the score.
@@ -54,9 +55,11 @@ def judge_alpaca_eval(
     the samples'. annotator: a name that alpaca_eval ships, or a path. settings: how its model is asked, by default at
     OpenAI with the key in the environment. price: of the model, by default what is known of it. owner: fingerprint of
     the one model that `out` is for; else another input's score keeps its name and this one gets its own, unless
-    `replace`. `choices` are those of `prepare`: `reference`, `metric`, `name`, `wanted_filter`, `limit`.
+    `replace`. known_partial: no warning where instructions have no answer: whoever calls asked for a part. `choices`
+    are those of `prepare`: `reference`, `metric`, `name`, `wanted_filter`, `limit`.
 
-    A comparison without an answer, a refused one, and one whose reply cannot be read in ATTEMPTS tries are unscored.
+    Instructions without an answer are left out. A comparison that was refused, and one whose reply cannot be read in
+    ATTEMPTS tries, are unscored.
     Run again after any end, it goes on where it was, and what was paid for comes from the cache.
 
     Raises JudgeError where alpaca_eval is not installed or fails, for a faulty annotator, and (StopRun, OutOfBudget)
@@ -66,7 +69,7 @@ def judge_alpaca_eval(
     comparison = prepare(samples, out, annotator, settings=settings, **choices)
     if warning := end_warning(comparison.annotator.model, date.today()):
         _log.warning("%s", warning)
-    if comparison.missing:
+    if comparison.missing and not known_partial:
         _log.warning(
             "%s: a partial run: no answer to %d of %d instructions; the score is of the others",
             samples,
