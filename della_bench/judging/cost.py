@@ -167,9 +167,10 @@ class Budget:
         worst = self.worst_case(request, share)
         while self.limit is not None and self.spent + self.lost + self._held + worst > self.limit:
             if not self._held:
+                left = self.limit - self.spent - self.lost
                 raise OutOfBudget(
-                    f"`max_cost` {self.limit}: ${self.spent + self.lost:.4f} is spent and the next request could cost "
-                    f"${worst:.4f}; what is judged is kept, and the same command with a higher limit goes on there",
+                    f"`max_cost`: ${left:.4f} is left to spend and the next request could cost ${worst:.4f}; what is "
+                    "judged is kept, and the same command with a higher limit goes on there",
                     exit_code=1,
                 )
             turn = asyncio.get_running_loop().create_future()

@@ -185,7 +185,7 @@ def test_no_quota_stops_the_run_keeps_what_was_paid_for_and_the_next_run_goes_on
 def test_the_budget_is_never_exceeded_and_is_told_before_the_score(answers):
     limit = Decimal("0.2")
     with alpaca.Server(alpaca.ranking) as server:
-        with pytest.raises(OutOfBudget, match=r"`max_cost` 0\.0001"):
+        with pytest.raises(OutOfBudget, match=r"`max_cost`: \$0\.0001 is left"):
             judge_alpaca_eval(answers, settings=terms(server, answers, max_cost=Decimal("0.0001")))
         assert server.requests == 0
         score = judge_alpaca_eval(answers, settings=terms(server, answers, max_cost=limit))
