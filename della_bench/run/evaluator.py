@@ -6,8 +6,10 @@ and this process puts them in place. So workers need no file system in common wi
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,8 @@ from della_bench.spec import MergeSpec
 from della_bench.workers.worker import HostRefusedError, NotOnThisHostError, Worker
 
 __all__ = ["EngineStartError", "Evaluator", "HostEvaluator", "Loaded", "LocalEvaluator", "RemoteEvaluator", "on_host"]
+
+log = logging.getLogger(__name__)
 
 Watch = Callable[[str, int, int], None]
 
@@ -71,7 +75,8 @@ class LocalEvaluator:
         self._advice: Mapping[str, str] = {}
 
     def load(self, spec: MergeSpec, inputs: Inputs) -> Loaded:  # noqa: D102
-        self._model = self._engine.load(spec)
+        with self._whatever_fails("the model could not be loaded", MergeError):
+            self._model = self._engine.load(spec)
         info = self._model.get_model_info()
         device, dtype = str(getattr(self._model, "device", "")), str(info.get("model_dtype", ""))
         self._advice = advice_on_model(self._model.merge, dtype, device)
@@ -87,21 +92,38 @@ class LocalEvaluator:
         fingerprint: str,
     ) -> Evaluated:
         self._engine.answers.reset()
-        return evaluate(
-            self._model,
-            spec,
-            self._tasks.task(row),
-            folder,
-            settings,
-            record=record,
-            manager=self._tasks.manager,
-            fingerprint=fingerprint,
-            unsafe=self._options.unsafe,
-            batch_size=self._options.arguments.get("batch_size"),
-            device=self._options.arguments.get("device"),
-            answers=self._engine.answers,
-            advice=self._advice,
-        )
+        task = self._tasks.task(row)
+        with self._whatever_fails("lm-eval failed"):
+            return evaluate(
+                self._model,
+                spec,
+                task,
+                folder,
+                settings,
+                record=record,
+                manager=self._tasks.manager,
+                fingerprint=fingerprint,
+                unsafe=self._options.unsafe,
+                batch_size=self._options.arguments.get("batch_size"),
+                device=self._options.arguments.get("device"),
+                answers=self._engine.answers,
+                advice=self._advice,
+            )
+
+    @contextmanager
+    def _whatever_fails(self, what: str, kind: type[DellaBenchError] = DellaBenchError) -> Iterator[None]:
+        """Make an error of this package of any other, which is one model's and not the run's; the engine starts anew.
+
+        A memory that is full, an engine's process that is gone, a task's code: nobody can name them all.
+        """
+        try:
+            yield
+        except DellaBenchError:
+            raise
+        except Exception as error:
+            log.debug("%s", what, exc_info=True)
+            self.close()
+            raise kind(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
     def close(self) -> None:
         """Give the engine's memory back."""

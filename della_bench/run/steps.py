@@ -183,7 +183,9 @@ class Steps:
             self._advise("", run.advice)
         merged = time.monotonic()
         record = run.record(asked)
+        run.loaded = False  # where it fails, the engine may be another one afterwards
         evaluated = evaluator.evaluate(row, run.spec, run.folder, asked.settings, record, run.inputs.fingerprint)
+        run.loaded = True
         self._advise(row.name, {about: text for about, text in evaluated.advice.items() if about not in run.advice})
         spent = Seconds(merged - before, evaluated.answering, time.monotonic() - merged - evaluated.answering)
         self._count(run.spec, spent)

@@ -466,3 +466,17 @@ def test_machine_and_checkout_are_looked_at_once_and_git_says_nothing(tmp_path, 
     for path in (tmp_path / "runs").glob("*/results_*"):
         assert json.loads(path.read_text())["pretty_env_info"] == "a machine"
     assert "not a git repository" not in capfd.readouterr().err
+
+
+def test_what_breaks_inside_lm_eval_is_that_models_fault_and_the_others_are_evaluated(tmp_path, manager, monkeypatch):
+    def broken(model, spec, *args, **options):
+        if spec.name == "ties":
+            raise AssertionError("an empty continuation")
+        return evaluate(model, spec, *args, **options)
+
+    monkeypatch.setattr(evaluator, "evaluate", broken)
+    options = Options(tmp_path, ("zoo_math",), arguments={"device": "cpu"}, settings=EvalSettings(limit=2))
+    faults = Runner(options, lambda line: None, manager=manager).run([TIES, MEAN])
+    assert faults == ["ties, zoo_math: lm-eval failed: AssertionError: an empty continuation"]
+    assert not list((tmp_path / folder_name(TIES)).glob("results_*"))
+    assert list((tmp_path / folder_name(MEAN)).glob("results_*"))
