@@ -17,7 +17,7 @@ from della_bench.cli import main
 from tests.waiting import until
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 SPECS = """
 - {base: "zoo:base", experts: "zoo:math+zoo:code", merge_method: ties, density: 0.5, name: ties}

@@ -31,7 +31,7 @@ def _unprivileged() -> dict[str, int]:
 @pytest.fixture
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not SERVERS:
-        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
+        pytest.skip("PostgreSQL is not installed")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     import tempfile
 

@@ -19,7 +19,7 @@ from tests.waiting import until
 from tests.workers.held import Held, dies, says_no
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 

@@ -12,6 +12,7 @@ from della_bench.workers.session import open_ray
 from della_bench.workers.wanted import Wanted
 
 pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 
 def refused(wanted):
