@@ -25,6 +25,8 @@ os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], 
 import hypothesis
 import pytest
 
+from tests.browsing import browser, visit  # noqa: F401  (one instance of them: two browsers in a process do not go)
+
 hypothesis.settings.register_profile("busy", deadline=None)  # of how long an example takes a busy machine decides
 hypothesis.settings.load_profile("busy")
 INSTALLED = tuple(sys.path)

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from della_bench.search.page import write_page
-from tests.results.page.conftest import browser, visit  # noqa: F401
 from tests.search.making import plan
 
 FIGURES = ["flattery", "history-plot", "race-plot", "heat-plot", "importance-plot", "parallel-plot", "front-plot"]
@@ -20,7 +19,7 @@ def page(searched, tmp_path):
     return tmp_path / "search.html"
 
 
-def test_every_plot_is_drawn_in_light_and_dark_and_nothing_is_asked_for(page, visit):  # noqa: F811
+def test_every_plot_is_drawn_in_light_and_dark_and_nothing_is_asked_for(page, visit):
     for scheme in ("light", "dark"):
         shown = visit(page, color_scheme=scheme)
         assert shown.complaints == []
@@ -32,7 +31,7 @@ def test_every_plot_is_drawn_in_light_and_dark_and_nothing_is_asked_for(page, vi
         assert all(labels)
 
 
-def test_the_heat_map_is_over_any_two_keys(page, visit):  # noqa: F811
+def test_the_heat_map_is_over_any_two_keys(page, visit):
     shown = visit(page)
     shown.tab.select_option("#heat-x", "merge_method")
     shown.tab.select_option("#heat-y", "lambda")

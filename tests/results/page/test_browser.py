@@ -10,8 +10,8 @@ import pytest
 
 from della_bench.results.leaderboard import build_table
 from della_bench.results.page import Limits, write_page
+from tests.browsing import Visit
 from tests.results.making import BASE_SPEC, plain_folder, scored
-from tests.results.page.conftest import Visit
 from tests.results.page.tables import HOSTILE, answers, hostile, models
 
 Open = Callable[..., Visit]

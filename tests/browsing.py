@@ -1,4 +1,4 @@
-"""One headless Chromium for the tests of this folder; they skip where it, or playwright, is missing."""
+"""One headless Chromium for all tests that want one; they skip where it, or playwright, is missing."""
 
 from __future__ import annotations
 
