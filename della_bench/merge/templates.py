@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint.tokenizers import folder_template, has_tokenizer, load_chat_template
+from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.templates import AUTO
 
 if TYPE_CHECKING:
     from della_bench.merge.stream import Merge
 
-__all__ = ["ChosenTemplate", "chosen_template", "template_owner"]
+__all__ = ["ChosenTemplate", "chosen_template", "template_asked_for", "template_owner"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,25 @@ def chosen_template(merge: Merge, read_own: Callable[[], Any] | None = None) -> 
             return found
     own = read_own() if read_own else folder_template(merge.tokenizer_folder, trust_remote_code=remote)
     return ChosenTemplate(own, f"that of {template_owner(merge.spec)}")
+
+
+def template_asked_for(found: Any, wanted: bool | str, source: Source) -> str:
+    """Return of a tokenizer's template, or of several by name, the one that `apply_chat_template` asks for.
+
+    wanted: True, or a name, which one template alone does not have. source: whose tokenizer it is. Raises SpecError
+    where there is none, or none of that name.
+    """
+    if not found:
+        raise SpecError(
+            f"apply_chat_template: the tokenizer of {source} has no chat template; name a source that has one as "
+            "chat_template=SOURCE in the spec, or leave apply_chat_template out"
+        )
+    if not isinstance(found, dict):
+        return str(found)
+    name = wanted if isinstance(wanted, str) else "default"
+    if name not in found:
+        raise SpecError(f"apply_chat_template: {source} has no template {name!r}, but {', '.join(sorted(found))}")
+    return str(found[name])
 
 
 def template_owner(spec: MergeSpec) -> Source:

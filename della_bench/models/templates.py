@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
-from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
-from della_bench.merge.templates import chosen_template, template_owner
+from della_bench.merge.templates import chosen_template, template_asked_for, template_owner
 from della_bench.scoring.guard import running_evaluation, templated_tasks
 
 __all__ = ["check_chat_template"]
@@ -32,14 +31,4 @@ def check_chat_template(merge: Merge) -> None:
             name,
             template,
         )
-    found = chosen_template(merge).content
-    source = template_owner(merge.spec)
-    if not found:
-        raise SpecError(
-            f"apply_chat_template: the tokenizer of {source} has no chat template; name a source that has one as "
-            "chat_template=SOURCE, or leave apply_chat_template out"
-        )
-    if isinstance(found, dict):
-        name = wanted if isinstance(wanted, str) else "default"
-        if name not in found:
-            raise SpecError(f"apply_chat_template: {source} has no template {name!r}, but {', '.join(sorted(found))}")
+    template_asked_for(chosen_template(merge).content, wanted, template_owner(merge.spec))

@@ -8,7 +8,7 @@ from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
-from della_bench.merge.templates import ChosenTemplate, chosen_template, template_owner
+from della_bench.merge.templates import ChosenTemplate, chosen_template, template_asked_for, template_owner
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
@@ -56,19 +56,9 @@ def tokenizer_with_template(
     tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
     chosen = chosen_template(merge, lambda: tokenizer.chat_template)
     found, source = chosen.content, template_owner(spec)
-    if not found:
-        raise SpecError(
-            f"apply_chat_template: the tokenizer of {source} has no chat template; name a source that has one as "
-            "chat_template=SOURCE in the spec, or leave apply_chat_template out"
-        )
-    if isinstance(found, dict):
-        name = wanted if isinstance(wanted, str) else "default"
-        if name not in found:
-            raise SpecError(f"apply_chat_template: {source} has no template {name!r}, but {', '.join(sorted(found))}")
-        found = found[name]
-    elif isinstance(wanted, str):
+    if found and isinstance(wanted, str) and not isinstance(found, dict):
         raise SpecError(f"apply_chat_template: {source} has one template, without a name: {wanted!r} is not there")
-    tokenizer.chat_template = found
+    tokenizer.chat_template = template_asked_for(found, wanted, source)
     return tokenizer, chosen
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from della_bench import __version__
 from della_bench.benchmarks import title_of
-from della_bench.jsonfiles import write_whole
 from della_bench.results.page.assets import HERE, assets, policy
 from della_bench.results.page.blocks import pack_items
 from della_bench.results.page.content import content, date_text, script_text
+from della_bench.results.page.html import fill_template, write_html
 from della_bench.results.page.limits import FIRST_COLUMNS, WIDE, Limits, first_with_baseline, shortened
 from della_bench.results.page.unfolded import unfolded
 from della_bench.results.table import Cell, Row, Table, scorer_label
 
 if TYPE_CHECKING:
-    import jinja2
     import markupsafe
 
 __all__ = ["write_page"]
@@ -46,41 +45,28 @@ def write_page(
     packed = pack_items(table.rows, table.benchmarks, sampled, progress=progress)
     found = assets()
     dates = [row.date for row in table.rows if row.date is not None]
-    text = (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            title=title,
-            table=table,
-            columns=table.benchmarks[:FIRST_COLUMNS] if len(table.benchmarks) > WIDE else table.benchmarks,
-            wide=len(table.benchmarks) > WIDE,
-            compared=sum(not row.reference for row in table.rows),
-            version=__version__,
-            date=date_text(max(dates, default=None)),
-            assets=found,
-            policy=policy(found),
-            content=script_text(content(table, packed, paired)),
-            blocks=packed.blocks,
-            reasons=packed.reasons,
-            groups=list(unfolded(table)),
-        )
+    text = fill_template(
+        HERE,
+        _filters(),
+        title=title,
+        table=table,
+        columns=table.benchmarks[:FIRST_COLUMNS] if len(table.benchmarks) > WIDE else table.benchmarks,
+        wide=len(table.benchmarks) > WIDE,
+        compared=sum(not row.reference for row in table.rows),
+        version=__version__,
+        date=date_text(max(dates, default=None)),
+        assets=found,
+        policy=policy(found),
+        content=script_text(content(table, packed, paired)),
+        blocks=packed.blocks,
+        reasons=packed.reasons,
+        groups=list(unfolded(table)),
     )
-    # A lone surrogate in a name is no UTF-8, and NUL no HTML.
-    write_whole(path, text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd"))
+    write_html(path, text)
 
 
-def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+def _filters() -> dict[str, Callable[..., Any]]:
+    return {
         "benchmark_title": title_of,
         "some": _some,
         "one": lambda value: f"{value:.1f}",
@@ -89,7 +75,6 @@ def _environment() -> jinja2.Environment:
         "facts": _facts,
         "breakable": _breakable,
     }
-    return environment
 
 
 def _some(names: Iterable[str]) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from della_bench import __version__
-from della_bench.jsonfiles import write_whole
 from della_bench.results.page.assets import Assets, assets_of, policy, shared_script
 from della_bench.results.page.content import script_text
+from della_bench.results.page.html import fill_template, write_html
 from della_bench.search.page.content import content
 from della_bench.search.plan import Plan
 from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
-
-if TYPE_CHECKING:
-    import jinja2
 
 __all__ = ["write_page"]
 
@@ -43,38 +41,25 @@ def write_page(plan: Plan, outcome: Outcome, path: Path, *, title: str = "Search
     ]
     shown = content(plan, outcome)
     order = sorted(shown["candidates"], key=lambda each: (each["value"] is None, -(each["value"] or 0.0)))
-    text = (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            title=title,
-            version=__version__,
-            assets=found,
-            policy=policy(found),
-            plan=plan,
-            outcome=outcome,
-            winner=outcome.winner,
-            tested=tested,
-            candidates=order,
-            content=script_text(shown),
-        )
+    text = fill_template(
+        _HERE,
+        _filters(),
+        title=title,
+        version=__version__,
+        assets=found,
+        policy=policy(found),
+        plan=plan,
+        outcome=outcome,
+        winner=outcome.winner,
+        tested=tested,
+        candidates=order,
+        content=script_text(shown),
     )
-    write_whole(path, text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd"))
+    write_html(path, text)
 
 
-def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"one": lambda value: "–" if value is None else f"{value:.1f}", "signed": _signed}
-    return environment
+def _filters() -> dict[str, Callable[..., Any]]:
+    return {"one": lambda value: "–" if value is None else f"{value:.1f}", "signed": _signed}
 
 
 def _signed(value: float | None) -> str:
