@@ -10,7 +10,8 @@ from pathlib import Path
 from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.canonical import HEAD, align, is_tied, parameters, vocab_size
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
-from della_bench.checkpoint.lora import Rules, Update, refusals, several_adapters, updates
+from della_bench.checkpoint.fused import fused_form, in_form_of, parted_form
+from della_bench.checkpoint.lora import Rules, Update, refusals, retargeted, several_adapters, updates
 from della_bench.checkpoint.model import ADAPTER_FILES, ModelFolder, WeightFile, check_dtypes, model_files, read_json
 from della_bench.checkpoint.tensor import HostTensor, TensorInfo
 from della_bench.errors import CheckpointError
@@ -25,8 +26,10 @@ _CONV1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
 _CONV1D_MODULE = re.compile(r"(^|\.)(c_attn|q_attn|c_proj|c_fc)$")
 
 
-def open_adapter(folder: Path, label: str, base: ModelFolder | None) -> Adapter | None:
+def open_adapter(folder: Path, label: str, base: ModelFolder | None, *, whole: bool = False) -> ModelFolder | None:
     """Open an adapter over its base; return None where the folder holds none, or a whole model besides.
+
+    whole: whether it and its base are to be one model; see `Adapter.become_whole`.
 
     Raises CheckpointError where the adapter is to be the base itself.
     """
@@ -35,7 +38,10 @@ def open_adapter(folder: Path, label: str, base: ModelFolder | None) -> Adapter 
         return None
     if base is None:
         raise CheckpointError(f"{label}: a LoRA adapter; it can be an expert, but the base is a whole model")
-    return Adapter(folder, label, base)
+    opened = Adapter(folder, label, base)
+    if whole:
+        opened.become_whole()
+    return in_form_of(opened, base)
 
 
 class Adapter(ModelFolder):
@@ -43,7 +49,10 @@ class Adapter(ModelFolder):
 
     A tensor with an update is base + scaling * (B @ A), and bias and modules_to_save replace the base's. All of it is
     float32, each product and sum rounded once, so that its bits depend on the files alone; the result is not rounded
-    to the base's dtype before it is merged. A tensor without an update is the base's own.
+    to the base's dtype before it is merged. A tensor without an update is the base's own. In a tensor of all experts of
+    a mixture, (experts, ...), the update is that of each expert: B's columns and A's rows hold a rank of each.
+
+    `base` is what it was given, or, where the adapter names a mixture's experts in another form, a view in that form.
 
     Raises CheckpointError that names all that cannot be merged: other kinds of adapters, factors without their
     partner, ranks that are not the config's. An update of a parameter that the base does not have stays among
@@ -77,8 +86,11 @@ class Adapter(ModelFolder):
                 log.warning(
                     "%s: says that it was trained on %s; it is taken as trained on %s", label, origin, base.label
                 )
-        self.base, self._parameters, self._whole = base, parameters(base), False
-        self._updates = self._aligned(updates(self._file.tensors))
+        named, self._known = updates(self._file.tensors), Architectures(base)
+        targets = settings.get("target_parameters") or []
+        self.base = fused_form(base, self._known) if targets else parted_form(base, named, self._known)
+        self._parameters, self._whole = parameters(self.base), False
+        self._updates = self._aligned(retargeted(named, targets, self._of_module) if targets else named)
         self._check()
         self._keep_tied()
         self.tensors = {**self._parameters, **{name: self._result(name) for name in self._updates}}
@@ -89,12 +101,29 @@ class Adapter(ModelFolder):
         update = self._updates.get(name)
         if update is None:
             return self.base.tensor(name)
+        if update.factors and self._experts(name):
+            info = replace(self.tensors[name], dtype="F32")
+            return HostTensor.joined((self.expert(name, number) for number in range(info.shape[0])), info)
         below = self.base.tensor(name) if update.replacement is None else self._file.tensor(update.replacement)
-        if not update.factors:
-            return below
+        return self._sum(name, below) if update.factors else below
+
+    def expert(self, name: str, number: int) -> HostTensor:
+        """Return what a tensor of all experts holds of one of them; no other expert's is computed."""
+        update = self._updates.get(name)
+        if update is None:
+            return self.base.expert(name, number)
+        if not (update.factors and self._experts(name)):
+            return super().expert(name, number)
+        return self._sum(name, self.base.expert(name, number), number)
+
+    def _sum(self, name: str, below: HostTensor, expert: int = 0) -> HostTensor:
+        """Return what an update makes of a matrix: of the whole tensor, or of one expert's part of it."""
         from della_bench.checkpoint.product import product
 
+        update, experts = self._updates[name], self._experts(name) or 1
         a, b = (self._file.tensor(update.factors[side]).to_torch() for side in "AB")
+        # As peft lays them out: A is (experts, rank) by its rows, B (rank, experts) by its columns.
+        a, b = a.chunk(experts)[expert], b[:, expert::experts]
         delta = product(a.T, b.T) if self._is_transposed(name) else product(b, a)
         if delta.shape != below.shape:  # rows for new tokens without the embedding that they are added to
             raise CheckpointError(
@@ -139,15 +168,26 @@ class Adapter(ModelFolder):
         several parts in another way than the checkpoint does.
         """
         names = align(named, self._parameters)
-        if (others := named.keys() - names.keys()) and (known := Architectures(self.base).of(self.base)):
+        if (others := named.keys() - names.keys()) and (known := self._known.of(self.base)):
             free = self._parameters.keys() - set(names.values())
             places = {known.place(name): name for name in free}
             names |= {name: places[place] for name in others if (place := known.place(name)) in places}
         return {names.get(name, name): update for name, update in named.items()}
 
+    def _of_module(self, module: str) -> list[str]:
+        """Return the names of a module's own parameters, in the order in which the module has them."""
+        if known := self._known.of(self.base):
+            return known.of_module(module)
+        return [name for name in self._parameters if name.rpartition(".")[0] == module]
+
+    def _experts(self, name: str) -> int:
+        """Return how many experts a parameter holds, 0 where it is none of all experts of a mixture."""
+        parameter = self._parameters.get(name)
+        return parameter.shape[0] if parameter is not None and len(parameter.shape) == 3 else 0
+
     def _check(self) -> None:
         faults = []
-        for update in self._updates.values():
+        for name_changed, update in self._updates.items():
             for name in update.factors.values():
                 if not (info := self._file.tensors[name]).is_float or len(info.shape) != 2:
                     faults.append(f"{name} is {info}, not a matrix of floats")
@@ -155,9 +195,11 @@ class Adapter(ModelFolder):
                 faults.append(f"{next(iter(update.factors.values()))} has no partner")
             elif update.factors and not faults:
                 ranks = [self._shape(update, "A")[0], self._shape(update, "B")[1]]
-                if ranks != [rank := self._rules.rank(update.module)] * 2:
+                rank, experts = self._rules.rank(update.module), self._experts(name_changed)
+                if ranks != [rank * (experts or 1)] * 2:
                     faults.append(
                         f"{update.module}: the ranks of lora_A and lora_B are {ranks}, the config's is {rank}"
+                        f"{f' for each of {experts} experts' if experts else ''}"
                     )
         if faults:
             raise CheckpointError("\n".join(f"{self.label}: {self.files[1].name}: {fault}" for fault in faults))
@@ -195,8 +237,10 @@ class Adapter(ModelFolder):
         below = self._file.tensors[update.replacement] if update.replacement else self._parameters.get(name)
         if not update.factors:
             return self._file.tensors[update.replacement or ""]
-        product = (self._shape(update, "B")[0], self._shape(update, "A")[1])
+        product: tuple[int, ...] = (self._shape(update, "B")[0], self._shape(update, "A")[1])
         shape = product[::-1] if self._is_transposed(name) else product
+        if experts := self._experts(name):
+            shape = (experts, *shape)
         if update.replacement and below and below.shape != shape:
             raise CheckpointError(
                 f"{self.label}: {self.files[1].name}: {update.replacement} is {below}, its update is {list(shape)}"
@@ -204,10 +248,18 @@ class Adapter(ModelFolder):
         return replace(below or self._file.tensors[update.factors["B"]], shape=shape)
 
     def _is_transposed(self, name: str) -> bool:
-        """Whether a parameter is stored as (in, out): embeddings and Conv1D."""
+        """Whether a parameter is stored as (in, out): embeddings, Conv1D, and the experts of some mixtures.
+
+        Of experts, the shapes tell; where their matrices are square, what transformers' module says of itself.
+        """
         update, parameter = self._updates[name], self._parameters.get(name)
         if update.is_embedding:
             return True
+        if parameter is not None and self._experts(name):
+            into, out = self._shape(update, "A")[1], self._shape(update, "B")[0]
+            if into == out and (known := self._known.of(self.base)):
+                return known.is_transposed(name)
+            return into != out and parameter.shape[1:] == (into, out)
         if self.model_type in _CONV1D:
             return bool(_CONV1D_MODULE.search(update.module))
         product = (self._shape(update, "A")[1], self._shape(update, "B")[0])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 
 from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.canonical import EMBEDDING, HEAD, is_tied, parameters, vocab_size
+from della_bench.checkpoint.config_shapes import shape_faults
 from della_bench.checkpoint.differences import some, warn_of_fit, warn_of_source
 from della_bench.checkpoint.fit import Fit
 from della_bench.checkpoint.model import ModelFolder
@@ -18,6 +20,8 @@ from della_bench.spec import MergeSpec
 __all__ = ["check_fit"]
 
 log = logging.getLogger(__name__)
+
+_FACTOR = re.compile(r"\.lora_(embedding_)?[AB](\.|$)")
 
 
 def check_fit(
@@ -34,12 +38,12 @@ def check_fit(
     unusable = {
         source: fault
         for source in dict.fromkeys([base, *experts])
-        if (fault := quantised_fault(source) or _empty_fault(source))
+        if (fault := quantised_fault(source) or _empty_fault(source) or _unmerged_fault(source))
     }
     faults = [*others, *unusable.values()]
     known = Architectures(base)
     if base not in unusable:
-        faults += _own_faults(base, known)
+        faults += _own_faults(base, known) or shape_faults(base, known)
     for source in dict.fromkeys([base, *experts]):
         if needed := _absent(source, known)[0]:
             faults.append(f"{source.label}: its index names {some(needed)} that no shard holds and the model needs")
@@ -68,6 +72,17 @@ def _empty_fault(source: ModelFolder) -> str:
     return (
         f"{source.label}: {some(empty)} without elements: so DeepSpeed's ZeRO-3 saves weights that were not gathered; "
         "make whole ones by the zero_to_fp32.py that it writes beside its checkpoints"
+    )
+
+
+def _unmerged_fault(source: ModelFolder) -> str:
+    """Return why a whole model that was saved with an adapter around its layers is none; empty where it was not."""
+    factors = [name for name in source.tensors if _FACTOR.search(name)]
+    if not factors:
+        return ""
+    return (
+        f"{source.label}: {some(factors)} are a LoRA adapter's, saved within the whole model, which does not say how "
+        "it is scaled: save the model after peft's merge_and_unload(), or the adapter alone by its save_pretrained()"
     )
 
 

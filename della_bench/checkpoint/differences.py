@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from della_bench.checkpoint.fit import Fit
-from della_bench.checkpoint.model import ModelFolder, read_json
+from della_bench.checkpoint.model import ModelFolder, model_files, read_json
 from della_bench.checkpoint.quantised import quantised_in_name
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 from della_bench.spec import MergeSpec, Source
@@ -42,6 +42,12 @@ def warn_of_source(source: ModelFolder) -> None:
             "not quantised",
             source.label,
             method,
+        )
+    if (source.folder / "adapter_config.json").is_file() and model_files(source.folder):
+        log.warning(
+            "%s: a LoRA adapter lies beside the whole model: the model is taken without it; in a folder of its own it "
+            "can be put on (MODEL::ADAPTER)",
+            source.label,
         )
 
 

@@ -53,9 +53,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Protocol
 
-from della_bench.checkpoint.adapter import Adapter, open_adapter
+from della_bench.checkpoint.adapter import open_adapter
 from della_bench.checkpoint.architecture import Architectures
 from della_bench.checkpoint.files import SafetensorsFile, TorchFile
+from della_bench.checkpoint.fused import in_form_of
 from della_bench.checkpoint.model import ModelFolder, check_pointers, open_shards, require_config, unfinished_weights
 from della_bench.checkpoint.pairing import pair
 from della_bench.checkpoint.resolve import resolve
@@ -89,21 +90,21 @@ def open_source(source: Source, base: ModelFolder | None = None, *, trust_remote
     if source.adapter is not None:
         model = open_source(replace(source, adapter=None), base, trust_remote_code=trust_remote_code)
         return open_adapted(model, source.adapter)
-    return open_folder(resolve(source, trust_remote_code=trust_remote_code), str(source), base)
+    opened = open_folder(resolve(source, trust_remote_code=trust_remote_code), str(source), base)
+    return opened if base is None else in_form_of(opened, base)
 
 
-def open_adapted(model: ModelFolder, adapter: Source) -> Adapter:
+def open_adapted(model: ModelFolder, adapter: Source) -> ModelFolder:
     """Open the LoRA adapter on a model: the two are one model, with the config and the tokenizer of the latter.
 
     Raises CheckpointError where it is no adapter, or changes what the model does not have.
     """
     label = f"{model.label}::{adapter}"
-    opened = open_adapter(resolve(adapter), label, model)
+    opened = open_adapter(resolve(adapter), label, model, whole=True)
     if opened is None:
         raise CheckpointError(f"{label}: {adapter} is no LoRA adapter; behind :: stands a folder or hub id of one")
     if faults := pair(model, opened, Architectures(model)).faults:
         raise CheckpointError("\n".join(faults))
-    opened.become_whole()
     return opened
 
 

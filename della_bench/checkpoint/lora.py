@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from della_bench.checkpoint.model import unwrapped
 
-__all__ = ["Rules", "Update", "refusals", "several_adapters", "updates"]
+__all__ = ["Rules", "Update", "refusals", "retargeted", "several_adapters", "updates"]
 
 # Settings that make something else of an adapter than base + scaling * B A; each is refused where it is set.
 _REFUSED = (
     "alora_invocation_tokens", "arrow_config", "layer_replication", "lora_bias", "megatron_config",
-    "monteclora_config", "target_modules_to_tie", "target_parameters", "trainable_token_indices", "use_bdlora",
-    "use_dora", "use_qalora", "velora_config",
+    "monteclora_config", "target_modules_to_tie", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora",
+    "velora_config",
 )  # fmt: skip
 # Ways to begin that leave the base as it is; the others (pissa, olora, corda, loftq, ...) train on a changed base.
 _BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
@@ -27,6 +27,7 @@ _FACTOR = re.compile(
 # What a module of modules_to_save was before the training: peft 0.21 writes it beside the trained weights where the
 # vocabulary was resized.
 _UNTRAINED = re.compile(r"\.original_module\.[^.]+$")
+_INNER = ".base_layer"  # what peft calls a module within a wrapper of it
 _WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.[^.]+$)")
 
 
@@ -42,6 +43,9 @@ def refusals(config: Mapping[str, Any]) -> list[str]:
         faults.append(f"r is {rank!r}, not a positive whole number")
     if not isinstance(alpha, (int, float)):
         faults.append(f"lora_alpha is {alpha!r}, not a number")
+    targets = config.get("target_parameters") or []
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        faults.append(f"target_parameters is {targets!r}, not a list of names")
     for key in ("rank_pattern", "alpha_pattern"):
         if not _are_patterns(config.get(key) or {}):
             faults.append(f"{key} is {config[key]!r}, not regular expressions with a positive number each")
@@ -111,4 +115,28 @@ def updates(names: Iterable[str]) -> dict[str, Update]:
         else:
             name = _WRAPPED.sub("", name)
             by_parameter.setdefault(name, Update(name.rpartition(".")[0])).replacement = whole_name
+    return by_parameter
+
+
+def retargeted(
+    named: Mapping[str, Update], targets: Sequence[str], of_module: Callable[[str], Sequence[str]]
+) -> dict[str, Update]:
+    """Return updates by what they change where an adapter changes single parameters (`target_parameters`).
+
+    peft wraps the module once for each of its parameters that a target names the end of, in the module's order. The
+    adapter's names tell only how deep a wrapper lies: the factors of the first parameter are in the innermost one.
+
+    of_module: returns the names of a module's own parameters, in its order.
+    """
+    by_parameter = {}
+    for name, update in named.items():
+        module = update.module
+        while module.endswith(_INNER):
+            module = module.removesuffix(_INNER)
+        depth = (len(update.module) - len(module)) // len(_INNER)
+        changed = [own for own in of_module(module) if any(f".{own}".endswith(f".{target}") for target in targets)]
+        if update.factors and depth < len(changed):
+            by_parameter[changed[-1 - depth]] = replace(update, module=changed[-1 - depth])  # whose rank has its name
+        else:
+            by_parameter[name] = update
     return by_parameter

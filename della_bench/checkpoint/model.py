@@ -45,6 +45,12 @@ class ModelFolder(ABC):
     def tensor(self, name: str) -> HostTensor:
         """Return one tensor; several threads may ask at once. Raises CheckpointError that names file and tensor."""
 
+    def expert(self, name: str, number: int) -> HostTensor:
+        """Return what a tensor of all experts of a mixture, (experts, rows, columns), holds of one of them."""
+        tensor = self.tensor(name)
+        part = tensor.piece(number, tensor.shape[0])
+        return HostTensor(part.data, part.dtype, part.shape[1:])
+
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on; `role` is what the model is to a merge."""
         return [(role, path) for path in sorted(self.files)]

@@ -9,6 +9,7 @@ tensors and dtypes from `HostTensor.to_torch` and `torch_dtype`, and hands them 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,21 @@ class HostTensor:
         if flat.stride() != (1,):  # one element, expanded, counts as contiguous
             flat = flat.new_empty(flat.shape).copy_(flat)
         return cls(flat.view(torch.uint8).numpy(), dtype_name(tensor.dtype), tuple(tensor.shape))
+
+    @classmethod
+    def joined(cls, tensors: Iterable[HostTensor], info: TensorInfo) -> HostTensor:
+        """Return a tensor whose elements are those of others, one after the other; all are of its dtype."""
+        data, start = np.empty(info.nbytes, np.uint8), 0
+        for tensor in tensors:
+            data[start : start + tensor.data.nbytes] = tensor.data
+            start += tensor.data.nbytes
+        return cls(data, info.dtype, info.shape)
+
+    def piece(self, index: int, count: int) -> HostTensor:
+        """Return one of `count` equal stretches of its first dimension, over the same memory."""
+        nbytes = self.data.nbytes // count
+        shape = (self.shape[0] // count, *self.shape[1:])
+        return HostTensor(self.data[index * nbytes : (index + 1) * nbytes], self.dtype, shape)
 
     @property
     def info(self) -> TensorInfo:

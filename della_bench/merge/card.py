@@ -13,6 +13,7 @@ import yaml
 import della_bench
 from della_bench.benchmarks import BENCHMARKS, title_of
 from della_bench.checkpoint import Adapter, ModelFolder
+from della_bench.checkpoint.fused import Form
 from della_bench.checkpoint.stacking import View
 from della_bench.errors import UsageError
 from della_bench.merge.staged import Staged
@@ -95,6 +96,8 @@ def _folders(merge: Merge) -> dict[Source, Path]:
 def _parts(source: Source, opened: ModelFolder) -> Iterator[tuple[Source, Path]]:
     if isinstance(opened, View):
         opened = opened.origin
+    if isinstance(opened, Form):
+        opened = opened.source
     if isinstance(opened, Adapter) and source.adapter is not None:
         yield from _parts(replace(source, adapter=None), opened.base)
         yield source.adapter, opened.files[-1].parent

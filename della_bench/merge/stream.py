@@ -21,6 +21,7 @@ from della_bench.checkpoint import (
     open_adapted,
     open_source,
 )  # fmt: skip
+from della_bench.checkpoint.fused import in_form_of
 from della_bench.checkpoint.rows import aligned
 from della_bench.checkpoint.stacking import Stacking, stack
 from della_bench.checkpoint.tensor import DTYPES, torch_dtype
@@ -222,8 +223,10 @@ def open_part(source: Source, base: ModelFolder | None = None, *, trust_remote_c
     """Open a source of a merge, which may be a merge of its own. base: the opened base, where it is an expert."""
     if source.scheme != "merge":
         return open_source(source, base, trust_remote_code=trust_remote_code)
-    staged = Staged(Merge(MergeSpec.parse(source.place), trust_remote_code=trust_remote_code))
-    return staged if source.adapter is None else open_adapted(staged, source.adapter)
+    opened: ModelFolder = Staged(Merge(MergeSpec.parse(source.place), trust_remote_code=trust_remote_code))
+    if source.adapter is not None:
+        opened = open_adapted(opened, source.adapter)
+    return opened if base is None else in_form_of(opened, base)
 
 
 def _fitted(
