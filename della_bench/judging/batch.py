@@ -11,23 +11,20 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING
 
-from della_bench.errors import JudgeError
+from della_bench.judging.batch_calls import BatchCalls
 from della_bench.judging.batch_files import KeyedRequest, chunks, request_id, request_line, unanswered
 from della_bench.judging.batch_log import BatchLog, BatchRecord
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Hold
-from della_bench.judging.faults import Retry, fault_of
 from della_bench.judging.json_types import ChatRequest, as_object, parse_json
 from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
 from della_bench.lock import folder_lock
 
 if TYPE_CHECKING:
-    from openai.pagination import AsyncCursorPage
     from openai.types import Batch
 
 _log = logging.getLogger("della_bench.judging")
@@ -35,12 +32,8 @@ _log = logging.getLogger("della_bench.judging")
 __all__ = ["Batches"]
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-_PATIENCE = 3600.0  # seconds that a single call is tried again for; a batch may take a day
-_LONGEST_WAIT = 60.0
+_LONGEST_WAIT = 60.0  # seconds, for another process
 _DOWNLOADS = 3  # tries to load a result file whole
-_MOST_LISTED = 1000  # recent batches that are looked through for one of ours
-
-_T = TypeVar("_T")
 
 
 class Batches:
@@ -53,10 +46,8 @@ class Batches:
     def __init__(self, client: Client, path: Path, *, share: float, poll: float = 30.0) -> None:
         self.unanswered: dict[str, Unanswered] = {}
         self._client, self._path, self._share, self._poll = client, path, share, poll
-        self._endpoint: Literal["/v1/chat/completions"] = "/v1/chat/completions"
-        if client.server.azure:
-            self._endpoint = "/chat/completions"  # type: ignore[assignment]  # openai's types know OpenAI's paths only
         self._log = BatchLog(path)
+        self._calls = BatchCalls(client, poll, is_making=lambda: not self._log.batches[-1]["id"])
         self._said: set[str] = set()  # servers whose open batches were spoken of
         self._is_waiting = False
         self._holds: dict[str, Hold] = {}
@@ -82,7 +73,7 @@ class Batches:
             affordable, too_much = await self._affordable(ours)
             for key, _ in ours[len(affordable) :]:
                 self._client.cache.give_up(key)
-            made = [await self._make(chunk) for chunk in chunks(affordable, self._endpoint)]
+            made = [await self._make(chunk) for chunk in chunks(affordable, self._calls.endpoint)]
             await self._finish(made)
             if too_much is not None:
                 raise too_much
@@ -114,7 +105,7 @@ class Batches:
         """
         for batch in await self._open_batches():
             batch_id = str(batch["id"])
-            state = await self._call(partial(self._client.openai.batches.retrieve, batch_id))
+            state = await self._calls.state(batch_id)
             if state.status not in _ENDED:
                 raise StopRun(
                     f"{self._client.server.display_url}: batch {batch_id} with {len(batch['keys'])} of these requests "
@@ -132,10 +123,10 @@ class Batches:
                 "%s: a batch is open at %s: what it answers is taken by a run that asks there", self._path, server
             )
         self._said |= others
-        found = [batch for batch in self._log.batches if not batch["done"] and batch["server"] == here]
-        for batch in found:
+        unended = [batch for batch in self._log.batches if not batch["done"] and batch["server"] == here]
+        for batch in unended:
             await self._adopt(batch)
-        return [batch for batch in found if not batch["done"]]
+        return [batch for batch in unended if not batch["done"]]
 
     def _is_known(self, key: str) -> bool:
         return self._client.cached(key)
@@ -172,57 +163,23 @@ class Batches:
         self._log.batches.append(batch)
         self._log.write()
         self._client.cache.hand_over(batch["keys"], self._path)
-        text = "".join(request_line(key, request, self._endpoint) for key, request in chunk)
-        files = self._client.openai.files
-        file = await self._call(lambda: files.create(file=("requests.jsonl", text.encode()), purpose="batch"))
+        text = "".join(request_line(key, request, self._calls.endpoint) for key, request in chunk)
+        file_id = await self._calls.upload(text)
         # A connection that breaks while the batch is made leaves open whether it was. Its tag tells: before it is made
         # once more, the server's recent batches are searched for one that carries it.
         while batch["id"] is None:
-            found = await self._by_tag(str(batch["tag"])) if batch.get("tried") else None
+            known = await self._calls.find(batch["tag"]) if batch.get("tried") else None
             batch["tried"] = True
-            batch["id"] = found or await self._create(file.id, str(batch["tag"]))
+            batch["id"] = known or await self._calls.create(file_id, batch["tag"])
         self._log.write()
         return batch
-
-    async def _create(self, file_id: str, tag: str) -> str | None:
-        """Make the batch; None where the connection broke, so that it may or may not be there."""
-        try:
-            made = await self._client.openai.batches.create(
-                input_file_id=file_id,
-                endpoint=self._endpoint,
-                completion_window="24h",
-                metadata={"della_bench": tag},
-            )
-        except Exception as error:
-            fault = fault_of(error, self._client.server, {})
-            if not isinstance(fault, Retry):
-                raise StopRun(str(fault)) from error
-            await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
-            return None
-        return made.id
 
     async def _adopt(self, batch: BatchRecord) -> None:
         """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
         if batch["id"] is None:
-            batch["id"] = await self._by_tag(batch["tag"])
+            batch["id"] = await self._calls.find(batch["tag"])
             batch["done"] = batch["id"] is None
         self._log.write()
-
-    async def _by_tag(self, tag: str) -> str | None:
-        after: str | None = None
-        for _ in range(_MOST_LISTED // 100):
-            page = await self._call(partial(self._list, after))
-            for batch in page.data:
-                if (batch.metadata or {}).get("della_bench") == tag:
-                    return str(batch.id)
-            if not page.data or not page.has_more:
-                return None
-            after = page.data[-1].id
-        return None
-
-    def _list(self, after: str | None) -> Awaitable[AsyncCursorPage[Batch]]:
-        batches = self._client.openai.batches
-        return batches.list(limit=100) if after is None else batches.list(limit=100, after=after)
 
     async def _finish(self, batches: Sequence[BatchRecord]) -> None:
         """Wait until all have ended, and take their results as they come."""
@@ -231,11 +188,8 @@ class Batches:
             raise StopRun("\n".join(faults))
 
     async def _wait_for(self, batch: BatchRecord) -> str | None:
-        client, batch_id = self._client.openai, str(batch["id"])
-        while True:
-            state = await self._call(lambda: client.batches.retrieve(batch_id))
-            if state.status in _ENDED:
-                break
+        batch_id = str(batch["id"])
+        while (state := await self._calls.state(batch_id)).status not in _ENDED:
             await asyncio.sleep(self._poll)
         for file_id in (state.output_file_id, state.error_file_id):
             if file_id:  # some servers send an empty one
@@ -254,8 +208,7 @@ class Batches:
     async def _fetch_results(self, batch: BatchRecord, file_id: str) -> None:
         """Load a result file and take its answers; again where it came torn: what is not taken is paid for twice."""
         for _ in range(_DOWNLOADS):
-            content = await self._call(partial(self._client.openai.files.content, file_id))
-            if self._take(batch, content.content.decode("utf-8", "replace")):
+            if self._take(batch, await self._calls.text(file_id)):
                 return
             await asyncio.sleep(self._poll)
         _log.warning(
@@ -284,22 +237,6 @@ class Batches:
             else:
                 self.unanswered[key] = unanswered(row)
         return whole
-
-    async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Make one call of the interface, again where a fault may pass."""
-        began = time.monotonic()
-        while True:
-            try:
-                return await call()
-            except JudgeError:
-                raise
-            except Exception as error:
-                fault = fault_of(error, self._client.server, {})
-                if not isinstance(fault, Retry):
-                    raise StopRun(str(fault)) from error
-                if time.monotonic() - began > _PATIENCE or (fault.unreachable and not self._log.batches[-1]["id"]):
-                    raise StopRun(f"{self._client.server.display_url}: {fault.reason}") from error
-                await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
 
 
 def _fault(batch_id: str, state: Batch) -> str | None:

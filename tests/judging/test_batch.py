@@ -13,7 +13,7 @@ import pytest
 
 from della_bench.errors import JudgeError
 from della_bench.judging import batch as module
-from della_bench.judging import batch_files
+from della_bench.judging import batch_calls, batch_files
 from della_bench.judging.gsm8k.estimate import estimate_gsm8k
 from della_bench.judging.gsm8k.judge import judge_gsm8k
 from della_bench.judging.policy import RetryPolicy
@@ -151,8 +151,8 @@ def test_killed_at_any_moment_no_batch_is_made_twice(
     signs = {"upload": ("POST", "/files"), "create": ("POST", "/batches"), "look": ("GET", "/batches/batch0"),
              "results": ("GET", "/files/file1/content")}  # fmt: skip
     killed: list[bool] = []
-    real = module.Batches._call
-    real_create = module.Batches._create
+    real = batch_calls.BatchCalls._call
+    real_create = batch_calls.BatchCalls.create
 
     async def call(self: Any, wanted: Any) -> Any:
         before = dict(calls)
@@ -174,8 +174,8 @@ def test_killed_at_any_moment_no_batch_is_made_twice(
 
     calls: Counter[tuple[str, str]] = Counter()
     batches.before_answer = lambda method, path: calls.update([(method, path)])
-    monkeypatch.setattr(module.Batches, "_call", call)
-    monkeypatch.setattr(module.Batches, "_create", create)
+    monkeypatch.setattr(batch_calls.BatchCalls, "_call", call)
+    monkeypatch.setattr(batch_calls.BatchCalls, "create", create)
     with pytest.raises(_KilledError):
         judged(tmp_path, server.url)
     assert killed

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Estimate, Price
+from della_bench.judging.gsm8k.asking import attempts_left, load_judge_as_set
 from della_bench.judging.gsm8k.by_number import EXACT
-from della_bench.judging.gsm8k.judge import attempts_left, load_judge_as_set
 from della_bench.judging.gsm8k.read import read_answers
 from della_bench.judging.gsm8k.votes import questions
 from della_bench.judging.settings import JudgeSettings

@@ -15,13 +15,14 @@ from della_bench.errors import JudgeError
 from della_bench.judging.batch import Batches
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Price
+from della_bench.judging.gsm8k.asking import attempts_left, load_judge_as_set
 from della_bench.judging.gsm8k.by_number import EXACT, judge_by_number
-from della_bench.judging.gsm8k.config import Judge, load_judge
+from della_bench.judging.gsm8k.config import Judge
 from della_bench.judging.gsm8k.read import Answer, Answers, read_answers
 from della_bench.judging.gsm8k.report import make_score
 from della_bench.judging.gsm8k.rows import GSM8KItem, judged_row
 from della_bench.judging.gsm8k.store import BENCHMARK, JudgementFacts, Store, judge_folder, made_from
-from della_bench.judging.gsm8k.votes import Ask, Outcome, Question, Tries, count_attempts, judge_answer, questions
+from della_bench.judging.gsm8k.votes import Ask, Outcome, Question, Tries, judge_answer, questions
 from della_bench.judging.policy import Tally
 from della_bench.judging.reply import Reply, Unanswered
 from della_bench.judging.settings import JudgeSettings
@@ -29,7 +30,7 @@ from della_bench.lock import folder_lock
 from della_bench.results.places import place_score
 from della_bench.results.schema import Score, Scorer, write_score
 
-__all__ = ["Progress", "attempts_left", "judge_gsm8k", "load_judge_as_set"]
+__all__ = ["Progress", "judge_gsm8k"]
 
 Progress = Callable[[int, int, Tally], None]  # (answers settled, of how many, what was done so far)
 
@@ -77,23 +78,6 @@ def judge_gsm8k(
     work = _Judging(answers, out, name, asked, settings, votes, progress)
     with _locked(work.folder), settings.open_cache() as cache:
         return run(work.run(settings.client(cache, asked.price)))
-
-
-def load_judge_as_set(judge: str | Path, settings: JudgeSettings, price: Price | None = None) -> Judge:
-    """Return the judge, asking for another model where `settings` name one, at `price`, if given. Raises JudgeError."""
-    loaded = load_judge(judge)
-    if settings.model is not None:
-        loaded = loaded.with_model(settings.model, alias=settings.server.azure)
-    return loaded if price is None else loaded.with_price(price)
-
-
-def attempts_left(judge: Judge, client: Client, question: Question, settings: JudgeSettings) -> tuple[int, int]:
-    """Return how many attempts at a vote the cache knows, and how many more may be made: 0 where it settles it."""
-
-    def find(each: Question, attempt: int) -> Reply | None:
-        return client.find(each.request, vote=each.vote, attempt=attempt)
-
-    return count_attempts(judge, question, find, retry=settings.retry_unscored)
 
 
 @contextlib.contextmanager
