@@ -121,7 +121,7 @@ def test_a_threshold_of_2_to_the_32_keeps_the_largest():
 @pytest.mark.parametrize("method", ["della", "della_ada_row", "ties_row", "della_layer_norm"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_rows_in_several_chunks_and_tiles_give_the_references_bits(monkeypatch, method, dtype):
-    monkeypatch.setattr(gpu, "_SCRATCH", 1)  # a chunk of one row
+    monkeypatch.setattr(gpu_grid, "SCRATCH", 1)  # a chunk of one row
     monkeypatch.setattr(gpu_grid, "_TILE", 16)
     base, _ = tensors("normal", (2, 50), dtype)
     both(Case(method, weights=(1.0, 0.7)), base, [slight_change(base, k) for k in range(2)])

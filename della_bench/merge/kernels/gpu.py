@@ -20,31 +20,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 import triton
 
 from della_bench.merge import bits
 from della_bench.merge.exact import norm_ratio
-from della_bench.merge.kernels import gpu_counts
+from della_bench.merge.kernels import gpu_grid
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.coverage import covers
-from della_bench.merge.kernels.gpu_device import BINS
-from della_bench.merge.kernels.gpu_grid import Grid, rank_tables, tables
+from della_bench.merge.kernels.gpu_grid import Grid, rank_tables
+from della_bench.merge.kernels.gpu_known import KEYS, Finder
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec.tensor import TensorSpec
-from della_bench.spec.thresholds import ONE, exact, keep_bounds, kept_count, threshold
+from della_bench.spec.thresholds import ONE, exact, keep_bounds, threshold
 
 __all__ = ["merge_tensor_gpu", "supports"]
 
-_SCRATCH = 2**26  # int32 elements: 256 MiB of ranks or sorted keys, for all experts together
-_SCAN = 4096  # bins that a scan reads at a time
-_HALVES = 2**16  # values of half a word
 _EXPERTS = 8  # their deltas all lie in registers
 _LONGEST_RANKED_ROW = 2**20  # the tables by rank are twice as long
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_BINS: int = BINS.value
 _TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
 _INTERPRETED = not isinstance(kernels.merge_tiles, triton.JITFunction)
 _RESCALES = ("inverse_keep", "l1", "none")
@@ -60,18 +55,6 @@ _KINDS = {
     "magnitude_row": kernels.CUT_ROW.value,
 }
 _ROW_KINDS = ("magprune", "magprune_norank", "magnitude_row")
-
-
-class _Known(NamedTuple):
-    """What the kernels get of one expert's drop; `gpu_kernels` says what it is for each kind of drop.
-
-    Where a kind of drop needs nothing, any tensor stands.
-    """
-
-    rows: torch.Tensor
-    equals_before: torch.Tensor
-    highest: torch.Tensor
-    scales: torch.Tensor
 
 
 def supports(spec: TensorSpec, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
@@ -117,19 +100,19 @@ class _TensorMerge:
         self.drop, self.kind = spec.method.drop_kind, _KINDS[spec.method.drop_kind]
         self.inverse = spec.rescale == "inverse_keep"
         by_row = base.dim() > 1 and (self.drop in _ROW_KINDS or spec.method.scaling.startswith("ada_row"))
-        self.whole = Grid(base.numel(), 1)
-        self.grid = Grid(base.shape[-1], base.numel() // base.shape[-1]) if by_row else self.whole
+        rows = base.numel() // base.shape[-1] if by_row else 1
+        self.grid = Grid(base.numel() // rows, rows)
         self.density = spec.density or (1.0,) * len(experts)
         self.dropped = [k for k, density in enumerate(self.density) if spec.method.drops and density < 1]
         self.numbers = self._numbers()
         self.factors = self._factors([1.0] * len(experts))
-        self.nothing = _Known(self.numbers, self.numbers, self.numbers, self.numbers)
-        self.known = [self.nothing for _ in experts]
+        self.finder = Finder(spec, self.base, self.experts, self.numbers, self.grid)
+        self.known = [self.finder.nothing for _ in experts]
 
     def run(self) -> torch.Tensor:
         """Find what has to be known, then merge all rows."""
         for k in self.dropped:
-            self.known[k] = self._known_of(k)
+            self.known[k] = self.finder.known_of(k)
         if self.spec.rescale == "l1" and self.dropped:
             l1 = self._l1_factors()
             if not all(map(math.isfinite, l1)):
@@ -171,13 +154,13 @@ class _TensorMerge:
         if self.drop != "magprune" or not self.dropped:
             work(0, self.grid.rows)
             return
-        step = max(1, _SCRATCH // (len(self.dropped) * (self.grid.n if self.wide_keys else _BINS)))
+        step = max(1, gpu_grid.SCRATCH // (len(self.dropped) * (self.grid.n if self.wide_keys else KEYS)))
         for first in range(0, self.grid.rows, step):
             rows = min(step, self.grid.rows - first)
             for k in self.dropped:
                 highest, scales = rank_tables(*self._bounds(k), self.grid.n, self.device)
-                ranks = self._row_ranks(k, first, rows)
-                self.known[k] = self.nothing._replace(rows=ranks, highest=highest, scales=scales)
+                ranks = self.finder.row_ranks(k, first, rows)
+                self.known[k] = self.finder.nothing._replace(rows=ranks, highest=highest, scales=scales)
             work(first, rows)
 
     def _merge(
@@ -205,97 +188,6 @@ class _TensorMerge:
         """Steps of a search in sorted keys; 0 where there is none, so that no kernel is compiled anew for it."""
         searches = self.wide_keys and self.drop in ("magprune", "magprune_layer")
         return self.grid.n.bit_length() if searches else 0
-
-    # What is known of one expert.
-
-    def _known_of(self, k: int) -> _Known:
-        if self.drop in ("magnitude", "magnitude_row"):
-            return self._cuts(k, self.grid if self.drop == "magnitude_row" else self.whole)
-        if self.drop == "magprune_norank":
-            extremes = torch.tensor([2**31 - 1, 0], dtype=torch.int32).repeat(self.grid.rows, 1).to(self.device)
-            gpu_counts.key_extremes[(self.grid.rows * self.grid.tiles,)](
-                self.base, self.experts[k], extremes, self.grid.n, block=self.grid.block, enable_fp_fusion=False
-            )
-            return self.nothing._replace(rows=extremes)
-        if self.drop == "magprune_layer" and self.wide_keys:
-            return self.nothing._replace(rows=self._sorted_keys(k, self.whole, 0, 1))
-        if self.drop == "magprune_layer":
-            counts = self._counts(k, self.whole, 0, 1).to(torch.int64).reshape(-1)
-            ranks = torch.where(counts > 0, 2 * counts.cumsum(0) - counts - 1, 0)
-            highest, scales = tables(ranks, *self._bounds(k), self.whole.n)
-            return self.nothing._replace(highest=highest, scales=scales)
-        return self.known[k]
-
-    def _counts(self, k: int, grid: Grid, first: int, rows: int) -> torch.Tensor:
-        """Return how often each key occurs in each row, (rows, 2^15) int32."""
-        counts = torch.zeros(rows, _BINS, dtype=torch.int32, device=self.device)
-        gpu_counts.count_keys[(rows * grid.tiles,)](
-            self.base, self.experts[k], counts, first, grid.n, block=grid.block, enable_fp_fusion=False
-        )
-        return counts
-
-    def _sorted_keys(self, k: int, grid: Grid, first: int, rows: int) -> torch.Tensor:
-        """Return the 31-bit keys of each row in order, (rows, n) int32."""
-        here = slice(first * grid.n, (first + rows) * grid.n)
-        magnitudes = (self.experts[k][here].to(torch.float32) - self.base[here]).abs_()
-        return magnitudes.view(torch.int32).reshape(rows, grid.n).sort(dim=1).values
-
-    def _row_ranks(self, k: int, first: int, rows: int) -> torch.Tensor:
-        if self.wide_keys:
-            return self._sorted_keys(k, self.grid, first, rows)
-        counts = self._counts(k, self.grid, first, rows)
-        gpu_counts.rank_counts[(rows,)](counts, block=_SCAN, enable_fp_fusion=False)
-        return counts
-
-    def _cuts(self, k: int, cut_grid: Grid) -> _Known:
-        """Return the cut of each row (or of the tensor), and which of its equals are kept; see `gpu_kernels`."""
-        keep = kept_count(self.density[k], cut_grid.n)
-        cuts = torch.empty(cut_grid.rows, 2, dtype=torch.int32, device=self.device)
-        last_words = torch.empty(cut_grid.rows, dtype=torch.int32, device=self.device)
-        step = max(1, _SCRATCH // max(_HALVES, cut_grid.n if self.wide_keys else _BINS))
-        for first in range(0, cut_grid.rows, step):
-            rows = min(step, cut_grid.rows - first)
-            here = cuts[first : first + rows]
-            if self.wide_keys:
-                ordered = self._sorted_keys(k, cut_grid, first, rows)
-                cut = ordered[:, cut_grid.n - keep].unsqueeze(1)
-                here[:, :1] = cut
-                here[:, 1:] = keep - (ordered > cut).sum(dim=1, keepdim=True)
-            else:
-                counts = self._counts(k, cut_grid, first, rows)
-                gpu_counts.find_cuts[(rows,)](counts, here, cut_grid.n, keep, block=_SCAN, enable_fp_fusion=False)
-            last_words[first : first + rows] = self._last_words(k, here, first, rows)
-        grid, by_row = self.grid, self.drop == "magnitude_row"
-        equals = torch.empty(grid.rows, grid.tiles, dtype=torch.int32, device=self.device)
-        gpu_counts.count_equals[(grid.rows * grid.tiles,)](
-            self.base, self.experts[k], cuts, last_words, self.numbers[k], equals, grid.n, by_row=by_row,
-            aligned=grid.aligned, block=grid.block, enable_fp_fusion=False,
-        )  # fmt: skip
-        lines = equals if by_row else equals.reshape(1, -1)
-        before = lines.cumsum(dim=1, dtype=torch.int32) - lines
-        return self.nothing._replace(rows=cuts, equals_before=before, highest=last_words)
-
-    def _last_words(self, k: int, cuts: torch.Tensor, first: int, rows: int) -> torch.Tensor:
-        """Return the last word of the equals that are kept at each cut, (rows,) int32 of its bits.
-
-        cuts: of `rows` rows from `first` on, or of the whole tensor. What it says of how many equals are kept becomes
-        how many of those with the last word are.
-        """
-        by_row = self.drop == "magnitude_row"
-        grid = self.grid if by_row else self.whole
-        upper, left = torch.zeros(rows, dtype=torch.int64, device=self.device), cuts[:, 1:].to(torch.int64)
-        for lower in (False, True):
-            counts = torch.zeros(rows, _HALVES, dtype=torch.int32, device=self.device)
-            gpu_counts.count_words[((rows if by_row else 1) * grid.tiles,)](
-                self.base, self.experts[k], cuts, upper.to(torch.int32), self.numbers[k], counts, first, grid.n,
-                by_row=by_row, lower=lower, aligned=grid.aligned, block=grid.block, enable_fp_fusion=False,
-            )  # fmt: skip
-            up_to = counts.cumsum(dim=1, dtype=torch.int32)
-            half = torch.searchsorted(up_to, left.to(torch.int32))
-            left = left - up_to.gather(1, half) + counts.gather(1, half)
-            upper, word = half.squeeze(1), upper * _HALVES + half.squeeze(1)
-        cuts[:, 1:] = left
-        return torch.where(word >= 2**31, word - 2**32, word).to(torch.int32)
 
     # What depends on the whole tensor and its drops.
 

@@ -11,8 +11,9 @@ import triton
 from della_bench.merge.kernels.tables import thresholds_by_rank
 from della_bench.spec.thresholds import ONE
 
-__all__ = ["Grid", "rank_tables", "tables"]
+__all__ = ["SCRATCH", "Grid", "rank_tables", "tables"]
 
+SCRATCH = 2**26  # int32 elements: 256 MiB of ranks or sorted keys, for all experts together
 _TILE = 1024  # elements that one program works on
 
 
