@@ -23,7 +23,7 @@ from della_bench.results.schema import Provenance, Score, read_provenance, read_
 from della_bench.run.evaluation import Evaluated, find_evaluated
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
-from della_bench.run.scorers import Scorer
+from della_bench.run.scorer import Scorer
 from della_bench.run.settings import EvalSettings
 from della_bench.run.watching import Seconds
 from della_bench.spec import MergeSpec

@@ -18,7 +18,8 @@ from della_bench.run.evaluator import Evaluator
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.lines import fault_text, score_text
 from della_bench.run.options import Options
-from della_bench.run.scorers import Scorer, scorers_of, scorers_of_group
+from della_bench.run.scorer import Scorer
+from della_bench.run.scorers import scorers_of, scorers_of_group
 from della_bench.run.tasks import BrokenTasksError, Tasks
 from della_bench.run.watching import Ended, Seconds, Step, Watcher
 from della_bench.spec import MergeSpec

@@ -14,7 +14,8 @@ from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.schema import items_path, read_items
 from della_bench.run.evaluation import Evaluated
 from della_bench.run.options import Options
-from della_bench.run.scorers import Scorer, scorers_of
+from della_bench.run.scorer import Scorer
+from della_bench.run.scorers import scorers_of
 from della_bench.suggest import nearest
 
 __all__ = ["Number", "number_of"]

@@ -16,7 +16,8 @@ from della_bench.run.evaluation import evaluate
 from della_bench.run.options import Options
 from della_bench.run.provenance import package_versions
 from della_bench.run.runner import Runner
-from della_bench.run.scorers import Scorer, score_by_task
+from della_bench.run.scorer import Scorer
+from della_bench.run.scorers import score_by_task
 from della_bench.run.settings import SETTINGS, EvalSettings
 from della_bench.run.specs import folder_name
 from della_bench.run.tasks import BrokenTasksError
