@@ -17,7 +17,7 @@ from della_bench.benchmarks import BENCHMARKS, DataSet
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_rows
 
-__all__ = ["DATA_VARIABLE", "load"]
+__all__ = ["DATA_VARIABLE", "examples", "load"]
 
 DATA_VARIABLE = "DELLA_BENCH_DATA"
 
@@ -33,6 +33,14 @@ def load(benchmark: str, part: str = "test") -> datasets.Dataset:
     label = benchmark if part == "test" else f"{benchmark} ({part})"
     folder = os.environ.get(DATA_VARIABLE)
     return _from_folder(Path(folder).expanduser(), label, source) if folder else _from_hub(label, source)
+
+
+def examples(benchmark: str) -> list[dict[str, Any]]:
+    """Return a benchmark's training rows, which few-shot examples are drawn from; none where they are not to be had."""
+    try:
+        return list(load(benchmark, "train"))
+    except DataError:
+        return []
 
 
 def _from_folder(folder: Path, label: str, source: DataSet) -> datasets.Dataset:

@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 
 from della_bench import data
-from della_bench.errors import DataError
 
 INVALID = "[invalid]"  # lm-eval's own mark for a reply in which nothing was found
 
@@ -42,11 +41,8 @@ def load_train(**_: Any) -> dict[str, datasets.Dataset]:
 
 
 def examples() -> list[dict[str, Any]]:
-    """Return the training problems, which few-shot examples are drawn from; none where they are not to be had."""
-    try:
-        return list(data.load("gsm8k", "train"))
-    except DataError:
-        return []
+    """Return the training problems, for few-shot examples; none where they are not to be had."""
+    return data.examples("gsm8k")
 
 
 def answer_is(replies: Iterable[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[str]]:

@@ -8,7 +8,6 @@ from typing import Any
 import datasets
 
 from della_bench import data
-from della_bench.errors import DataError
 from della_bench.scoring.code.task import mbpp_prompt, metrics_of, run_replies
 
 
@@ -28,11 +27,8 @@ def load_validation(**_: Any) -> dict[str, datasets.Dataset]:
 
 
 def examples() -> list[dict[str, Any]]:
-    """Return the training problems, which few-shot examples are drawn from; none where they are not to be had."""
-    try:
-        return list(data.load("mbpp", "train"))
-    except DataError:
-        return []
+    """Return the training problems, for few-shot examples; none where they are not to be had."""
+    return data.examples("mbpp")
 
 
 def prompt(doc: dict[str, Any]) -> str:
