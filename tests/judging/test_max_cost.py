@@ -22,7 +22,7 @@ from della_bench.judging.settings import JudgeSettings
 from . import stub
 from .problems import verdict_of, write_plain
 
-RUNS, ITEMS = 50, 24
+RUNS, ITEMS = 25, 24
 
 
 class ChargingServer:
@@ -51,7 +51,7 @@ class ChargingServer:
 
 
 @pytest.mark.slow
-def test_no_run_of_fifty_is_charged_more_than_its_limit(tmp_path: Path) -> None:
+def test_no_run_of_many_is_charged_more_than_its_limit(tmp_path: Path) -> None:
     samples = write_plain(tmp_path / "plain.jsonl", ITEMS)
     whole = estimate_gsm8k(samples, "gsm8k_gpt4").worst_cost
     assert whole is not None
@@ -75,7 +75,7 @@ def test_no_run_of_fifty_is_charged_more_than_its_limit(tmp_path: Path) -> None:
         assert server.charged <= limit
         shares.append(float(server.charged / limit))
     print(f"{stopped} of {RUNS} runs were stopped; charged {max(shares):.3f} of the limit at most")
-    assert 10 < stopped < RUNS
+    assert 5 < stopped < RUNS
     assert max(shares) > 0.5  # the limit is used, too
 
 

@@ -158,9 +158,11 @@ def test_verdicts_of_the_real_sandbox_reach_the_items(tmp_path):
 def test_mbpps_own_solutions_pass_as_far_as_bigcodes_semantics_let_them(tmp_path):
     path = generations(tmp_path, [[doc["code"]] for doc in data.load("mbpp")])
     score = score_code("mbpp", path, tmp_path, settings=Settings(compat=True))
-    wrong = {item["doc_id"] + 11 for item in read_items(items_path(tmp_path, "mbpp", "bigcode")) if not item["value"]}
-    assert {367} <= wrong <= {367, 123}  # 367 needs its setup code; 123 takes about as long as it may
-    assert score["detail"]["bigcode"]["mbpp"]["pass@1"] == (500 - len(wrong)) / 500
+    items = read_items(items_path(tmp_path, "mbpp", "bigcode"))
+    wrong = {item["doc_id"] + 11: item["verdict"] for item in items if not item["value"]}
+    assert wrong.pop(367) == "error"  # it needs its setup code
+    assert wrong in ({}, {123: "timeout"})  # 4 to 5 seconds of CPU time, of which there are three
+    assert score["detail"]["bigcode"]["mbpp"]["pass@1"] == (499 - len(wrong)) / 500
 
 
 @pytest.mark.real_data

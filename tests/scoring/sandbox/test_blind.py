@@ -71,12 +71,14 @@ def entry_point(problem: Problem) -> str:
     return found[1]
 
 
+KINDS_A_PROBLEM = 2  # of the six, in turn: all on each of the 664 problems took three minutes, and none passed
+
+
 @pytest.mark.parametrize("benchmark", ["mbpp", "humaneval"])
 def test_blind_programs_pass_no_problem_and_none_of_them_is_unscored(level: Level, benchmark: str):
-    problems = load_problems(benchmark)
     programs, names = [], []
-    for name, code in BLIND.items():
-        for problem in problems:
+    for place, problem in enumerate(load_problems(benchmark)):
+        for name, code in list(BLIND.items())[place % 3 :: len(BLIND) // KINDS_A_PROBLEM]:
             programs.append(problem.sandboxed(HELPERS + code.replace("NAME", entry_point(problem))))
             names.append((name, problem.key))
     outcomes = run(programs, Limits(cpu_seconds=1), level=level)
