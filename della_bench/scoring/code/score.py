@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from della_bench import __version__
 from della_bench.jsonfiles import RowLog
@@ -23,6 +23,9 @@ from della_bench.scoring.code.passk import detail_of, unequal
 from della_bench.scoring.code.problems import Problem, load_problems
 from della_bench.scoring.code.verdicts import Judged, Settings, find_program, judge
 from della_bench.scoring.sandbox import VERDICTS, Level, find_level
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
 
 __all__ = ["export_programs", "score_code"]
 
@@ -123,9 +126,22 @@ def export_programs(
     extraction = (settings or Settings()).extraction
     groups = [group or () for group in answers.of_problem]
     calls = [(p, answer, extraction) for p, group in zip(problems, groups, strict=True) for answer in group]
-    found = iter(spread(find_program, calls, [len(answer.text) for _, answer, _ in calls]))
-    bigcode.write_generations(to, [[next(found).program for _ in group] for group in groups])
+    programs = iter(spread(find_program, calls, [len(answer.text) for _, answer, _ in calls]))
+    bigcode.write_generations(to, [[next(programs).program for _ in group] for group in groups])
     return len(calls)
+
+
+class ProgramItem(Item):
+    """One problem's row; `rule` says how its program was found in the reply.
+
+    Of several answers `answers` has each, and the others are the first one's. `own_word` counts those that passed by
+    their own word alone.
+    """
+
+    task_id: str
+    rule: str
+    answers: NotRequired[list[dict[str, object]]]
+    own_word: NotRequired[int]
 
 
 def _scorer_name(settings: Settings) -> str:
@@ -133,10 +149,10 @@ def _scorer_name(settings: Settings) -> str:
     return f"{name}-authors" if settings.extraction == "authors" else name
 
 
-def _item(problem: Problem, filter_name: str, judged: Sequence[Judged]) -> Item:
+def _item(problem: Problem, filter_name: str, judged: Sequence[Judged]) -> ProgramItem:
     n, passed = _counts(judged)
     first = judged[0] if judged else Judged("", "none", "empty", "no candidate")
-    item: dict[str, Any] = {
+    item: ProgramItem = {
         "schema": SCHEMA,
         "doc_id": problem.doc_id,
         "doc_hash": problem.doc_hash,
@@ -154,7 +170,7 @@ def _item(problem: Problem, filter_name: str, judged: Sequence[Judged]) -> Item:
         item["answers"] = [one.row() for one in judged]
     if any(one.by_own_word for one in judged):
         item["own_word"] = sum(one.by_own_word for one in judged)
-    return item  # type: ignore[return-value]
+    return item
 
 
 def _counts(judged: Sequence[Judged]) -> tuple[int, int]:
