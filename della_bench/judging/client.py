@@ -161,27 +161,28 @@ class Client:
         """Ask until there is an answer or the retry policy gives up."""
         began, sent, tries = time.monotonic(), 0, 0
         while True:
-            found = await self._once(key, request)
-            if isinstance(found, Reply):
-                return found
+            outcome = await self._once(key, request)
+            if isinstance(outcome, Reply):
+                return outcome
             sent += 1
-            tries += not found.refused
-            _log.debug("try %d failed: %s", sent, found.reason)
-            if found.unreachable and not self.tally.answered and tries >= self._retry_policy.unreachable_tries:
+            tries += not outcome.refused
+            _log.debug("try %d failed: %s", sent, outcome.reason)
+            if outcome.unreachable and not self.tally.answered and tries >= self._retry_policy.unreachable_tries:
                 raise StopRun(
-                    f"{self.server.display_url} cannot be reached ({found.reason}): is the address right, does it run?"
+                    f"{self.server.display_url} cannot be reached ({outcome.reason}): "
+                    "is the address right, does it run?"
                 )
-            if found.silent and not self._is_heard and tries >= self._retry_policy.unreachable_tries:
+            if outcome.silent and not self._is_heard and tries >= self._retry_policy.unreachable_tries:
                 raise StopRun(
                     f"{self.server.display_url} has not answered a single request within "
                     f"{self._retry_policy.timeout:.0f} seconds, at {tries} tries: look at its log whether it serves "
                     f"{request.get('model')}; where it is slow, take a longer `timeout` or a lower `concurrency`"
                 )
-            wait = self._wait(sent, found)
+            wait = self._wait(sent, outcome)
             if tries >= self._retry_policy.tries or time.monotonic() - began + wait > self._retry_policy.seconds:
-                raise Unanswered("failed", f"no answer after {sent} tries, the last: {found.reason}", found.kind)
-            if found.wait is not None and found.refused:
-                self._limiter.pause(found.wait)
+                raise Unanswered("failed", f"no answer after {sent} tries, the last: {outcome.reason}", outcome.kind)
+            if outcome.wait is not None and outcome.refused:
+                self._limiter.pause(outcome.wait)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._halt.wait(), wait)
 
@@ -202,14 +203,14 @@ class Client:
                 self._raise_if_stopped()
                 client = self.openai
                 try:
-                    found = await self._send(client, key, request)
+                    outcome = await self._send(client, key, request)
                 except BaseException:
                     hold.lose()  # ended under way: it may be answered and charged all the same
                     raise
-                refused = isinstance(found, Retry) and found.refused
+                refused = isinstance(outcome, Retry) and outcome.refused
             finally:
                 self._limiter.release(refused=refused)
-            return self._settle(request, found, hold)
+            return self._settle(request, outcome, hold)
         finally:
             hold.release()
 
@@ -259,19 +260,19 @@ class Client:
         if self._silence is not None:
             self._silence.cancel()
 
-    def _settle(self, request: ChatRequest, found: Reply | Retry | Unanswered | StopRun, hold: Hold) -> Reply | Retry:
+    def _settle(self, request: ChatRequest, outcome: Reply | Retry | Unanswered | StopRun, hold: Hold) -> Reply | Retry:
         """Book what a request has cost, and keep its answer. Raises Unanswered and StopRun."""
-        if not (isinstance(found, Retry) and (found.silent or found.unreachable)):
+        if not (isinstance(outcome, Retry) and (outcome.silent or outcome.unreachable)):
             self._heard()
-        if isinstance(found, (Unanswered, StopRun)):
-            raise found
-        if isinstance(found, Retry):
-            if found.charged:
+        if isinstance(outcome, (Unanswered, StopRun)):
+            raise outcome
+        if isinstance(outcome, Retry):
+            if outcome.charged:
                 hold.lose()
                 self.tally.lost = self.budget.lost
-            return found
-        self.keep(request, found, hold)
-        return found
+            return outcome
+        self.keep(request, outcome, hold)
+        return outcome
 
     def keep(self, request: ChatRequest, reply: Reply, hold: Hold | None) -> None:
         """Put an answer that came into the cache, and book what it has cost."""

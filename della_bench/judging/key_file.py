@@ -45,18 +45,18 @@ def use_key_file(path: Path) -> KeyFile:
             raise JudgeError(f"{path}: no key: expected one word, or JSON with {', '.join(_KEYS)}", exit_code=2)
         os.environ["OPENAI_API_KEY"] = text
         return KeyFile()
-    found = _read(path, text)
-    azure = found.get("api_type", "open_ai").lower() in _AZURE
+    keys = _read(path, text)
+    azure = keys.get("api_type", "open_ai").lower() in _AZURE
     needed = ("api_key", *(_VARIABLES if azure else ()))
-    if missing := [key for key in needed if not found.get(key)]:
+    if missing := [key for key in needed if not keys.get(key)]:
         raise JudgeError(f"{path}: no {', '.join(missing)}", exit_code=2)
     if not azure:
-        os.environ["OPENAI_API_KEY"] = found["api_key"]
-        return KeyFile(base_url=found.get("api_base"), model=found.get("model_engine"))
-    token = found.get("api_type", "").lower() == "azure_ad"
-    os.environ["AZURE_OPENAI_AD_TOKEN" if token else "AZURE_OPENAI_API_KEY"] = found["api_key"]
-    os.environ.update({variable: found[key] for key, variable in _VARIABLES.items()})
-    return KeyFile(azure=True, model=found.get("model_engine"))
+        os.environ["OPENAI_API_KEY"] = keys["api_key"]
+        return KeyFile(base_url=keys.get("api_base"), model=keys.get("model_engine"))
+    token = keys.get("api_type", "").lower() == "azure_ad"
+    os.environ["AZURE_OPENAI_AD_TOKEN" if token else "AZURE_OPENAI_API_KEY"] = keys["api_key"]
+    os.environ.update({variable: keys[key] for key, variable in _VARIABLES.items()})
+    return KeyFile(azure=True, model=keys.get("model_engine"))
 
 
 def _read(path: Path, text: str) -> dict[str, str]:

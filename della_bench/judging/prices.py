@@ -58,10 +58,10 @@ def price_of(model: str, given: Price | None = None) -> Price | None:
 
 def end_warning(model: str, today: date) -> str | None:
     """Return a warning where `model` was announced to have ended by `today`, else None."""
-    found = known(model)
-    if found is None or found.ends is None or today < found.ends:
+    facts = known(model)
+    if facts is None or facts.ends is None or today < facts.ends:
         return None
     return (
-        f"OpenAI announced that it would end {model} on {found.ends.isoformat()}: published win rates cannot be made "
+        f"OpenAI announced that it would end {model} on {facts.ends.isoformat()}: published win rates cannot be made "
         "anew there; another `model` can be asked, whose numbers are another judge's"
     )

@@ -37,11 +37,11 @@ _OFFSET = 1000
 def _held_out(skill: str) -> tuple[Item, ...]:
     """Draw the test items and, after them, the validation items of `skill`; no question comes twice."""
     rng = random.Random(_SEEDS[skill])
-    found: dict[str, Item] = {}
-    while len(found) < TEST + VALIDATION:
+    drawn: dict[str, Item] = {}
+    while len(drawn) < TEST + VALIDATION:
         item = _DRAWS[skill](rng)
-        found.setdefault(item.question, item)
-    return tuple(found.values())
+        drawn.setdefault(item.question, item)
+    return tuple(drawn.values())
 
 
 def training_items(skill: str, seed: int = 0) -> Iterator[Item]:

@@ -14,8 +14,8 @@ _NUMBER = re.compile(r"The answer is: *(-?\d+)")
 
 def final_number(response: str) -> str | None:
     """Return the number after the last "The answer is:", or None where there is none."""
-    found = _NUMBER.findall(response)
-    return found[-1] if found else None
+    numbers = _NUMBER.findall(response)
+    return numbers[-1] if numbers else None
 
 
 def normalized_program(response: str) -> str | None:

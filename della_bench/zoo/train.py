@@ -96,8 +96,8 @@ class _Run:
             versions=f"torch {torch.__version__}, transformers {transformers.__version__}",
         )
         (folder / "README.md").write_text(card(facts), encoding="utf-8")
-        for prompt, found in (("the expert's", facts.accuracy), ("a bare", facts.plain)):
-            shown = ", ".join(f"{skill} {value:.1f} %" for skill, value in found.items())
+        for prompt, accuracies in (("the expert's", facts.accuracy), ("a bare", facts.plain)):
+            shown = ", ".join(f"{skill} {value:.1f} %" for skill, value in accuracies.items())
             print(f"{name}: right on test in {prompt} prompt: {shown}", flush=True)
         print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
 

@@ -140,18 +140,18 @@ def _single_entry(path: Path) -> tuple[str, JsonObject]:
 
 def _faults(config: JsonObject) -> list[str]:
     """Return what is wrong with a configuration, a sentence each."""
-    found = [f"unknown key {key!r} (alpaca_eval knows: {', '.join(sorted(_KEYS))})" for key in config.keys() - _KEYS]
+    faults = [f"unknown key {key!r} (alpaca_eval knows: {', '.join(sorted(_KEYS))})" for key in config.keys() - _KEYS]
     asks = config.get("fn_completions", "openai_completions")
     if asks != "openai_completions":
-        found.append(
+        faults.append(
             f"fn_completions is {asks!r}, and only OpenAI-compatible servers are asked: take 'openai_completions' "
             "with the name under which the server serves the model, and name the server as `base_url`"
         )
     arguments = as_object(config["completions_kwargs"])
     if not isinstance(arguments.get("model_name"), str):
-        found.append("completions_kwargs has no model_name")
-    found += [f"{key} is not taken: {_REFUSED[key]}" for key in arguments if key in _REFUSED]
-    return sorted(found)
+        faults.append("completions_kwargs has no model_name")
+    faults += [f"{key} is not taken: {_REFUSED[key]}" for key in arguments if key in _REFUSED]
+    return sorted(faults)
 
 
 def _prompt(value: object, path: Path, shipped: Path, faults: list[str]) -> str:
@@ -160,16 +160,16 @@ def _prompt(value: object, path: Path, shipped: Path, faults: list[str]) -> str:
         faults.append("no prompt_template")
         return ""
     tried = [path.parent.parent / value, path.parent / value, shipped / value]
-    found = next((each for each in tried if each.is_file()), None)
-    if found is None:
+    prompt_file = next((each for each in tried if each.is_file()), None)
+    if prompt_file is None:
         faults.append(f"prompt_template {value!r} is no file (tried: {', '.join(map(str, tried))})")
         return ""
-    text = found.read_text(encoding="utf-8")
+    text = prompt_file.read_text(encoding="utf-8")
     if not (text.strip().startswith("<|im_start|>") and text.strip().endswith("<|im_end|>")):
         faults.append(
-            f"prompt_template {found} is not in ChatML: it must start with <|im_start|> and end with <|im_end|>"
+            f"prompt_template {prompt_file} is not in ChatML: it must start with <|im_start|> and end with <|im_end|>"
         )
     absent = [each for each in ("{instruction}", "{output_1}", "{output_2}") if each not in text]
     if absent:
-        faults.append(f"prompt_template {found} has no {' and no '.join(absent)}")
+        faults.append(f"prompt_template {prompt_file} has no {' and no '.join(absent)}")
     return text

@@ -44,8 +44,8 @@ class Channel:
         line = self._down.readline()
         if not line.endswith("\n"):
             raise SystemExit(0)  # the parent was killed or wants no more: nothing is lost, it keeps what was paid for
-        found: dict[str, Any] = json.loads(line)
-        return found
+        message: dict[str, Any] = json.loads(line)
+        return message
 
     def write(self, value: dict[str, Any]) -> None:
         """Send one object to the parent; ends this process where the parent is gone."""
@@ -242,8 +242,8 @@ def _plain(value: Any) -> Any:
 
 def _words(completion: Any) -> str:
     """Return what the judge said: its text, where alpaca_eval keeps the whole choice."""
-    found = completion.get("text", "") if isinstance(completion, dict) else completion
-    return found if isinstance(found, str) else ""
+    text = completion.get("text", "") if isinstance(completion, dict) else completion
+    return text if isinstance(text, str) else ""
 
 
 if __name__ == "__main__":

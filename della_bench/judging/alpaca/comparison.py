@@ -111,7 +111,7 @@ def prepare(
     kept = tuple(answer for answer in answers.rows if answer.position < n)
     if not kept:
         raise DataError(f"{path}: no answer to any of the first {n} instructions", exit_code=USERS_FILE)
-    found = Comparison(
+    comparison = Comparison(
         path=path,
         out=path.parent if out is None else out,
         annotator=judge,
@@ -121,14 +121,15 @@ def prepare(
         n=n,
         gamed=published_annotations() if metric == LENGTH_CONTROLLED else None,
     )
-    if found.missing and metric == LENGTH_CONTROLLED:
-        rows = ", ".join(str(each + 1) for each in found.missing[:5]) + (", ..." if len(found.missing) > 5 else "")
+    if comparison.missing and metric == LENGTH_CONTROLLED:
+        missing = comparison.missing
+        rows = ", ".join(str(position + 1) for position in missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise DataError(
-            f"{path}: {len(found.missing)} of {n} instructions have no answer (rows {rows} of the baseline), and a "
+            f"{path}: {len(missing)} of {n} instructions have no answer (rows {rows} of the baseline), and a "
             "length-controlled win rate matches rows by position: answer all, or take `metric` win_rate or a `limit`",
             exit_code=USERS_FILE,
         )
-    return found
+    return comparison
 
 
 def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, attempts: int) -> Judged:

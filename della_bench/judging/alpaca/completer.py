@@ -100,12 +100,12 @@ class Completer:
                 await batches.answer([(client.key(each, attempt=attempt), dict(each)) for each in fresh])
             # What is under way is paid for: it ends, and is kept, before an error is raised.
             ended = await asyncio.gather(*map(one, requests), return_exceptions=True)
-        found: list[Completion | None] = []
+        completions: list[Completion | None] = []
         for each in ended:
             if isinstance(each, BaseException):
                 raise each
-            found.append(each)
-        return found
+            completions.append(each)
+        return completions
 
     async def _one(
         self, client: Client, request: ChatRequest, attempt: int, batches: Batches | None

@@ -63,17 +63,17 @@ def read_answers(
 
 
 def _of_samples(path: Path, reference: Reference, name: str | None, filter_name: str | None) -> Answers:
-    found: dict[int, Answer] = {}
+    answers: dict[int, Answer] = {}
     samples = choose_filter(path, read_samples(path), filter_name)
     for sample in samples:
         place = f"{path}, line {sample.line}: doc_id {sample.doc_id}"
         if len(sample.responses) != 1:
             message = f"{place}: {len(sample.responses)} responses, and AlpacaEval judges one"
             raise DataError(message, exit_code=USERS_FILE)
-        position = _position(place, sample.doc, reference, found)
+        position = _position(place, sample.doc, reference, answers)
         answer = cut_answer(sample.responses[0])
-        found[position] = Answer(position, answer, sample.doc_id, sample.doc_hash or reference.doc_hashes[position])
-    return Answers(name or _model_of(path), samples[0].filter, tuple(found[each] for each in sorted(found)))
+        answers[position] = Answer(position, answer, sample.doc_id, sample.doc_hash or reference.doc_hashes[position])
+    return Answers(name or _model_of(path), samples[0].filter, tuple(answers[each] for each in sorted(answers)))
 
 
 def _model_of(samples: Path) -> str:
@@ -83,7 +83,7 @@ def _model_of(samples: Path) -> str:
 
 
 def _of_list(path: Path, reference: Reference, name: str | None) -> Answers:
-    found: dict[int, Answer] = {}
+    answers: dict[int, Answer] = {}
     generators: dict[str, int] = {}
     for line, row in read_rows(path):
         place = f"{path}, row {line}"
@@ -94,17 +94,17 @@ def _of_list(path: Path, reference: Reference, name: str | None) -> Answers:
                 f"output, generator (it has: {', '.join(map(repr, row)) or 'nothing'})"
             )
             raise DataError(message, exit_code=USERS_FILE)
-        position = _position(place, row, reference, found)
-        found[position] = Answer(position, output, position, reference.doc_hashes[position])
+        position = _position(place, row, reference, answers)
+        answers[position] = Answer(position, output, position, reference.doc_hashes[position])
         generators.setdefault(str(row.get("generator", "")), line)
     if len(generators) > 1:
         (first, _), (second, line), *_ = generators.items()
         message = f"{path}, row {line}: generator {second!r}, but {first!r} before it: one model a file"
         raise DataError(message, exit_code=USERS_FILE)
-    return Answers(name or next(iter(generators)) or path.stem, "", tuple(found[each] for each in sorted(found)))
+    return Answers(name or next(iter(generators)) or path.stem, "", tuple(answers[each] for each in sorted(answers)))
 
 
-def _position(place: str, row: Mapping[str, object], reference: Reference, found: dict[int, Answer]) -> int:
+def _position(place: str, row: Mapping[str, object], reference: Reference, answers: dict[int, Answer]) -> int:
     instruction = row.get("instruction")
     if not isinstance(instruction, str):
         has = ", ".join(map(repr, row)) or "nothing"
@@ -114,7 +114,7 @@ def _position(place: str, row: Mapping[str, object], reference: Reference, found
     if position is None:
         message = f"{place}: the baseline {reference.name} has no instruction {_short(instruction)}"
         raise DataError(message, exit_code=USERS_FILE)
-    if position in found:
+    if position in answers:
         raise DataError(f"{place}: {_short(instruction)} is answered twice in this file", exit_code=USERS_FILE)
     return position
 

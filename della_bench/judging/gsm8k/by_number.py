@@ -68,13 +68,13 @@ def _compare(answers: Answers, score: Score, announced: int) -> None:
 
 def _row(answer: Answer) -> GSM8KItem:
     try:
-        found, right = announced_number(answer.response), reference_number(answer.target)
+        number, right = announced_number(answer.response), reference_number(answer.target)
     except Exception as error:  # whatever a text does to the reading, it is this answer's alone
         said = f"{type(error).__name__}: {error}"
         _log.warning("doc_id %d is unscored: %s", answer.doc_id, said)
         return item_row(answer, None, judged="", explanation=said, reason="error")
-    announced = "" if found is None else str(found)
+    announced = "" if number is None else str(number)
     if right is None:
         return item_row(answer, None, judged=announced, explanation="the reference has no number", reason="reference")
     said = f"{announced} is announced" if announced else "no number is announced"
-    return item_row(answer, float(found == right), judged=announced, explanation=f"{said}, the reference says {right}")
+    return item_row(answer, float(number == right), judged=announced, explanation=f"{said}, the reference says {right}")

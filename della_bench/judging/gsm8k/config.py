@@ -192,8 +192,8 @@ def load_judge(wanted: str | Path) -> Judge:
 
     Raises JudgeError where there is none, or with all faults of its files together.
     """
-    found = find_judge(wanted)
-    place, name = found.path, found.name
+    folder = find_judge(wanted)
+    place, name = folder.path, folder.name
     path = place / FILE
     faults: list[str] = []
     if not _NAME.fullmatch(name):
@@ -246,11 +246,11 @@ def _read_prompt(place: Path, name: str, needed: Sequence[str], faults: list[str
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"prompt file {name!r}: {' '.join(str(error).split())}")
         return ""
-    found = set(_PLACEHOLDER.findall(text))
-    faults += [f"prompt file {name!r} has no {{{each}}}" for each in needed if each not in found]
+    placeholders = set(_PLACEHOLDER.findall(text))
+    faults += [f"prompt file {name!r} has no {{{each}}}" for each in needed if each not in placeholders]
     faults += [
         f"prompt file {name!r}: unknown placeholder {{{each}}}{nearest(each, PLACEHOLDERS)}"
-        for each in sorted(found - set(PLACEHOLDERS))
+        for each in sorted(placeholders - set(PLACEHOLDERS))
     ]
     return text
 
@@ -261,7 +261,7 @@ def _faulty(path: Path, faults: Sequence[str]) -> JudgeError:
 
 def _filled(template: str, values: dict[str, str]) -> str:
     """Fill in all placeholders in one pass, so that what is filled in is never read for placeholders."""
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def _fence(texts: Sequence[str]) -> str:

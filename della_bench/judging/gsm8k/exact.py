@@ -84,10 +84,10 @@ def announced_number(text: str) -> Fraction | None:
     It stands on the announcement's line, behind the last equals sign where there is one with a number behind it. What
     the model thought before it answered (`<think>`) announces nothing.
     """
-    found = None
+    last = None
     for _, number in _announced(before_next_question(behind_thought(text))):
-        found = number
-    return found
+        last = number
+    return last
 
 
 def before_next_question(text: str) -> str:
@@ -144,8 +144,8 @@ def reference_number(target: str) -> Fraction | None:
     """Return the number of a reference solution: the announced one, else the last number in it."""
     if (number := announced_number(target)) is not None:
         return number
-    found = list(_NUMBER.finditer(_plain(target)))
-    return _value(found[-1]) if found else None
+    matches = list(_NUMBER.finditer(_plain(target)))
+    return _value(matches[-1]) if matches else None
 
 
 def read_number(text: str) -> Fraction | None:
@@ -154,31 +154,31 @@ def read_number(text: str) -> Fraction | None:
     Currency signs, thousands commas, units behind it, percent signs, fractions (3/4, 1 1/2, \\frac{3}{4}), decimals and
     words of magnitude (2 million) are understood.
     """
-    found = _NUMBER.search(_plain(text))
-    return _value(found) if found else None
+    match = _NUMBER.search(_plain(text))
+    return _value(match) if match else None
 
 
 def _plain(text: str) -> str:
     return _LATEX_NOISE.sub(lambda noise: "," if noise[0] == "{,}" else " ", text)
 
 
-def _value(found: re.Match[str]) -> Fraction | None:
-    if found.end() - found.start() > _LONGEST_NUMBER:
+def _value(match: re.Match[str]) -> Fraction | None:
+    if match.end() - match.start() > _LONGEST_NUMBER:
         return None
 
     def number(name: str) -> Fraction:
-        return Fraction((found[name] or "0").replace(",", ""))
+        return Fraction((match[name] or "0").replace(",", ""))
 
-    parts = ("above", "below") if found["above"] else ("top", "bottom") if found["top"] else ("over", "under")
-    if found["plain"]:
+    parts = ("above", "below") if match["above"] else ("top", "bottom") if match["top"] else ("over", "under")
+    if match["plain"]:
         value = number("plain")
     elif not number(parts[1]):
         return None  # nothing over nought
     else:
         value = number("mixed") + number("whole") + number(parts[0]) / number(parts[1])
-    if found["magnitude"]:
-        value *= _MAGNITUDES[found["magnitude"].lower()]
-    return -value if found["minus"] or found["inner"] else value
+    if match["magnitude"]:
+        value *= _MAGNITUDES[match["magnitude"].lower()]
+    return -value if match["minus"] or match["inner"] else value
 
 
 # What the task's two older filters read, for answers that no lm-eval run has scored; the expressions are the task's.
@@ -188,14 +188,14 @@ _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 
 def strict_match(response: str, target: str) -> bool:
     """Return whether the task's `strict-match` filter and its metric would call the response right."""
-    found = _STRICT.search(response)
-    return logged_match(found[1] if found else "[invalid]", target)
+    match = _STRICT.search(response)
+    return logged_match(match[1] if match else "[invalid]", target)
 
 
 def flexible_extract(response: str, target: str) -> bool:
     """Return whether the task's `flexible-extract` filter and its metric would call the response right."""
-    found = list(_FLEXIBLE.finditer(response))
-    return logged_match(found[-1][0] if found else "[invalid]", target)
+    matches = list(_FLEXIBLE.finditer(response))
+    return logged_match(matches[-1][0] if matches else "[invalid]", target)
 
 
 def logged_match(answer: str, target: str) -> bool:

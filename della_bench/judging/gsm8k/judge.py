@@ -139,12 +139,12 @@ class _Judging:
 
     def _settled(self, store: Store) -> dict[int, GSM8KItem]:
         """Return the rows of earlier runs that still hold, by document."""
-        found = store.settled() if self._settings.resume else {}
-        self._failed_before = {doc_id for doc_id, row in found.items() if row.get("reason") == "failed"}
+        settled = store.settled() if self._settings.resume else {}
+        self._failed_before = {doc_id for doc_id, row in settled.items() if row.get("reason") == "failed"}
         return {
-            answer.doc_id: found[answer.doc_id]
+            answer.doc_id: settled[answer.doc_id]
             for answer in self._answers.answers
-            if answer.doc_id in found and self._holds(found[answer.doc_id], answer)
+            if answer.doc_id in settled and self._holds(settled[answer.doc_id], answer)
         }
 
     def _holds(self, row: GSM8KItem, answer: Answer) -> bool:
@@ -259,8 +259,8 @@ class _Judging:
         if self._progress is not None:
             self._progress(len(rows), len(self._answers.answers), client.tally)
 
-    def _finish(self, store: Store, found: dict[int, GSM8KItem]) -> Score:
-        rows = [found[answer.doc_id] for answer in self._answers.answers]
+    def _finish(self, store: Store, by_document: dict[int, GSM8KItem]) -> Score:
+        rows = [by_document[answer.doc_id] for answer in self._answers.answers]
         store.finish(self._answers.answers, rows)
         models = sorted({row["model"] for row in rows if row["model"]})
         judge = self._judge

@@ -93,7 +93,7 @@ def read_answers(path: Path, *, wanted_filter: str | None = None, limit: int | N
 
 
 def _from_plain(path: Path, rows: Sequence[tuple[int, JsonObject]]) -> list[Answer]:
-    found: dict[int, Answer] = {}
+    answers: dict[int, Answer] = {}
     for position, (line, row) in enumerate(rows):
         texts = {key: text for key in _PLAIN if isinstance(text := row.get(key), str)}
         faults = [key for key in _PLAIN if key not in texts]
@@ -103,13 +103,13 @@ def _from_plain(path: Path, rows: Sequence[tuple[int, JsonObject]]) -> list[Answ
         doc_id = row.get("doc_id", position)
         if not isinstance(doc_id, int) or isinstance(doc_id, bool):
             raise DataError(f"{path}, line {line}: doc_id must be a number, got {doc_id!r}", exit_code=USERS_FILE)
-        if doc_id in found:
+        if doc_id in answers:
             raise DataError(f"{path}, line {line}: doc_id {doc_id} stood there already", exit_code=USERS_FILE)
         question, target, response = (texts[key] for key in _PLAIN)
         doc_hash = hashlib.sha256(f"{question}\0{target}".encode(errors="surrogatepass")).hexdigest()
         metrics = {name: _READERS[name](response, target) for name in METRICS}
-        found[doc_id] = Answer(doc_id, doc_hash, "none", question, target, response, metrics)
-    return list(found.values())
+        answers[doc_id] = Answer(doc_id, doc_hash, "none", question, target, response, metrics)
+    return list(answers.values())
 
 
 def _from_samples(

@@ -39,11 +39,11 @@ def read_answers(
     """
     first = _first(path)
     if isinstance(first, list):
-        found = _generations(path, problems)
+        answers = _generations(path, problems)
     elif is_sample_row(first):
-        found = _samples(path, benchmark, problems, filter_name)
+        answers = _samples(path, benchmark, problems, filter_name)
     elif "task_id" in first:
-        found = read_task_rows(path, benchmark, problems)
+        answers = read_task_rows(path, benchmark, problems)
     else:
         has = ", ".join(map(repr, first)) or "nothing"
         refuse(
@@ -51,11 +51,11 @@ def read_answers(
             f"neither lm-eval samples (doc_id, doc, resps), nor a JSON list of lists of programs, nor rows with "
             f"task_id and {ONE_OF} (the first row has {has})",
         )
-    if filter_name is not None and found.format != "lm-eval":
+    if filter_name is not None and answers.format != "lm-eval":
         refuse(path, f"filter {filter_name!r} given, but only lm-eval samples have filters")
-    if all(group is None for group in found.of_problem):
+    if all(group is None for group in answers.of_problem):
         refuse(path, "no answers")
-    return found if limit is None else replace(found, of_problem=_first_answered(found.of_problem, limit))
+    return answers if limit is None else replace(answers, of_problem=_first_answered(answers.of_problem, limit))
 
 
 def _first_answered(groups: Sequence[list[Answer] | None], limit: int) -> list[list[Answer] | None]:

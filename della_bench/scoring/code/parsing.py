@@ -106,8 +106,8 @@ class Parser:
             if tree is None or (isinstance(tree, SyntaxError) and not _may_go_on(tree, size)):
                 break
             size *= 2
-        found = self.beginning("\n".join(lines[first:end]))
-        return None if found is None or not found.tree.body else (found, found.source.count("\n") + 1)
+        begun = self.beginning("\n".join(lines[first:end]))
+        return None if begun is None or not begun.tree.body else (begun, begun.source.count("\n") + 1)
 
 
 def _may_go_on(fault: SyntaxError, lines: int) -> bool:

@@ -42,11 +42,11 @@ def pass_at_ks(counts: Sequence[tuple[int, int]]) -> dict[int, OfSome]:
     counts: (answers that were run, those that passed) of each problem. pass@k is a mean over the problems with at least
     k answers, pass@1 over all that have any.
     """
-    found: dict[int, OfSome] = {}
+    by_k: dict[int, OfSome] = {}
     for k in ks_up_to(max((n for n, _ in counts), default=0)):
         values = [pass_at_k(n, passed, k) for n, passed in counts if n >= k]
-        found[k] = {"value": 100 * sum(values) / len(values), "problems": len(values)}
-    return found
+        by_k[k] = {"value": 100 * sum(values) / len(values), "problems": len(values)}
+    return by_k
 
 
 def detail_of(counts: Sequence[tuple[int, int]]) -> dict[str, float | dict[str, OfSome]]:
@@ -55,9 +55,9 @@ def detail_of(counts: Sequence[tuple[int, int]]) -> dict[str, float | dict[str, 
     counts: as `pass_at_ks` takes them; problems of which no answer was run do not count.
     """
     problems = sum(1 for n, _ in counts if n)
-    found = {f"pass@{k}": of for k, of in pass_at_ks(counts).items() if k > 1}
-    of_some = {name: of for name, of in found.items() if of["problems"] < problems}
-    of_all = {name: of["value"] for name, of in found.items() if name not in of_some}
+    every = {f"pass@{k}": of for k, of in pass_at_ks(counts).items() if k > 1}
+    of_some = {name: of for name, of in every.items() if of["problems"] < problems}
+    of_all = {name: of["value"] for name, of in every.items() if name not in of_some}
     return {**of_all, "of_some": of_some} if of_some else {**of_all}
 
 

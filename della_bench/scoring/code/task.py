@@ -92,8 +92,8 @@ def metrics_of(results: Sequence[Sequence[str]]) -> dict[str, float]:
 
 
 def _program(problem: Any, answer: Answer, extraction: Extraction) -> tuple[str, str]:
-    found = find_program(problem, answer, extraction)
-    return found.program, found.rule
+    extracted = find_program(problem, answer, extraction)
+    return extracted.program, extracted.rule
 
 
 def _workers() -> int | None:

@@ -86,10 +86,10 @@ def find_program(problem: Problem, answer: Answer, extraction: Extraction = "aut
         whole = answer.form == "program" or not answer.text.strip()
         return Extracted(answer.text if whole else problem.continued(answer.text), "none")
     if extraction == "authors":
-        found = Extracted(authors_program(answer.text), "authors")
+        extracted = Extracted(authors_program(answer.text), "authors")
     else:
-        found = extract(answer.text, problem.prompt, problem.asked)
-    return Extracted(problem.continued(found.program), found.rule) if found.program.strip() else found
+        extracted = extract(answer.text, problem.prompt, problem.asked)
+    return Extracted(problem.continued(extracted.program), extracted.rule) if extracted.program.strip() else extracted
 
 
 def judge(
@@ -108,10 +108,10 @@ def judge(
 
     jobs = [(position, place) for position, group in enumerate(answers) for place in range(len(group))]
     calls = [(problems[p], answers[p][place], settings.extraction) for p, place in jobs]
-    found = spread(find_program, calls, [len(answer.text) for _, answer, _ in calls], settings.workers)
+    extracted = spread(find_program, calls, [len(answer.text) for _, answer, _ in calls], settings.workers)
     programs = [
         problems[position].sandboxed(each.program, with_setup=not settings.compat)
-        for (position, _), each in zip(jobs, found, strict=True)
+        for (position, _), each in zip(jobs, extracted, strict=True)
     ]
     judged: list[dict[int, Judged]] = [{} for _ in answers]
 
@@ -123,8 +123,8 @@ def judge(
         def progress(index: int, outcome: Outcome) -> None:
             position, place = jobs[index]
             judged[position][place] = Judged(
-                found[index].program,
-                found[index].rule,
+                extracted[index].program,
+                extracted[index].rule,
                 outcome.verdict,
                 clean(outcome.explanation),
                 tuple(map(clean, outcome.own_word)),

@@ -28,13 +28,13 @@ PROBE = """
 import os, signal, socket
 
 def reached(file, folder, port, process):
-    found = []
+    escapes = []
     def attempt(what, action):
         try:
             action()
         except BaseException:
             return
-        found.append(what)
+        escapes.append(what)
     attempt("a file of the host", lambda: open(file).read())
     attempt("/etc/passwd", lambda: open("/etc/passwd").read())
     attempt("a folder of the host", lambda: open(folder + "/written", "w").close())
@@ -51,8 +51,8 @@ def reached(file, folder, port, process):
                 signal.pause()
     attempt("any number of processes", bomb)
     if os.environ:
-        found.append("an environment")
-    return found
+        escapes.append("an environment")
+    return escapes
 """
 MANY = 100
 

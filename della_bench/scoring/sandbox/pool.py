@@ -41,12 +41,12 @@ def run(
     Ctrl-C (KeyboardInterrupt) ends every program at once and waits for it.
     Raises SandboxError where no level of isolation holds, or where `level` is `none` without `allow_unsafe`.
     """
-    found = level or find_level(allow_unsafe=allow_unsafe)
-    if found.name == "none" and not allow_unsafe:
+    chosen = level or find_level(allow_unsafe=allow_unsafe)
+    if chosen.name == "none" and not allow_unsafe:
         raise SandboxError("without isolation (level none) programs are run only where that is allowed", exit_code=2)
     if not programs:
         return []
-    return run_at(found.name, programs, within(limits or Limits()), workers, isolate, in_one_namespace, progress)
+    return run_at(chosen.name, programs, within(limits or Limits()), workers, isolate, in_one_namespace, progress)
 
 
 def run_at(

@@ -127,11 +127,11 @@ class Slot:
             tests_report = tests.report(GRACE)
         if slept:
             report["ended"] = "idle"
-        found = _judged(said, report, tests_report, self._limits)
+        judged = _judged(said, report, tests_report, self._limits)
         return Outcome(
-            verdict=found.verdict,
-            explanation=found.explanation,
-            own_word=tuple(said["own_word"]) if said and found.verdict == said["verdict"] else (),
+            verdict=judged.verdict,
+            explanation=judged.explanation,
+            own_word=tuple(said["own_word"]) if said and judged.verdict == said["verdict"] else (),
             cpu_seconds=report["cpu"],
             wall_seconds=report["wall"],
             output=report["output"],

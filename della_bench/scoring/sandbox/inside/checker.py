@@ -87,11 +87,11 @@ def _namespace(remote: Remote, compiled: list[types.CodeType], everything: bool)
     other name of the candidate's (the function under test is called `sum`), or where `everything` is.
     """
     used = sorted({name for code in compiled for name in _names(code)})
-    found = remote.bind(used)
-    if not everything and any(not _hides(name, kind) for name, (kind, _) in found.items()):
-        found = {name: bound for name, bound in found.items() if not _hides(name, bound[0])}
+    bound_names = remote.bind(used)
+    if not everything and any(not _hides(name, kind) for name, (kind, _) in bound_names.items()):
+        bound_names = {name: bound for name, bound in bound_names.items() if not _hides(name, bound[0])}
     namespace: dict[str, Any] = {"__name__": TESTS_MODULE, "__builtins__": builtins}
-    for name, (kind, value) in found.items():
+    for name, (kind, value) in bound_names.items():
         if kind == "value":
             namespace[name] = value
         elif kind == "module":
@@ -144,11 +144,11 @@ def _place(error: BaseException, name: str, text: str) -> str:
 
 def _statement(text: str, line: int) -> str:
     """Return the source of the innermost statement at `line`, on one line."""
-    found = ""
+    segment = ""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
-            found = ast.get_source_segment(text, node) or found  # the walk goes from the outside in
-    return " ".join(found.split())
+            segment = ast.get_source_segment(text, node) or segment  # the walk goes from the outside in
+    return " ".join(segment.split())
 
 
 def _cut(text: str) -> str:

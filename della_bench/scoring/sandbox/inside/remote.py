@@ -84,14 +84,14 @@ class Remote:
         reply = self.receive()
         try:
             _, bound = self._checked(reply, "bound")
-            found = {}
+            bound = {}
             for name, (kind, data) in bound:
                 if name not in names or kind not in ("value", "module", "standard"):
                     raise ProtocolError("a binding that nobody asked for")
-                found[name] = (kind, self.value(data) if kind == "value" else str(data))
+                bound[name] = (kind, self.value(data) if kind == "value" else str(data))
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"a malformed reply: {error}") from None
-        return found
+        return bound
 
     def operate(self, what: str, target: Any, *arguments: Any, **keywords: Any) -> Any:
         """Have the candidate's process do `what` with its object `target`; raise here what it raised there."""

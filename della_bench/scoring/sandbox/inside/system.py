@@ -156,7 +156,7 @@ def reap_everything() -> None:
 
 
 def _children() -> list[int]:
-    mine, found = os.getpid(), []
+    mine, children = os.getpid(), []
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -165,8 +165,8 @@ def _children() -> list[int]:
             except OSError:  # it ended meanwhile
                 continue
             if int(fields[1]) == mine:
-                found.append(int(name))
-    return found
+                children.append(int(name))
+    return children
 
 
 def bind(source: str, target: str) -> None:
