@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from della_bench.results.bootstrap import bootstrap
-from della_bench.results.compare import is_mean, scored_values
 from della_bench.results.table import Row
 
 __all__ = ["averaged_benchmarks", "with_averages"]
@@ -42,9 +41,9 @@ def with_averages(rows: Sequence[Row], averaged: Sequence[str]) -> list[Row]:
     if len(averaged) < 2:
         return out
     values = {
-        index: {name: scored_values(each) for name in averaged if (each := row.cells[name].values) is not None}
+        index: {name: each for name in averaged if (each := row.cells[name].scored) is not None}
         for index, row in enumerate(out)
-        if row.average is not None and all(is_mean(row.cells[name]) for name in averaged)
+        if row.average is not None and all(row.cells[name].is_mean for name in averaged)
     }
     for index, (_, average) in zip(values, bootstrap(list(values.values()), averaged, average_only=True), strict=True):
         if average is not None and average.low < average.high:

@@ -24,17 +24,19 @@ CONFIDENCE = 0.95
 RESAMPLES = 9999  # the smallest p is 2 / (RESAMPLES + 1)
 _SEED = 20240617  # the day of the DELLA paper; any number would do
 BLOCK = 1024  # samples at once: the resampled means of a benchmark, and those of the averages, take 80 MB each
-_COUNTS = 200_000  # numbers drawn at once: what is made of them stays in the processor's caches
+_NUMBERS = 200_000  # numbers drawn, and sums made, at once: what is made of them stays in the processor's caches
+_SUMS = 1024  # different sums up to which counting them is faster than sorting the resamples
 _DECIMALS = 1e9  # values are taken to nine decimals
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """What resampling says of a mean: its percentile interval, and the two-sided p of its being 0.
+    """A mean, and what resampling says of it: its percentile interval, and the two-sided p of its being 0.
 
     bounded: whether p is Hoeffding's bound, as no resample reached the other side of 0.
     """
 
+    mean: float
     low: float
     high: float
     p: float
@@ -78,31 +80,55 @@ def bootstrap(
     Koehn (2004), Statistical significance tests for machine translation evaluation; Hoeffding (1963), Probability
     inequalities for sums of bounded random variables, theorem 2.
     """
+    for start in range(0, len(samples), BLOCK):
+        yield from _of_block(samples[start : start + BLOCK], averaged, confidence, resamples, average_only)
+
+
+def _of_block(
+    block: Sequence[Mapping[str, Values]],
+    averaged: Sequence[str],
+    confidence: float,
+    resamples: int,
+    average_only: bool,
+) -> Iterator[tuple[dict[str, Resampled], Resampled | None]]:
     import numpy as np
 
-    for start in range(0, len(samples), BLOCK):
-        block = samples[start : start + BLOCK]
-        out: list[dict[str, Resampled]] = [{} for _ in block]
-        complete = [index for index, sample in enumerate(block) if averaged and sample.keys() >= set(averaged)]
-        row_of = {index: row for row, index in enumerate(complete)}
-        sums = np.zeros((len(complete), resamples))
-        # The averaged ones in their own order: other samples shall not change the order of adding.
-        for benchmark in dict.fromkeys([*averaged, *(name for sample in block for name in sample)]):
-            for members in _equally_long(block, benchmark):
-                means = _means(np.stack([block[index][benchmark] for index in members]), benchmark, resamples)
-                if benchmark in averaged:
-                    averages = [(place, row_of[index]) for place, index in enumerate(members) if index in row_of]
-                    places, rows = zip(*averages, strict=True) if averages else ((), ())
-                    sums[list(rows)] += means[list(places)]
-                if average_only:
-                    continue
-                observed = np.array([_observed(block[index], [benchmark]) for index in members])
-                for index, resampled in zip(members, _read(means, observed, confidence), strict=True):
-                    out[index][benchmark] = resampled
-        sums /= max(1, len(averaged))
-        observed = np.array([_observed(block[index], averaged) for index in complete])
-        average = dict(zip(complete, _read(sums, observed, confidence), strict=True))
-        yield from ((found, average.get(index)) for index, found in enumerate(out))
+    out: list[dict[str, Resampled]] = [{} for _ in block]
+    complete = [index for index, sample in enumerate(block) if averaged and sample.keys() >= set(averaged)]
+    row_of = {index: row for row, index in enumerate(complete)}
+    averages = np.zeros((len(complete), resamples))
+    observed = np.zeros((2, len(complete)))
+    # The averaged ones in their own order: other samples shall not change the order of adding.
+    for benchmark in dict.fromkeys([*averaged, *(name for sample in block for name in sample)]):
+        for members in _equally_long(block, benchmark):
+            rows = [row_of[index] for index in members if index in row_of] if benchmark in averaged else []
+            if average_only and not rows:
+                continue
+            values = np.stack([block[index][benchmark] for index in members])
+            n = values.shape[1]
+            mean, squares = values.mean(axis=1), (values**2).sum(axis=1) / n**2
+            # Where all samples are in the average they are so in the same order, and need not be picked.
+            into: slice | list[int] = slice(None) if len(rows) == len(members) == len(complete) else rows
+            of = [place for place, index in enumerate(members) if index in row_of]
+            whole, scale = _whole_numbers(values)
+            means = None if average_only else _collector(whole, scale, resamples)
+            for drawn, sums in _resampled_sums(whole, benchmark, resamples):
+                if means is not None:
+                    means.add(drawn, sums)
+                if rows:
+                    picked = sums if len(rows) == len(members) else sums[of]
+                    averages[into, drawn] += np.divide(picked, n * scale, dtype=float)
+            if rows:
+                observed[:, into] += mean[of], squares[of]
+            if means is not None:
+                found = _read(means, mean, squares, resamples, confidence)
+                for index, each in zip(members, found, strict=True):
+                    out[index][benchmark] = each
+    count = max(1, len(averaged))
+    averages /= count
+    mean, squares = observed[0] / count, observed[1] / count**2
+    average = dict(zip(complete, _read(_Kept(averages), mean, squares, resamples, confidence), strict=True))
+    yield from ((each, average.get(index)) for index, each in enumerate(out))
 
 
 def _equally_long(samples: Sequence[Mapping[str, Values]], benchmark: str) -> list[list[int]]:
@@ -114,57 +140,120 @@ def _equally_long(samples: Sequence[Mapping[str, Values]], benchmark: str) -> li
     return list(groups.values())
 
 
-def _means(values: Values, benchmark: str, resamples: int) -> Values:
-    """Return the resampled means (m, resamples) of m samples' values (m, n)."""
+def _whole_numbers(values: Values) -> tuple[NDArray[np.floating], float]:
+    """Return the values (m, n) as whole numbers, and how many times as large these are: 1 for right and wrong."""
     import numpy as np
 
-    n = values.shape[1]
     whole = values * _DECIMALS
     np.rint(whole, out=whole)
-    scale = _DECIMALS
-    if bool((np.abs(whole) % _DECIMALS == 0).all()) and n < 2**24:  # right and wrong: exact in half the bytes, too
-        whole, scale = (whole / _DECIMALS).astype(np.float32), 1.0
-    out = np.empty((len(values), resamples))
+    if bool((np.abs(whole) % _DECIMALS == 0).all()) and values.shape[1] < 2**24:  # exact in half the bytes, too
+        return (whole / _DECIMALS).astype(np.float32), 1.0
+    return whole, _DECIMALS
+
+
+def _resampled_sums(
+    whole: NDArray[np.floating], benchmark: str, resamples: int
+) -> Iterator[tuple[slice, NDArray[np.floating]]]:
+    """Yield the sums (m, c) of c resamples of m samples (m, n), with the places of those resamples among all."""
+    import numpy as np
+
+    m, n = whole.shape
     generator = np.random.default_rng(seed_of(benchmark))
-    step = max(1, _COUNTS // n)
+    step, part = max(1, _NUMBERS // n), max(64, _NUMBERS // m)
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
         drawn = generator.integers(0, n, size=(count, n), dtype=np.int32).astype(np.intp)
         drawn += np.arange(0, count * n, n)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # (resamples, items)
-        out[:, start : start + count] = whole @ counts.T.astype(whole.dtype)
-    out /= n * scale
-    return out
+        counts = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(whole.dtype)
+        for first in range(0, count, part):
+            sums = whole @ counts[first : first + part].T
+            yield slice(start + first, start + first + sums.shape[1]), sums
 
 
-def _observed(sample: Mapping[str, Values], benchmarks: Sequence[str]) -> tuple[float, float]:
-    """Return the mean over `benchmarks` of the means over items, and the sum of squares of what the items add."""
-    count = len(benchmarks)
-    mean = sum(float(sample[name].mean()) for name in benchmarks) / count
-    return mean, sum(float((sample[name] ** 2).sum()) / (count * len(sample[name])) ** 2 for name in benchmarks)
+def _collector(whole: NDArray[np.floating], scale: float, resamples: int) -> _Counted | _Kept:
+    """Return what holds the resampled means of samples until they are read: counts, where few sums can come."""
+    import numpy as np
+
+    samples, n = whole.shape
+    low, high = int(n * whole.min()), int(n * whole.max())
+    if scale == 1 and high - low < _SUMS:
+        return _Counted(samples, n, low, high)
+    return _Kept(np.empty((samples, resamples)), n * scale)
 
 
-def _read(means: Values, observed: Values, confidence: float) -> list[Resampled]:
-    """Return what each row of resampled means (m, resamples) says; the rows are left in another order.
+class _Counted:
+    """How often each sum of right and wrong came, which tells ranks without any sorting."""
 
-    observed: (m, 2), the mean and the sum of squares of what each item adds to it.
+    def __init__(self, samples: int, n: int, low: int, high: int) -> None:
+        import numpy as np
+
+        self._n, self._low, self._sums = n, low, high - low + 1
+        self._first = (np.arange(samples) * self._sums - low)[:, None]
+        self._counts = np.zeros(samples * self._sums, dtype=np.int64)
+
+    def add(self, _: slice, sums: NDArray[np.floating]) -> None:
+        """Take in the sums (samples, c) of c resamples."""
+        import numpy as np
+
+        places = sums.astype(np.intp)
+        places += self._first
+        self._counts += np.bincount(places.ravel(), minlength=len(self._counts))
+
+    def read(self, ranks: Sequence[int]) -> tuple[NDArray[np.int64], list[Values]]:
+        """Return how many resampled means lie on the rarer side of 0, and the means of these ranks from 0."""
+        import numpy as np
+
+        up_to = self._counts.reshape(-1, self._sums).cumsum(axis=1)  # (samples, sums): how many are as small
+        resamples = int(up_to[0, -1])
+
+        def at_most(whole: int) -> NDArray[np.int64]:
+            place = whole - self._low
+            return np.zeros(len(up_to), np.int64) if place < 0 else up_to[:, min(place, self._sums - 1)]
+
+        tails = np.minimum(at_most(0), resamples - at_most(-1))
+        return tails, [((up_to <= rank).sum(axis=1) + self._low) / self._n for rank in ranks]
+
+
+class _Kept:
+    """The resampled means (samples, resamples) themselves, which are left in another order."""
+
+    def __init__(self, means: Values, scale: float = 1.0) -> None:
+        """Keep `means`, which are either complete or made of sums that are `scale` times as large."""
+        self._means, self._scale = means, scale
+
+    def add(self, drawn: slice, sums: NDArray[np.floating]) -> None:
+        """Take in the sums (samples, c) of the resamples in these places."""
+        self._means[:, drawn] = sums
+        self._means[:, drawn] /= self._scale
+
+    def read(self, ranks: Sequence[int]) -> tuple[NDArray[np.int64], list[Values]]:
+        """Return how many resampled means lie on the rarer side of 0, and the means of these ranks from 0."""
+        import numpy as np
+
+        tails = np.minimum((self._means <= 0).sum(axis=1), (self._means >= 0).sum(axis=1))
+        self._means.partition(ranks, axis=1)
+        return tails, [self._means[:, rank] for rank in ranks]
+
+
+def _read(
+    resampled: _Counted | _Kept, mean: Values, squares: Values, resamples: int, confidence: float
+) -> list[Resampled]:
+    """Return what the resampled means of each sample say.
+
+    mean, squares: (samples) the observed mean, and the sum of squares of what each item adds to it.
     """
     import numpy as np
 
-    resamples = means.shape[1]
-    tails = np.minimum((means <= 0).sum(axis=1), (means >= 0).sum(axis=1))
+    # numpy's percentiles lie between two values; here the upper one mirrors the lower, so that -x has the ends of x.
+    place, last = (resamples - 1) * (1 - confidence) / 2, resamples - 1
+    below = int(place)
+    above, share = min(below + 1, last), place - below
+    tails, (first, second, last_but_one, final) = resampled.read([below, above, last - above, last - below])
+    low = first * (1 - share) + second * share
+    high = final * (1 - share) + last_but_one * share
     p_values = np.minimum(1.0, 2 * (tails + 1) / (resamples + 1))
-    mean, squares = observed.reshape(-1, 2).T
     bound = 2 * np.exp(-(mean**2) / np.maximum(2 * squares, np.finfo(float).tiny))
     bounded = (tails == 0) & (bound < p_values)
     p_values[bounded] = bound[bounded]
-    # numpy's percentiles lie between two values; here the upper one mirrors the lower, so that -x has the ends of x.
-    place = (resamples - 1) * (1 - confidence) / 2
-    below, last = int(place), resamples - 1
-    share = place - below
-    above = min(below + 1, last)
-    means.partition([below, above, last - above, last - below], axis=1)
-    low = means[:, below] * (1 - share) + means[:, above] * share
-    high = means[:, last - below] * (1 - share) + means[:, last - above] * share
-    columns = (each.tolist() for each in (low, high, p_values, bounded))
+    columns = (each.tolist() for each in (mean, low, high, p_values, bounded))
     return [Resampled(*row) for row in zip(*columns, strict=True)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.evaluation import Candidate
-from della_bench.results.logged import group_items, logged_values, score_of_items, score_of_values
+from della_bench.results.logged import group_rows, logged_values, score_of_items, score_of_values
 from della_bench.results.schema import SCHEMA, Item, Score, read_items
 from della_bench.results.table import Cell
 
@@ -34,7 +34,7 @@ def make_cell(candidate: Candidate) -> Cell:
     source, score, items = candidate.source, candidate.score, None
     keys, values = None, None
     if score is None and source.parts:
-        items = group_items(source, candidate.metric)
+        items = [each.item for each in group_rows(source, candidate.metric)]
         score = _of_group(candidate, items)
     elif score is None and source.samples is not None:
         keys, found = logged_values(source.samples, candidate.metric, source.filter or "none")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from della_bench.results.bootstrap import BLOCK, Resampled, bootstrap
 from della_bench.results.stats import holm, is_binary, mcnemar
@@ -26,8 +26,6 @@ __all__ = [
     "MCNEMAR",
     "compare_pairs",
     "corrected",
-    "is_mean",
-    "scored_values",
     "why_not",
 ]
 
@@ -36,7 +34,6 @@ AVERAGE = ""  # the average's key beside the benchmarks' names
 MCNEMAR = "McNemar's exact test"
 BOOTSTRAP = "paired bootstrap"
 BOUNDED = "Hoeffding's bound"
-_SAME = 1e-6  # percent
 
 Cells = Mapping[str, Cell]
 
@@ -54,27 +51,13 @@ def why_not(cell: Cell | None, other: Cell | None) -> str | None:
     if cell.item_set == other.item_set:
         if cell.prompts != other.prompts:
             return "asked with other prompts"
-        return None if is_mean(cell) and is_mean(other) else f"{cell.metric} is no mean over its items"
+        return None if cell.is_mean and other.is_mean else f"{cell.metric} is no mean over its items"
     ours, theirs = dict(cell.keys), dict(other.keys)
     common = ours.keys() & theirs.keys()
     changed = sum(ours[doc_id] != theirs[doc_id] for doc_id in common)
     if changed:
         return f"{changed} of {len(common)} documents differ: another revision of the data set"
     return f"over {len(ours)} documents, the other over {len(theirs)}, {len(common)} of them the same"
-
-
-def is_mean(cell: Cell) -> bool:
-    """Return whether a cell's value is the mean of its items' values; a length-controlled win rate is not."""
-    if cell.values is None or cell.value is None:
-        return False
-    scored = scored_values(cell.values)
-    return bool(len(scored)) and abs(100 * float(scored.mean()) - cell.value) < _SAME
-
-
-def scored_values(values: Values) -> Values:
-    """Return the values that are there: an unscored item's is NaN, which equals nothing."""
-    scored: Values = values[values == values]
-    return scored
 
 
 @dataclass
@@ -84,6 +67,14 @@ class _Pair:
     reasons: dict[str, str] = field(default_factory=dict)
     differences: dict[str, Values] = field(default_factory=dict)
     binary: set[str] = field(default_factory=set)
+
+
+class _Counts(NamedTuple):
+    """On how many of `n` items the one row is better, and the other."""
+
+    n: int
+    wins: int
+    losses: int
 
 
 def compare_pairs(
@@ -104,18 +95,18 @@ def _compared(
     pairs: Sequence[tuple[Cells, Cells]], benchmarks: Sequence[str], averaged: Sequence[str]
 ) -> list[dict[str, Comparison]]:
     read = [_read(ours, theirs, benchmarks) for ours, theirs in pairs]
+    counts = _wins_and_losses(read, benchmarks)
+    right_and_wrong = _test_right_and_wrong(read, counts)
     several = averaged if len(averaged) > 1 else []
     found = bootstrap([pair.differences for pair in read], several)
     out = []
-    for pair, (resampled, average) in zip(read, found, strict=True):
+    for index, (pair, (resampled, average)) in enumerate(zip(read, found, strict=True)):
         comparisons = {name: Comparison(reason=reason) for name, reason in pair.reasons.items()}
-        comparisons |= {name: _comparison([pair.differences[name]], each) for name, each in resampled.items()}
-        comparisons[AVERAGE] = _average(pair, comparisons, averaged, average)
+        for name, each in resampled.items():
+            comparisons[name] = _comparison(each, [counts[index, name]], right_and_wrong.get((index, name)))
+        comparisons[AVERAGE] = _average(index, comparisons, averaged, average, counts)
         out.append(comparisons)
-    _test_right_and_wrong(out, read)
-    return [
-        {**comparisons, AVERAGE: comparisons[averaged[0]]} if len(averaged) == 1 else comparisons for comparisons in out
-    ]
+    return out
 
 
 def _read(ours: Cells, theirs: Cells, benchmarks: Sequence[str]) -> _Pair:
@@ -125,53 +116,85 @@ def _read(ours: Cells, theirs: Cells, benchmarks: Sequence[str]) -> _Pair:
         if reason := why_not(cell, other):
             pair.reasons[name] = reason
         elif cell is not None and other is not None and cell.values is not None and other.values is not None:
-            difference = cell.values - other.values
+            difference, binary = cell.values - other.values, cell.is_binary and other.is_binary
             both = difference == difference  # NaN, where either is unscored, equals nothing
-            if not both.any():
-                pair.reasons[name] = "no item is scored in both rows"
-                continue
-            pair.differences[name] = difference[both]
-            if is_binary(cell.values[both]) and is_binary(other.values[both]):
+            if not both.all():
+                if not both.any():
+                    pair.reasons[name] = "no item is scored in both rows"
+                    continue
+                difference, binary = difference[both], is_binary(cell.values[both]) and is_binary(other.values[both])
+            pair.differences[name] = difference
+            if binary:
                 pair.binary.add(name)
     return pair
 
 
-def _comparison(differences: Sequence[Values], resampled: Resampled) -> Comparison:
+def _wins_and_losses(pairs: Sequence[_Pair], benchmarks: Sequence[str]) -> dict[tuple[int, str], _Counts]:
+    """Return for each pair, by its place, and benchmark on how many of how many items its first row is the better."""
+    import numpy as np
+
+    found: dict[tuple[int, str], _Counts] = {}
+    for name in benchmarks:
+        by_length: dict[int, list[int]] = {}
+        for index, pair in enumerate(pairs):
+            if name in pair.differences:
+                by_length.setdefault(len(pair.differences[name]), []).append(index)
+        for n, members in by_length.items():
+            differences = np.stack([pairs[index].differences[name] for index in members])
+            wins, losses = (differences > 0).sum(axis=1), (differences < 0).sum(axis=1)
+            for index, won, lost in zip(members, wins.tolist(), losses.tolist(), strict=True):
+                found[index, name] = _Counts(n, won, lost)
+    return found
+
+
+def _test_right_and_wrong(
+    pairs: Sequence[_Pair], counts: Mapping[tuple[int, str], _Counts]
+) -> dict[tuple[int, str], tuple[float, float]]:
+    """Return (p, mid-p) of McNemar's test for what is right or wrong, all in one call of scipy's."""
+    import numpy as np
+
+    places = [(index, name) for index, pair in enumerate(pairs) for name in pair.binary]
+    wins = np.array([counts[place].wins for place in places], dtype=np.int64)
+    losses = np.array([counts[place].losses for place in places], dtype=np.int64)
+    tested = zip(*(each.tolist() for each in mcnemar(wins, losses)), strict=True) if places else iter(())
+    return dict(zip(places, tested, strict=True))
+
+
+def _comparison(
+    resampled: Resampled, counts: Sequence[_Counts], right_and_wrong: tuple[float, float] | None = None
+) -> Comparison:
+    p, p_mid, test = resampled.p, None, BOUNDED if resampled.bounded else BOOTSTRAP
+    if right_and_wrong is not None:
+        (p, p_mid), test = right_and_wrong, MCNEMAR
     return Comparison(
-        difference=100 * sum(float(each.mean()) for each in differences) / len(differences),
+        difference=100 * resampled.mean,
         interval=(100 * resampled.low, 100 * resampled.high),
-        p=resampled.p,
-        test=BOUNDED if resampled.bounded else BOOTSTRAP,
-        n=sum(map(len, differences)),
-        wins=sum(int((each > 0).sum()) for each in differences),
-        losses=sum(int((each < 0).sum()) for each in differences),
+        p=p,
+        p_mid=p_mid,
+        test=test,
+        n=sum(each.n for each in counts),
+        wins=sum(each.wins for each in counts),
+        losses=sum(each.losses for each in counts),
     )
 
 
 def _average(
-    pair: _Pair, comparisons: Mapping[str, Comparison], averaged: Sequence[str], resampled: Resampled | None
+    index: int,
+    comparisons: Mapping[str, Comparison],
+    averaged: Sequence[str],
+    resampled: Resampled | None,
+    counts: Mapping[tuple[int, str], _Counts],
 ) -> Comparison:
+    """Return the comparison of the averages of one pair; the average over one benchmark is that benchmark."""
     if not averaged:
         return Comparison(reason="the rows have no benchmark in common")
+    if len(averaged) == 1:
+        return comparisons[averaged[0]]
     for name in averaged:
         if reason := comparisons[name].reason:
             return Comparison(reason=f"{name}: {reason}")
-    if resampled is None:
-        return comparisons[averaged[0]]
-    return _comparison([pair.differences[name] for name in averaged], resampled)
-
-
-def _test_right_and_wrong(out: Sequence[dict[str, Comparison]], pairs: Sequence[_Pair]) -> None:
-    """Give the comparisons of right and wrong the p values of McNemar's test, all in one call of scipy's."""
-    import numpy as np
-
-    places = [(comparisons, name) for comparisons, pair in zip(out, pairs, strict=True) for name in pair.binary]
-    if not places:
-        return
-    wins = np.array([comparisons[name].wins for comparisons, name in places])
-    losses = np.array([comparisons[name].losses for comparisons, name in places])
-    for (comparisons, name), p, mid in zip(places, *map(np.ndarray.tolist, mcnemar(wins, losses)), strict=True):
-        comparisons[name] = replace(comparisons[name], p=p, p_mid=mid, test=MCNEMAR)
+    assert resampled is not None  # all of the averaged are compared
+    return _comparison(resampled, [counts[index, name] for name in averaged])
 
 
 def corrected(rows: Sequence[Row]) -> list[Row]:

@@ -17,7 +17,7 @@ from della_bench.results.identity import Identity, identity_of
 from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.samples import begins_as_results
 from della_bench.results.schema import Score, Scorer
-from della_bench.results.settings import UNKNOWN, Settings, settings_of
+from della_bench.results.settings import UNKNOWN, Settings, settings_of_all
 from della_bench.results.table import CellSource
 
 __all__ = ["Candidate", "Evaluation", "is_results_file", "read_evaluation"]
@@ -85,11 +85,10 @@ def read_evaluation(path: Path) -> Evaluation:
     logs = _samples(path)
     groups = _groups(value)
     candidates: list[Candidate] = []
-    settings = {}
-    for task, result in value["results"].items():
-        if isinstance(result, dict):
-            settings[task] = settings_of(value, task, groups.get(task, ()))
-            candidates += _logged(path, value, task, result, logs, date, settings[task], groups)
+    results = {task: result for task, result in value["results"].items() if isinstance(result, dict)}
+    settings = settings_of_all(value, {task: groups.get(task, ()) for task in results})
+    for task, result in results.items():
+        candidates += _logged(path, value, task, result, logs, date, settings[task], groups)
     return Evaluation(who, path, logs, date, tuple(candidates), settings, _advice(value))
 
 

@@ -146,7 +146,8 @@ class Gathered:
                 )
                 continue
             if cell.keys is not None and cell.item_set is not None:  # thousands of runs share their documents
-                cell = replace(cell, keys=self._shared.setdefault(cell.item_set, cell.keys))
+                keys = self._shared.setdefault(cell.item_set, cell.keys)
+                cell = cell if keys is cell.keys else replace(cell, keys=keys)
             if len(candidates) > 1:
                 self._say_several(name, cell, candidates)
             return cell
@@ -218,7 +219,8 @@ def _part_by_settings(models: Mapping[str, _Model]) -> None:
         for benchmark, candidates in model.candidates.items():
             for each in candidates:
                 column = columns[benchmark][each.settings]
-                parted.setdefault(column, []).append(replace(each, benchmark=column))
+                named = each if column == benchmark else replace(each, benchmark=column)
+                parted.setdefault(column, []).append(named)
         model.candidates = parted
 
 

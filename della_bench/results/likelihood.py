@@ -8,7 +8,7 @@ are `1/byte_perplexity` and the like, the mean over the documents, with interval
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 __all__ = ["choices_of", "inverse_perplexity", "is_inverse", "most_likely", "share_of"]
 
@@ -64,9 +64,8 @@ def choices_of(row: Mapping[str, object]) -> list[tuple[str, float]]:
     return found
 
 
-def most_likely(row: Mapping[str, object], metric: str) -> str | None:
-    """Return the choice that counts as a row's answer, None where there are no choices: acc_norm's is per character."""
-    choices = choices_of(row)
+def most_likely(choices: Sequence[tuple[str, float]], metric: str) -> str | None:
+    """Return which of a row's choices counts as its answer, None for a single one: acc_norm's is per character."""
     if len(choices) < 2:
         return None
     by_length = metric == "acc_norm"

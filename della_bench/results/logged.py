@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, RowLog, read_rows
-from della_bench.results.likelihood import inverse_perplexity, is_inverse, most_likely, share_of
+from della_bench.results.likelihood import choices_of, inverse_perplexity, is_inverse, most_likely, share_of
 from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
 from della_bench.results.table import CellSource
 
 __all__ = [
-    "group_items",
+    "Logged",
+    "group_rows",
     "logged_items",
     "logged_metric",
+    "logged_rows",
     "logged_scorer",
     "logged_values",
     "score_logged",
@@ -59,23 +61,37 @@ def logged_metric(result: Mapping[str, object], better: Mapping[str, object] | N
     return {**inverse, **found}
 
 
-def logged_items(path: Path, metric: str, filter_name: str) -> list[Item]:
-    """Return what lm-eval logged of one metric under one filter, by document.
+class Logged(NamedTuple):
+    """One document under one metric: the item, the row that lm-eval logged, and `choices_of` that row."""
+
+    item: Item
+    row: Mapping[str, object]
+    choices: Sequence[tuple[str, float]]
+
+
+def logged_rows(path: Path, metric: str, filter_name: str) -> dict[int, Logged]:
+    """Return what lm-eval logged of one metric under one filter by doc_id, in its order.
 
     Raises DataError where a row is no sample, a value is no number, or a document stands twice.
     """
-    found: dict[int, Item] = {}
+    found: dict[int, Logged] = {}
     for line, row in read_rows(path):
         if str(row.get("filter", "none")) != filter_name:
             continue
-        item = _item(f"{path}, line {line}", row, metric, filter_name)
+        choices = choices_of(row)
+        item = _item(f"{path}, line {line}", row, metric, filter_name, choices)
         if item["doc_id"] in found:
             message = f"{path}, line {line}: doc_id {item['doc_id']}, filter {filter_name!r} stands there twice"
             raise DataError(message, exit_code=USERS_FILE)
-        found[item["doc_id"]] = item
+        found[item["doc_id"]] = Logged(item, row, choices)
     if not found:
         raise DataError(f"{path}: no samples of filter {filter_name!r}", exit_code=USERS_FILE)
-    return [found[doc_id] for doc_id in sorted(found)]
+    return {doc_id: found[doc_id] for doc_id in sorted(found)}
+
+
+def logged_items(path: Path, metric: str, filter_name: str) -> list[Item]:
+    """Return the items of `logged_rows`. Raises DataError as it does."""
+    return [each.item for each in logged_rows(path, metric, filter_name).values()]
 
 
 def logged_values(path: Path, metric: str, filter_name: str) -> tuple[tuple[tuple[int, str], ...], list[float | None]]:
@@ -101,18 +117,18 @@ def logged_values(path: Path, metric: str, filter_name: str) -> tuple[tuple[tupl
     return tuple((item["doc_id"], item["doc_hash"]) for item in items), [item["value"] for item in items]
 
 
-def group_items(source: CellSource, metric: str) -> list[Item]:
-    """Return what lm-eval logged of the tasks of a group, one after the other: numbered through, hashes by task.
+def group_rows(source: CellSource, metric: str) -> Iterator[Logged]:
+    """Yield what lm-eval logged of the tasks of a group, one after the other: numbered through, hashes by task.
 
-    Raises DataError as `logged_items` does.
+    Raises DataError as `logged_rows` does.
     """
-    out: list[Item] = []
+    start = 0
     for task, path in source.parts:
-        start = out[-1]["doc_id"] + 1 if out else 0
-        for item in logged_items(path, metric, source.filter or "none"):
-            numbered = {"doc_id": start + item["doc_id"], "doc_hash": f"{task} {item['doc_hash']}"}
-            out.append(cast(Item, {**item, **numbered}))
-    return out
+        rows = logged_rows(path, metric, source.filter or "none")
+        for doc_id, each in rows.items():
+            numbered = {"doc_id": start + doc_id, "doc_hash": f"{task} {each.item['doc_hash']}"}
+            yield each._replace(item=cast(Item, {**each.item, **numbered}))
+        start += max(rows) + 1
 
 
 def score_of_values(benchmark: str, metric: str, scorer: Scorer, values: Sequence[float | None]) -> Score:
@@ -174,7 +190,9 @@ def score_logged(
     return scores
 
 
-def _item(place: str, row: Mapping[str, object], metric: str, filter_name: str) -> Item:
+def _item(
+    place: str, row: Mapping[str, object], metric: str, filter_name: str, choices: Sequence[tuple[str, float]]
+) -> Item:
     doc_id, value = row.get("doc_id"), share_of(row, metric)
     if not isinstance(doc_id, int) or isinstance(doc_id, bool):
         raise DataError(f"{place}: no sample of lm-eval: doc_id is missing", exit_code=USERS_FILE)
@@ -187,7 +205,7 @@ def _item(place: str, row: Mapping[str, object], metric: str, filter_name: str) 
         raise DataError(message, exit_code=USERS_FILE)
     filtered = row.get("filtered_resps")
     answer = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else filtered
-    if (choice := most_likely(row, metric)) is not None:
+    if (choice := most_likely(choices, metric)) is not None:
         answer = choice
     return Item(
         schema=SCHEMA,

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from della_bench.jsonfiles import read_rows
 
-__all__ = ["UNKNOWN", "Settings", "column_names", "plain_name", "prompts_digest", "settings_of", "settings_text"]
+__all__ = [
+    "UNKNOWN",
+    "Settings",
+    "column_names",
+    "plain_name",
+    "prompts_digest",
+    "settings_of",
+    "settings_of_all",
+    "settings_text",
+]
 
 _SHOTS, _SYSTEM, _TURNS, _TEMPLATE = "n-shot", "system prompt", "few-shot turns", "chat template"
 _SEED, _SAMPLES = "seed", "samples"
@@ -49,27 +58,35 @@ UNKNOWN = Settings()
 
 def settings_of(value: Mapping[str, object], task: str, leaves: Sequence[str] = ()) -> Settings:
     """Return how lm-eval's results `value` say that `task` was asked; `leaves` are the tasks of a group."""
-    asked: dict[str, str] = {}
-    shots = [found for name in leaves or [task] if (found := _shots(value, name)) is not None]
-    if shots:
-        asked[_SHOTS] = "/".join(map(str, sorted(set(shots)))) + "-shot"
-    kinds = [_generation(_table(_table(value, "configs"), name)) for name in leaves or [task]]
-    if all(each == kinds[0] for each in kinds):
-        asked |= kinds[0]
-    if system := value.get("system_instruction_sha"):
-        asked[_SYSTEM] = f"system prompt {str(system)[:8]}"
-    template = value.get("chat_template_sha")
+    return settings_of_all(value, {task: leaves})[task]
+
+
+def settings_of_all(value: Mapping[str, object], tasks: Mapping[str, Sequence[str]]) -> dict[str, Settings]:
+    """Return how lm-eval's results `value` say that each of `tasks`, given with those of a group, was asked."""
+    system, template = value.get("system_instruction_sha"), value.get("chat_template_sha")
+    before = {_SYSTEM: f"system prompt {str(system)[:8]}"} if system else {}
     if template:
-        asked[_TEMPLATE] = "chat template"
-    if template and value.get("fewshot_as_multiturn") and any(shots):
-        asked[_TURNS] = "few-shot as turns"
-    asked |= _seed(value) | _by_run(value)
-    prompts = _table(value, "task_hashes").get(task)
-    return Settings(
-        asked=tuple(asked.items()),
-        template=str(template) if template else None,
-        prompts=prompts if isinstance(prompts, str) else None,
-    )
+        before[_TEMPLATE] = "chat template"
+    turns = {_TURNS: "few-shot as turns"} if template and value.get("fewshot_as_multiturn") else {}
+    after = _seed(value) | _by_run(value)
+    configs, prompts = _table(value, "configs"), _table(value, "task_hashes")
+    found = {}
+    for task, leaves in tasks.items():
+        asked: dict[str, str] = {}
+        shots = [number for name in leaves or [task] if (number := _shots(value, name)) is not None]
+        if shots:
+            asked[_SHOTS] = "/".join(map(str, sorted(set(shots)))) + "-shot"
+        kinds = [_generation(_table(configs, name)) for name in leaves or [task]]
+        if all(each == kinds[0] for each in kinds):
+            asked |= kinds[0]
+        asked |= before | (turns if any(shots) else {}) | after
+        digest = prompts.get(task)
+        found[task] = Settings(
+            asked=tuple(asked.items()),
+            template=str(template) if template else None,
+            prompts=digest if isinstance(digest, str) else None,
+        )
+    return found
 
 
 def settings_text(settings: Settings) -> str:

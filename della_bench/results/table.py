@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della_bench.results.schema import Scorer
 from della_bench.results.settings import UNKNOWN, Settings
+from della_bench.results.stats import is_binary
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Cell", "CellSource", "Comparison", "JoinedItem", "Row", "Table", "scorer_label"]
+
+_SAME = 1e-6  # percent
 
 
 def scorer_label(scorer: Scorer) -> str:
@@ -107,6 +111,26 @@ class Cell:
     excluded: str | None = None
     chosen_on: int = 0
     versus: Comparison | None = None
+
+    @cached_property
+    def scored(self) -> NDArray[np.float64] | None:
+        """The values that are there: an unscored item's is NaN, which equals nothing."""
+        if self.values is None:
+            return None
+        there = self.values == self.values
+        return self.values if there.all() else self.values[there]
+
+    @cached_property
+    def is_mean(self) -> bool:
+        """Whether the value is the mean of the items' values; a length-controlled win rate is not."""
+        if self.scored is None or self.value is None or not len(self.scored):
+            return False
+        return bool(abs(100 * float(self.scored.mean()) - self.value) < _SAME)
+
+    @cached_property
+    def is_binary(self) -> bool:
+        """Whether all items are right or wrong."""
+        return self.scored is not None and is_binary(self.scored)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TypedDict
 
-from della_bench.results.compare import AVERAGE, is_mean
+from della_bench.results.compare import AVERAGE
 from della_bench.results.page.blocks import Packed
 from della_bench.results.page.limits import FIRST_COLUMNS, WIDE
 from della_bench.results.page.pairs import Pairs, compare_all, corrected_against, table_correction
@@ -171,7 +171,7 @@ class _Shared:
 
     def set(self, cell: Cell) -> int | None:
         """Return the number of what a cell is about, None where its value is no mean over items that are there."""
-        if cell.excluded or cell.item_set is None or cell.unscored or not is_mean(cell):
+        if cell.excluded or cell.item_set is None or cell.unscored or not cell.is_mean:
             return None
         return self._sets.setdefault((cell.item_set, cell.prompts, self.kind(cell)), len(self._sets))
 
