@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +16,8 @@ from della_bench.spec import MergeSpec
 from della_bench.suggest import nearest
 
 __all__ = ["TRACKERS", "Tracking"]
+
+log = logging.getLogger(__name__)
 
 Config = Mapping[str, object]
 Metrics = Mapping[str, float]
@@ -31,7 +35,7 @@ class Tracking(Watcher):
             raise UsageError(f"no tracker {tracker!r}{nearest(tracker, TRACKERS)}", argument="track")
         if find_spec(tracker) is None:
             raise UsageError(f"{tracker} is not installed: pip install {tracker}", argument="track")
-        self._send, self._project = TRACKERS[tracker], project
+        self._send, self._tracker, self._project = TRACKERS[tracker], tracker, project
         self._left: dict[str, int] = {}
         self._scores: dict[str, list[Score]] = {}
         self._new: set[str] = set()
@@ -49,7 +53,17 @@ class Tracking(Watcher):
             self._new.add(digest)
         self._left[digest] = self._left.get(digest, 1) - 1
         if self._left[digest] == 0 and digest in self._new:
-            self._send(self._project, step.spec.file_name, _config(step.spec), _metrics(self._scores[digest]))
+            self._track(step.spec, self._scores[digest])
+
+    def _track(self, spec: MergeSpec, scores: Sequence[Score]) -> None:
+        """Send one model; a tracker that fails (no key, no network, a full disk) must not end an evaluation."""
+        try:
+            self._send(self._project, spec.file_name, _config(spec), _metrics(scores))
+        except Exception as error:  # each client has errors of its own
+            text = str(error).strip().partition("\n")[0] or type(error).__name__
+            log.warning(
+                "%s is not tracked by %s (%s); its scores are in its folder", spec.file_name, self._tracker, text
+            )
 
 
 def _config(spec: MergeSpec) -> dict[str, object]:
@@ -90,7 +104,8 @@ def _to_mlflow(project: str, name: str, config: Config, metrics: Metrics) -> Non
     mlflow.set_experiment(project)
     with mlflow.start_run(run_name=name):
         mlflow.log_params(dict(config))
-        mlflow.log_metrics(dict(metrics))
+        # Names of tasks and scorers may hold what MLflow takes in no name.
+        mlflow.log_metrics({re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII): each for key, each in metrics.items()})
 
 
 TRACKERS: Mapping[str, Callable[[str, str, Config, Metrics], None]] = {

@@ -13,7 +13,7 @@ import pytest
 from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import UsageError
 from della_bench.results.schema import Score, Scorer
-from della_bench.run.tracking import Tracking
+from della_bench.run.tracking import TRACKERS, Tracking
 from della_bench.run.watching import Ended, Step
 from della_bench.spec import MergeSpec
 
@@ -83,6 +83,26 @@ def test_mlflow_has_the_same_as_parameters_and_metrics(client):
     assert told[:2] == ["mine", ("init", SPEC.file_name)]
     assert told[2]["spec"] == str(SPEC)
     assert told[3:] == [METRICS, "finish"]
+
+
+def test_mlflow_gets_no_character_that_it_refuses_in_a_name(client):
+    told = client("mlflow")
+    tracking = Tracking("mlflow", "mine")
+    tracking.planned(STEPS[:1])
+    tracking.ended(STEPS[0], Ended("done", scores=({**SCORE, "benchmark": "task (5-shot)+é"},)))
+    assert "task _5-shot___/lm_eval/low" in told[3]
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_tracker_that_fails_is_told_and_ends_nothing(client, monkeypatch, caplog, name):
+    client(name)
+    for function in ("init", "set_experiment"):
+        monkeypatch.setattr(
+            sys.modules[name], function, lambda *_, **__: (_ for _ in ()).throw(OSError("no key\nmore"))
+        )
+    run(Tracking(name, "mine"), "done")
+    (told,) = caplog.messages
+    assert f"is not tracked by {name} (no key); its scores are in its folder" in told
 
 
 def test_what_an_earlier_run_has_done_is_not_tracked_again(client):
