@@ -27,21 +27,25 @@ def _known(prompt: str, completion: str, ends: str | None = None) -> ModelFacts:
     return ModelFacts(Price(Decimal(prompt), Decimal(completion)), None if ends is None else date.fromisoformat(ends))
 
 
+# Prices: litellm 1.110.2's table of 2026-11 (gpt-4-0314, which it no longer has: tokencost 0.1.26's), looked up on
+# 2026-11-26. Ends: https://developers.openai.com/api/docs/deprecations as of 2026-11, which litellm's dates agree with.
 _MODELS = {
     "gpt-4": _known("30", "60", "2026-10-23"),
     "gpt-4-0613": _known("30", "60", "2026-10-23"),
     "gpt-4-0314": _known("30", "60", "2026-03-26"),
-    "gpt-4-1106-preview": _known("10", "30", "2026-03-26"),
-    "gpt-4-turbo": _known("10", "30"),
-    "gpt-4o": _known("2.5", "10"),
-    "gpt-4o-2024-08-06": _known("2.5", "10"),
-    "gpt-4o-mini": _known("0.15", "0.60"),
-    "gpt-4o-mini-2024-07-18": _known("0.15", "0.60"),
+    "gpt-4-1106-preview": _known("10", "30", "2026-10-23"),
+    "gpt-4-turbo": _known("10", "30", "2026-10-23"),
+    "gpt-4o": _known("2.5", "10", "2027-01-14"),
+    "gpt-4o-2024-08-06": _known("2.5", "10", "2027-01-14"),
+    "gpt-4o-mini": _known("0.15", "0.60", "2027-01-14"),
+    "gpt-4o-mini-2024-07-18": _known("0.15", "0.60", "2027-01-14"),
     "gpt-4.1-2025-04-14": _known("2", "8", "2027-01-14"),
     "gpt-4.1": _known("2", "8", "2027-01-14"),
-    "gpt-4.1-mini": _known("0.4", "1.6"),
-    "gpt-5": _known("1.25", "10"),
-    "gpt-5-mini": _known("0.25", "2"),
+    "gpt-4.1-mini": _known("0.4", "1.6", "2027-01-14"),
+    "gpt-5": _known("1.25", "10", "2026-12-11"),
+    "gpt-5-mini": _known("0.25", "2", "2026-12-11"),
+    "gpt-5.4-mini": _known("0.75", "4.5"),
+    "gpt-5.4-mini-2026-03-17": _known("0.75", "4.5"),
 }
 
 

@@ -11,6 +11,7 @@ from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
 from della_bench.judging.gsm8k.config import load_judge
 from della_bench.judging.gsm8k.find import judge_names
+from della_bench.judging.prices import known
 from della_bench.resources import folder
 
 
@@ -96,6 +97,14 @@ def test_another_model_has_its_known_price_and_end_and_any_may_be_given() -> Non
     given = asking.with_price(Price(Decimal(1), Decimal(2)))
     assert given.price == Price(Decimal(1), Decimal(2))
     assert given.version == asking.version  # a price changes no verdict
+
+
+@pytest.mark.parametrize("name", ["gsm8k_gpt4", "gsm8k_gpt5_mini"])
+def test_a_shipped_judges_price_and_end_are_those_of_the_table(name: str) -> None:
+    judge = load_judge(name)
+    facts = known(judge.config.model)
+    assert facts is not None
+    assert (facts.price, facts.ends) == (judge.price, judge.config.ends)
 
 
 def test_the_announced_end_is_a_warning_from_its_day_on(copy: Path) -> None:
