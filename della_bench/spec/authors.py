@@ -2,7 +2,8 @@
 
 Their fork of mergekit knows 28 methods, whose names mean here what they mean there. Unlike in mergekit, `rescale` is
 their flag (kept deltas are divided by their keep probability, or not), and a density is a number for all models.
-`linear`, `slerp` and `passthrough` are mergekit's own.
+Of mergekit's own methods their script writes `linear` without a weight of the base and `slerp` without t, which
+mergekit wants: here the base is no part of `linear`, and the weight of the one expert is t.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from della_bench.errors import SpecError
 from della_bench.spec.source import encode
 from della_bench.suggest import nearest
 
-__all__ = ["MERGEKITS_OWN", "is_authors", "translate_authors"]
+__all__ = ["is_authors", "translate_authors"]
 
-MERGEKITS_OWN = ("linear", "slerp", "passthrough")
 _KEYS = ("models", "merge_method", "base_model", "dtype", "parameters")
 _NUMBERS = ("density", "lambda", "window_size", "rescale")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from della_bench.errors import SpecError
-from della_bench.spec.authors import MERGEKITS_OWN, is_authors, translate_authors
+from della_bench.spec.authors import is_authors, translate_authors
 from della_bench.spec.mergekit import MERGEKITS_KEYS, is_mergekit, translate
 from della_bench.spec.stages import read_documents
 
@@ -46,12 +46,7 @@ def our_keys(documents: Sequence[Mapping[str, object]], where: str) -> dict[str,
         return read_documents(documents, where, translate)
     (data,) = documents
     if is_authors(data):
-        if data.get("merge_method") not in MERGEKITS_OWN:
-            return translate_authors(data, where)
-        kept = {"t", "normalize"}
-        shared = data["parameters"]
-        assert isinstance(shared, Mapping)  # is_authors has seen it
-        data = {**data, "parameters": {key: value for key, value in shared.items() if key in kept}}
+        return translate_authors(data, where)
     # What a search says of its winner, in the same file, is no part of the merge.
     return translate(data, where) if is_mergekit(data) else {key: data[key] for key in data if key != "search"}
 

@@ -11,10 +11,10 @@ import yaml
 
 from della_bench.errors import SpecError
 from della_bench.spec import MergeSpec
-from della_bench.spec.authors import MERGEKITS_OWN
 from della_bench.spec.methods import METHODS
 
-THEIRS = [name for name, row in METHODS.items() if name not in MERGEKITS_OWN and not row.version]
+THEIRS = [name for name, row in METHODS.items() if not row.version]
+MERGEKITS = ("slerp", "passthrough")  # take one model
 
 
 def written(path: Path, method: str, experts: tuple[str, ...] = ("zoo:chat", "zoo:math"), **changed: Any) -> Path:
@@ -42,7 +42,8 @@ def test_della_of_merge_py_is_our_della(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", THEIRS)
 @pytest.mark.filterwarnings("ignore:.*does not use")
 def test_every_method_of_their_code_is_read_by_its_name(tmp_path: Path, name: str) -> None:
-    assert MergeSpec.parse(written(tmp_path / "a.yml", name)).merge_method == name
+    experts = ("zoo:math",) if name in MERGEKITS else ("zoo:chat", "zoo:math")
+    assert MergeSpec.parse(written(tmp_path / "a.yml", name, experts)).merge_method == name
 
 
 def test_their_rescale_is_a_flag_and_not_mergekits_l1(tmp_path: Path) -> None:
@@ -55,15 +56,16 @@ def test_one_model_is_pruned(tmp_path: Path) -> None:
     assert str(found) == "base=zoo:base,experts=zoo:math,density=0.7,epsilon=0,lambda=1.1,dtype=float16"
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [("linear", "zoo:base has no weight"), ("slerp", "parameters.t: missing")],
-)
-def test_what_their_code_writes_for_mergekits_methods_lacks_a_number_there_as_here(
-    tmp_path: Path, name: str, told: str
-) -> None:
-    with pytest.raises(SpecError, match=told):
-        MergeSpec.parse(written(tmp_path / "a.yml", name, experts=("zoo:math",)))
+@pytest.mark.filterwarnings("ignore:.*does not use")
+def test_linear_is_of_the_experts_alone_and_the_weight_of_slerps_expert_is_t(tmp_path: Path) -> None:
+    # mergekit refuses both as merge.py writes them: the base has no weight, and there is no t.
+    linear = MergeSpec.parse(written(tmp_path / "a.yml", "linear"))
+    assert linear == MergeSpec.parse("base=zoo:base,experts=zoo:chat+zoo:math,merge_method=linear,dtype=float16")
+    path = written(tmp_path / "b.yml", "slerp", ("zoo:math",))
+    path.write_text(path.read_text().replace("weight: 1.0", "weight: 0.4"))
+    assert MergeSpec.parse(path) == MergeSpec.parse(
+        "base=zoo:base,experts=zoo:math:0.4,merge_method=slerp,dtype=float16"
+    )
 
 
 def test_faults_of_such_a_file_are_told_together(tmp_path: Path) -> None:
