@@ -1,8 +1,8 @@
-"""How a task was asked: few-shot examples, generation arguments, system prompt, chat template, seeds, prompts.
+"""How a task was asked: few-shot examples, generation arguments, system prompt, chat template, seeds, prompts, limit.
 
 A number depends on all of them. Numbers of one task that were had in different ways stand in columns of their own,
-whose names say how they differ: `gsm8k (0-shot)`, `gsm8k (5-shot)`. The documents, and with them lm-eval's limit, are
-compared one by one elsewhere.
+whose names say how they differ: `gsm8k (0-shot)`, `gsm8k (5-shot)`. The documents of one column are compared one by one
+elsewhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _SHOTS, _SYSTEM, _TURNS, _TEMPLATE = "n-shot", "system prompt", "few-shot turns", "chat template"
-_SEED, _SAMPLES = "seed", "samples"
+_SEED, _SAMPLES, _LIMIT = "seed", "samples", "limit"
 # What a column's name says where one way of asking has a setting and this one does not.
 _ABSENT = {
     _SHOTS: "n-shot not recorded",
@@ -36,6 +36,7 @@ _ABSENT = {
     _TEMPLATE: "no chat template",
     _SEED: "lm-eval's seeds",
     _SAMPLES: "no samples chosen",
+    _LIMIT: "all documents",
 }
 
 
@@ -79,7 +80,7 @@ def settings_of_all(value: Mapping[str, object], tasks: Mapping[str, Sequence[st
         kinds = [_generation(_table(configs, name)) for name in leaves or [task]]
         if all(each == kinds[0] for each in kinds):
             asked |= kinds[0]
-        asked |= before | (turns if any(shots) else {}) | after
+        asked |= before | (turns if any(shots) else {}) | after | _limit(value, leaves or [task])
         digest = prompts.get(task)
         found[task] = Settings(
             asked=tuple(asked.items()),
@@ -172,6 +173,20 @@ def _seed(value: Mapping[str, object]) -> dict[str, str]:
     if seeds == list(_SEEDS.values()):
         return {}
     return {_SEED: f"seed {','.join(map(str, seeds if len(set(seeds)) > 1 else seeds[:1]))}"}
+
+
+def _limit(value: Mapping[str, object], tasks: Sequence[str]) -> dict[str, str]:
+    """Return a word for lm-eval's limit where it left documents out, of any of the tasks."""
+    limit = _table(value, "config").get("limit")
+    if limit is None:
+        return {}
+    counts = [_table(_table(value, "n-samples"), name) for name in tasks]
+    asked, there = ([each.get(key) for each in counts] for key in ("effective", "original"))
+    if not all(isinstance(each, int) for each in (*asked, *there)):  # older releases do not count
+        return {_LIMIT: f"limit={limit}"}
+    if asked == there:
+        return {}
+    return {_LIMIT: f"{sum(map(int, map(str, asked)))} of {sum(map(int, map(str, there)))} documents"}
 
 
 def _by_run(value: Mapping[str, object]) -> dict[str, str]:

@@ -29,7 +29,8 @@ TASK_ARITHMETIC = "task vectors, arXiv:2212.04089"
 SOUPS = "model soups, arXiv:2203.05482"
 SLERP = "doi:10.1145/325334.325242"
 
-SCALE = Option("scale", "factor of a tensor", default=1.0, each=True)  # also what gives a frankenmerge its `scale`
+# Also what gives a frankenmerge its `scale`.
+SCALE = Option("scale", "factor of a tensor", default=1.0, each=True, added=True)
 
 # One row a line, so that methods can be compared column by column.
 # fmt: off

@@ -185,8 +185,13 @@ class MergeSpec:
         return self._digest(of_recipe=True)
 
     def _digest(self, *, of_recipe: bool = False) -> str:
-        left_out = SOURCE_KEYS if of_recipe else ("name",)
-        effective = {key: value for key, value in self.as_keys(effective=True).items() if key not in left_out}
+        left_out, defaults = (SOURCE_KEYS if of_recipe else ("name",)), self._defaults()
+        added = {option.name: defaults[option.name] for option in self.method.options if option.added}
+        effective = {
+            key: value
+            for key, value in self.as_keys(effective=True).items()
+            if key not in left_out and added.get(key, _NOT_GIVEN) != value
+        }
         algorithm: dict[str, Any] = {"algorithm": ALGORITHM_VERSION, **algorithms(self.tokenizer, self.chat_template)}
         done = recipe(self.tokenizer, self.tokens, self.chat_template, self.models)
         if of_recipe:

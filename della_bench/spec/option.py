@@ -32,10 +32,13 @@ class Option:
     least: float | None = None
     most: float | None = None
     each: bool = False  # one number for all experts or one each; a merge gets a tuple, a drop its expert's number
+    added: bool = False  # to a method that had none: digests without it stay, as its default is what was always done
 
     def __post_init__(self) -> None:  # noqa: D105
         if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name in _KEYS:
             raise ValueError(f"option {self.name!r}: a name of small letters that is no key of all specs is needed")
+        if self.added and self.default is None:
+            raise ValueError(f"option {self.name!r}: what is added to a method needs a default, what it did before")
         if self.each and self.kind is not float:
             raise ValueError(f"option {self.name!r}: only numbers can be one for each expert")
 

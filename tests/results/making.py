@@ -33,10 +33,13 @@ def plain_folder(
     version: float = 1.0,
     more: Mapping[str, Any] | None = None,
     prompts: str = "",
+    limit: float | None = None,
+    there: int | None = None,
 ) -> Path:
     """Write what `lm_eval --model della_merged --log_samples --output_path` writes; `answers` by task.
 
-    more: further keys of the results file. prompts: what tells the prompts from other ones.
+    more: further keys of the results file. prompts: what tells the prompts from other ones. limit: lm-eval's; there:
+    how many documents a task has, where not all were asked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digest = digest or name
@@ -63,8 +66,10 @@ def plain_folder(
     value = {
         "results": results,
         "versions": dict.fromkeys(answers, version),
-        "n-samples": {task: {"effective": len(values)} for task, values in answers.items()},
-        "config": {"model": "della_merged", "model_args": {}, "della_bench": ours},
+        "n-samples": {
+            task: {"original": there or len(values), "effective": len(values)} for task, values in answers.items()
+        },
+        "config": {"model": "della_merged", "model_args": {}, "limit": limit, "della_bench": ours},
         "date": date,
         "lm_eval_version": "0.4.13",
         **(more or {}),

@@ -93,6 +93,50 @@ def test_what_has_no_effect_on_an_answer_parts_nothing(tmp_path: Path) -> None:
     assert build_table([tmp_path]).benchmarks == ("math",)
 
 
+def test_another_limit_is_another_column_and_never_shown_instead(tmp_path: Path) -> None:
+    for day, (limit, values) in enumerate([(30, RIGHT), (5, WRONG[:5]), (None, WRONG + WRONG[:10])], start=1):
+        plain_folder(tmp_path / "m", "m", {"math": values}, limit=limit, there=40, time=TIME.format(day))
+    table = build_table([tmp_path])
+    assert {name: (cell.n, cell.value) for name, cell in table.rows[0].cells.items()} == {
+        "math (30 of 40 documents)": (30, 100.0),
+        "math (5 of 40 documents)": (5, 0.0),
+        "math (all documents)": (40, 0.0),
+    }
+    assert any("math was asked in 3 ways" in note for note in table.notes)
+
+
+def test_models_with_unequal_limits_have_no_common_average(tmp_path: Path) -> None:
+    plain_folder(tmp_path / "a", "a", {"math": RIGHT}, there=30)
+    plain_folder(tmp_path / "b", "b", {"math": RIGHT[:20]}, limit=20, there=30)
+    table = build_table([tmp_path])
+    assert table.benchmarks == ("math (20 of 30 documents)", "math (all documents)")
+    assert table.averaged == ()
+
+
+def limited(limit: float | None, effective: int) -> dict[str, Any]:
+    return {"config": {"limit": limit}, "n-samples": {"math": {"original": 40, "effective": effective}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        (limited(24, 24), "24 of 40 documents"),
+        (limited(0.6, 24), "24 of 40 documents"),  # the same documents
+        (limited(100, 40), ""),  # a limit that left nothing out
+        (limited(None, 40), ""),
+        ({"config": {"limit": 24}}, "limit=24"),  # of a release that did not count
+    ],
+)
+def test_a_limit_is_told_by_the_documents_that_it_left(more: dict[str, Any], word: str) -> None:
+    assert settings_text(settings_of(more, "math")) == word
+
+
+def test_the_limit_of_a_group_counts_over_its_tasks() -> None:
+    counts = {"a": {"original": 100, "effective": 24}, "b": {"original": 10, "effective": 10}}
+    value = {"config": {"limit": 24}, "n-samples": counts}
+    assert settings_text(settings_of(value, "group", ["a", "b"])) == "34 of 110 documents"
+
+
 def test_turns_count_only_within_a_chat_template(tmp_path: Path) -> None:
     plain_folder(tmp_path / "a", "a", {"math": RIGHT}, more=asked(2) | {"fewshot_as_multiturn": True})
     plain_folder(tmp_path / "b", "b", {"math": WRONG}, more=asked(2) | {"fewshot_as_multiturn": None})
