@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from della_bench.errors import SpecError
 from della_bench.spec.mergekit_numbers import put_numbers
-from della_bench.spec.mergekit_slices import without_slices
+from della_bench.spec.mergekit_reference import Reference
+from della_bench.spec.mergekit_slices import without_modules, without_slices
 from della_bench.spec.mergekit_table import COUNTERPARTS, Counterpart
 from della_bench.spec.mergekit_tokenizer import TOKENIZER_KEYS, tokenizer_settings
 from della_bench.spec.registry import find_method, method_names
@@ -61,8 +63,12 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
         hint = ours if name in method_names() else nearest(str(name), COUNTERPARTS)
         faults.append(f"merge_method={name!r}: not supported{hint}")
         method = COUNTERPARTS["passthrough"]  # asks the least of what follows
+    data = without_modules(data, faults)
     if name == "slerp":
         data = _with_slerps_base(data, where)
+    if _is_base_alone(data, method):
+        log.warning("%sno model beside the base is merged: the merge is the base itself", where)
+        method = replace(COUNTERPARTS["passthrough"], options={}, per_model=())
     unsliced = without_slices(data, method, where, ignored, faults)
     data, sliced = unsliced.data, bool(unsliced.slices)
     shared = data.get("parameters") or {}
@@ -98,9 +104,13 @@ def _with_slerps_base(data: Mapping[str, object], where: str) -> Mapping[str, ob
 
     People name another or none, meaning the way from the first to the second, and mergekit refuses that.
     """
-    models = dict.fromkeys(_model_names(data.get("models") or data.get("slices")))
-    base = data.get("base_model")
-    if len(models) != 2 or base in models:
+    try:
+        models = dict.fromkeys(_references(data.get("models") or data.get("slices")))
+        base = None if data.get("base_model") is None else Reference.read(data["base_model"])
+    except ValueError:
+        return data  # told where the models are read
+    slices = data.get("slices") or []
+    if len(models) != 2 or base in models or any(isinstance(s, Mapping) and s.get("base_model") for s in slices):
         return data
     first, second = models
     what = "there is no base_model" if base is None else f"base_model {base} is not one of slerp's two models"
@@ -108,13 +118,25 @@ def _with_slerps_base(data: Mapping[str, object], where: str) -> Mapping[str, ob
     return {**data, "base_model": first}
 
 
-def _model_names(listed: object) -> Iterator[str]:
-    """Yield the names of all models in a list of them or of slices."""
+def _is_base_alone(data: Mapping[str, object], method: Counterpart) -> bool:
+    """Whether a method of deltas has no other model than the base, and takes that: nothing is added to the base."""
+    row = find_method(method.name)
+    if method.base != "needed" or row.experts is not None or row.least_experts > 1 or data.get("base_model") is None:
+        return False
+    try:
+        models = set(_references(data.get("models") or data.get("slices")))
+        return models == {Reference.read(data["base_model"])}
+    except ValueError:
+        return False
+
+
+def _references(listed: object) -> Iterator[Reference]:
+    """Yield all models in a list of them or of slices. Raises ValueError."""
     for item in listed if isinstance(listed, list) else []:
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, Mapping):
-            yield from _model_names([item["model"]] if isinstance(item.get("model"), str) else item.get("sources"))
+        if isinstance(item, Mapping) and "model" not in item:
+            yield from _references(item.get("sources"))
+        else:
+            yield Reference.read(item["model"] if isinstance(item, Mapping) else item)
 
 
 def _told(key: object, known: Sequence[str]) -> str:
@@ -130,16 +152,20 @@ def _models(
 
     A base listed among the models is no expert of a delta. For linear it is one, listed or not.
     """
-    base = data.get("base_model")
-    found: list[tuple[str, dict[str, Any]]] = []
-    listed = data.get("models") or []
-    if not isinstance(listed, list):
-        faults.append(f"models={listed!r}: not a list of models")
+    base = _read_base(data, faults)
+    found: list[tuple[Reference, dict[str, Any]]] = []
+    listed = data.get("models")
+    if not isinstance(listed, list) or not listed:
+        if not any(fault.startswith(_LISTS[1:]) for fault in faults):  # else it is told what is wrong there
+            faults.append(f"models={listed!r}: not a list of models" if listed else "models: no model is named")
         listed = []
     for index, item in enumerate(listed):
-        source = item.get("model") if isinstance(item, Mapping) else item
-        if not isinstance(source, str):
-            faults.append(f"models[{index}]: not a mapping with a model's name")
+        name = item.get("model") if isinstance(item, Mapping) else item
+        try:
+            source = Reference.read(name)
+        except ValueError as error:
+            what = f"{name!r}: {error}" if isinstance(name, (str, Mapping)) else "not a mapping with a model's name"
+            faults.append(f"models[{index}]: {what}")
             continue
         if isinstance(item, Mapping):
             ignored += [f"models[{index}].{k}" for k in item if k not in ("model", "parameters")]
@@ -153,30 +179,37 @@ def _models(
             found.append((source, dict(parameters)))
     if base is None and method.base != "needed" and found:
         base = found[0][0]  # mergekit takes config and tokenizer from the first model then
-    elif method.name in ("linear", "karcher") and isinstance(base, str) and all(source != base for source, _ in found):
+    elif method.name in ("linear", "karcher") and base is not None and all(source != base for source, _ in found):
         found.append((base, {}))  # mergekit adds it, with the weight that all models share
     if base is None:
-        faults.append(f"base_model: missing, and {method.name} needs it")
-        base = "missing"
+        if method.base == "needed" and data.get("base_model") is None:
+            faults.append(f"base_model: missing, and {method.name} needs it")
+        base = Reference("missing")
     return read_source(base, "base_model", faults), [(read_source(s, "models", faults), p) for s, p in found]
 
 
-def read_name(text: Any, where: str, faults: list[str], stage: Stage = lambda _: None) -> str:
-    """Return our text for the name of a model, with a LoRA adapter behind a plus sign."""
-    if not isinstance(text, str):
-        faults.append(f"{where}={text!r}: not the name of a model")
+def _read_base(data: Mapping[str, object], faults: list[str]) -> Reference | None:
+    try:
+        return None if data.get("base_model") is None else Reference.read(data["base_model"])
+    except ValueError as error:
+        faults.append(f"base_model={data['base_model']!r}: {error}")
+        return None
+
+
+def read_name(name: Any, where: str, faults: list[str], stage: Stage = lambda _: None) -> str:
+    """Return our text for the name of a model, which may be a mapping or have a LoRA adapter behind a plus sign."""
+    try:
+        reference = Reference.read(name)
+    except ValueError as error:
+        faults.append(f"{where}={name!r}: {error}")
         return "missing"
-    parts = text.split("+")
-    if len(parts) > 2 or not all(parts):
-        faults.append(f"{where}={text!r}: a model has one LoRA adapter at most, behind a plus sign: model+adapter")
-        return "missing"
+    parts = [reference, *([reference.adapter] if reference.adapter else [])]
     return "::".join(_part(part, stage) for part in parts)
 
 
-def _part(text: str, stage: Stage) -> str:
-    if text.startswith("zoo:"):
-        return text  # mergekit has no zoo; a config to try things with may name it all the same
-    place, at, revision = text.partition("@")
-    if (merge := stage(place)) is not None:
+def _part(part: Reference, stage: Stage) -> str:
+    if part.path.startswith("zoo:"):
+        return part.path  # mergekit has no zoo; a config to try things with may name it all the same
+    if (merge := stage(part.path)) is not None:
         return str(merge)
-    return encode(place) + (f"@{encode(revision)}" if at else "")
+    return encode(part.path) + (f"@{encode(part.revision)}" if part.revision else "")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from della_bench.spec.keys import read_bool
 from della_bench.spec.mergekit_table import Counterpart
 from della_bench.spec.registry import find_method
-from della_bench.spec.varying import Rule, Value, Varying, read_value, simplified
+from della_bench.spec.varying import Rule, Value, Varying, anchors, read_value, simplified, text
 
 __all__ = ["Reader", "put_numbers"]
 
@@ -24,9 +24,13 @@ def put_numbers(
     """Put the numbers into our keys."""
     read = Reader(shared, faults)
     if method.name == "slerp":
-        if "t" not in shared:
+        t = read.value("t", None)
+        if t is None:
             faults.append("parameters.t: missing, and slerp needs it")
-        out["weights"] = [read.value("t", None)]
+        elif not all(0 <= anchor <= 1 for anchor in anchors(t)):
+            faults.append(f"parameters.t={shared['t']!r}: slerp goes from the base (0) to the other model (1)")
+            t = 1.0
+        out["weights"] = [t]
     elif method.weight:
         out["weights"] = [read.of_model("weight", model, None) for model in models]
         pairs = zip(models, out["weights"], strict=True)
@@ -36,7 +40,7 @@ def put_numbers(
     if method.lambda_:
         out["lambda"] = read.value("lambda", 1.0)
     if method.rescale is not None:
-        out["density"] = [read.of_model("density", model, 1.0) for model in models]
+        out["density"] = [read.density(model) for model in models]
         out["rescale"] = "l1" if read.flag("rescale", method.rescale) else "none"
     if method.epsilon:
         out["epsilon"] = [read.of_model("epsilon", model, 0.15) for model in models]
@@ -45,9 +49,13 @@ def put_numbers(
         if theirs in method.per_model:
             default = None if option is None else option.default
             out[ours] = [read.of_model(theirs, model, default) for model in models]
-        elif theirs in shared and option is not None and option.kind is float:
-            out[ours] = read.value(theirs, option.default)
-        elif theirs in shared:
+        elif shared.get(theirs) is None:
+            continue
+        elif option is None or option.kind is bool:
+            out[ours] = read.flag(theirs, default=True)
+        elif option.kind is float:
+            out[ours] = _at_most(option.most, read.value(theirs, option.default))
+        else:
             out[ours] = shared[theirs]
 
 
@@ -60,11 +68,15 @@ class Reader:
 
     def flag(self, key: str, default: bool) -> bool:
         """Return a flag of all models, which is the same for all tensors here."""
+        setting = self.shared.get(key)
         try:
-            return read_bool(self.shared.get(key, default))
+            found = {_flag(value) for value in _settings(setting)} or {default}
         except ValueError as error:
-            self.faults.append(f"parameters.{key}={self.shared[key]!r}: {error}")
+            self.faults.append(f"parameters.{key}={setting!r}: {error}")
             return default
+        if len(found) > 1:
+            self.faults.append(f"parameters.{key}={setting!r}: true or false, and one for all tensors of a merge here")
+        return found.pop()
 
     def value(self, key: str, default: float | None) -> Value | None:
         """Return a value of all models."""
@@ -74,6 +86,18 @@ class Reader:
         """Return a value of one model: its own, the shared one for what that has no rule for, then the default."""
         source, own = model
         return self._first(key, [(f"models: {source}", own), ("parameters", self.shared)], default)
+
+    def density(self, model: tuple[str, dict[str, Any]]) -> Value:
+        """Return a model's density; where it is above 1 all is kept, as with 1."""
+        density = _at_most(1.0, self.of_model("density", model, 1.0))
+        assert density is not None  # it has a default
+        if not all(0 < anchor <= 1 for anchor in anchors(density)):
+            self.faults.append(
+                f"models: {model[0]}: density {text(density)}: above 0 and at most 1; a model of which nothing is kept "
+                "is left out, or has a weight of 0"
+            )
+            return 1.0
+        return density
 
     def _first(
         self, key: str, places: Sequence[tuple[str, Mapping[str, object]]], default: float | None
@@ -90,9 +114,45 @@ class Reader:
         return simplified(tuple(rules)) if rules else None
 
 
+def _at_most(limit: float | None, value: Value | None) -> Value | None:
+    """Return a number of which mergekit takes what is above a limit for the limit itself."""
+    return min(limit, value) if limit is not None and isinstance(value, float) else value
+
+
 def _rules(setting: Any) -> list[Rule]:
     """Return the rules that mergekit reads in a setting, where a list of numbers is a gradient."""
+    setting = _with_numbers(setting)
     if isinstance(setting, list) and not any(isinstance(item, Mapping) for item in setting):
         setting = {"gradient": setting}
     value = read_value(setting)
     return list(value.rules) if isinstance(value, Varying) else [Rule(None, (value,))]
+
+
+def _with_numbers(setting: Any) -> Any:
+    """Return a setting with 1 and 0 for true and false, which mergekit takes for numbers."""
+    if isinstance(setting, bool):
+        return int(setting)
+    if isinstance(setting, list):
+        return [_with_numbers(item) for item in setting]
+    return {**setting, "value": _with_numbers(setting["value"])} if _is_rule(setting) else setting
+
+
+def _is_rule(setting: object) -> bool:
+    return isinstance(setting, Mapping) and "value" in setting
+
+
+def _settings(setting: Any) -> Iterator[Any]:
+    """Yield all values in a setting, those of its rules and gradients."""
+    if isinstance(setting, list):
+        for item in setting:
+            yield from _settings(item)
+    elif _is_rule(setting):
+        yield from _settings(setting["value"])
+    elif setting is not None:
+        yield setting
+
+
+def _flag(value: object) -> bool:
+    """Read a switch, also by the words that mergekit takes. Raises ValueError."""
+    words = {"yes": True, "y": True, "on": True, "t": True, "no": False, "n": False, "off": False, "f": False}
+    return words[value.lower()] if isinstance(value, str) and value.lower() in words else read_bool(value)

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from della_bench.spec.mergekit_reference import Reference
 from della_bench.spec.mergekit_table import Counterpart
+from della_bench.spec.numbers import read_decimal
 from della_bench.spec.registry import find_method
 
-__all__ = ["Unsliced", "without_slices"]
+__all__ = ["Unsliced", "without_modules", "without_slices"]
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +37,18 @@ class Unsliced:
 def without_slices(
     data: Mapping[str, Any], method: Counterpart, where: str, ignored: list[str], faults: list[str]
 ) -> Unsliced:
-    """Return a configuration without its slices and modules; `where` is what warnings begin with.
+    """Return a configuration without its slices; `where` is what warnings begin with.
 
     What mergekit does not read goes to `ignored`, and what cannot be read or done to `faults`.
     """
-    plain = _without_modules(data, faults)
-    if plain.get("slices") is None:
-        return Unsliced(plain)
-    if plain.get("models"):
+    if data.get("slices") is None:
+        return Unsliced(dict(data))
+    if data.get("models"):
         faults.append("slices: given beside models; mergekit takes one of them")
-    return _Slices(plain, method, where, ignored, faults).unsliced()
+    return _Slices(dict(data), method, where, ignored, faults).unsliced()
 
 
-def _without_modules(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+def without_modules(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
     """Return a configuration with what stands in its only module in its own place."""
     plain = {key: value for key, value in data.items() if key != "modules"}
     modules = data.get("modules")
@@ -77,9 +78,9 @@ class _Slices:
     ) -> None:
         self.data, self.method, self.where, self.ignored, self.faults = data, method, where, ignored, faults
         self.shared = _mapping(data.get("parameters"), "parameters", faults)
-        self.base: Any = data.get("base_model")
-        self.order: list[str] = []  # of the models, as they come
-        self.of_models: dict[str, dict[str, list[Any]]] = {}  # rules by model and parameter
+        self.base: Reference | None = self._base_of(data, "base_model")
+        self.order: list[Reference] = []  # of the models, as they come
+        self.of_models: dict[Reference, dict[str, list[Any]]] = {}  # rules by model and parameter
         self.of_all: dict[str, list[Any]] = {}
         self.flags: dict[str, list[Any]] = {}
 
@@ -111,16 +112,29 @@ class _Slices:
 
     def _find_base(self, listed: list[Any]) -> None:
         """Take the base of the slices, where all have the same."""
-        own = [item.get("base_model") or self.base for item in listed if isinstance(item, Mapping)]
+        own = [
+            self._base_of(item, f"slices[{number}].base_model") or self.base
+            for number, item in enumerate(listed)
+            if isinstance(item, Mapping)
+        ]
         if any(base != own[0] for base in own):
             self.faults.append(
                 "slices: base_model differs from slice to slice; a merge has one base, which its experts are compared "
                 "with"
             )
-        elif own:
+        if own:
             self.base = own[0]
 
-    def _read(self, number: int, item: Any, count: int) -> list[tuple[str, int, int]] | None:
+    def _base_of(self, data: Mapping[str, Any], where: str) -> Reference | None:
+        """Return the base that a configuration or one of its slices names; None where it names none."""
+        name = data.get("base_model")
+        try:
+            return Reference.read(name) if name else None
+        except ValueError as error:
+            self.faults.append(f"{where}={name!r}: {error}")
+            return None
+
+    def _read(self, number: int, item: Any, count: int) -> list[tuple[Reference, int, int]] | None:
         """Read one slice: return (model, start, stop) of its sources, None where it cannot be read."""
         sources = item.get("sources") if isinstance(item, Mapping) else None
         if not isinstance(sources, list) or not sources:
@@ -128,13 +142,17 @@ class _Slices:
             return None
         self.ignored += [f"slices[{number}].{key}" for key in item if key not in _SLICE_KEYS]
         own = _mapping(item.get("parameters"), f"slices[{number}].parameters", self.faults)
-        found: list[tuple[str, int, int]] = []
+        found: list[tuple[Reference, int, int]] = []
         for index, source in enumerate(sources):
             place = f"slices[{number}].sources[{index}]"
-            model = source.get("model") if isinstance(source, Mapping) else None
             layers = _range(source.get("layer_range")) if isinstance(source, Mapping) else None
-            if not isinstance(model, str) or layers is None:
+            if not isinstance(source, Mapping) or "model" not in source or layers is None:
                 self.faults.append(f"{place}: not a mapping with a model's name and a layer_range of two whole numbers")
+                return None
+            try:
+                model = Reference.read(source["model"])
+            except ValueError as error:
+                self.faults.append(f"{place}.model={source['model']!r}: {error}")
                 return None
             if any(model == other for other, _, _ in found):
                 self.faults.append(f"{place}: {model} is given twice in one slice, which mergekit refuses")
@@ -145,7 +163,9 @@ class _Slices:
         self._put_all(number if count > 1 else None, own)
         return found
 
-    def _put_model(self, model: str, number: int | None, given: Mapping[str, Any], of_slice: Mapping[str, Any]) -> None:
+    def _put_model(
+        self, model: Reference, number: int | None, given: Mapping[str, Any], of_slice: Mapping[str, Any]
+    ) -> None:
         """Note the numbers of a model in a slice: the source's before the slice's."""
         if model not in self.of_models:
             self.order.append(model)
@@ -173,7 +193,7 @@ class _Slices:
                 self.faults.append(f"slices: {key} differs from slice to slice, and is one for a whole merge here")
         return {key: values[0] for key, values in self.flags.items()}
 
-    def _texts(self, ranges: list[list[tuple[str, int, int]]]) -> list[str]:
+    def _texts(self, ranges: list[list[tuple[Reference, int, int]]]) -> list[str]:
         """Return our slices; the base is source 0 where deltas are taken from it."""
         has_base = self._is_role_of_base()
         experts = [model for model in self.order if not (has_base and model == self.base)]
@@ -208,11 +228,13 @@ class _Slices:
 
 
 def _range(value: Any) -> tuple[int, int] | None:
-    """Return a range of layers, whose ends may be texts as in mergekit; None where it is none."""
-    ends = [str(end) for end in value] if isinstance(value, (list, tuple)) else []
-    if len(ends) != 2 or not all(end.isdecimal() for end in ends):
+    """Return a range of layers, whose ends may be texts or floats as in mergekit; None where it is none."""
+    try:
+        start, stop = (read_decimal(end) for end in value)
+    except (TypeError, ValueError):
         return None
-    return int(ends[0]), int(ends[1])
+    whole = int(start), int(stop)
+    return whole if whole == (start, stop) and min(whole) >= 0 else None
 
 
 def _rules(setting: Any, number: int | None = None) -> list[Any]:

@@ -64,11 +64,15 @@ class Rule:
         return self.pattern is None and self.slice is None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Varying:
     """A value that differs from tensor to tensor: the first rule that fits a tensor counts."""
 
     rules: tuple[Rule, ...]
+
+    def __repr__(self) -> str:
+        """Return the short form in quotes, as errors show it."""
+        return repr(text(self))
 
     def at(self, name: str, place: float, slice_: int | None = None) -> float | None:
         """Return the number for tensor `name` at `place` (0 at the first layer, 1 at the last); None without a rule.
