@@ -25,6 +25,7 @@ from della_bench.checkpoint.resolve import resolve
 from della_bench.checkpoint.token_lists import fast_tokenizer, stripped, united
 from della_bench.checkpoint.tokenizers import has_tokenizer
 from della_bench.errors import CheckpointError
+from della_bench.jsonfiles import write_json
 from della_bench.spec import MergeSpec, Source
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Vocabulary:
             {model: _row_count(model) for model in tokenizers},
         )
         self._base_ids = lists.ids[base]
+        self._model_type = base.config.get("model_type")
         whole = stripped(tokenizers[base], lists.rows[base], base.label, trust_remote_code=trust_remote_code)
         if spec.tokenizer == "union":
             listed = [(made, lists.rows[model]) for model, made in tokenizers.items()]
@@ -113,6 +115,8 @@ class Vocabulary:
             self._folder = Path(tempfile.mkdtemp(prefix="della_bench_tokenizer_"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             self.tokenizer.save_pretrained(self._folder)
+            # vLLM looks up here which model a tokenizer is of, and logs an error where it cannot.
+            write_json(self._folder / "config.json", {"model_type": self._model_type})
         return self._folder
 
     @cached_property

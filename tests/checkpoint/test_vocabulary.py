@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import AutoConfig, AutoTokenizer
 
 from della_bench.checkpoint.layout import TokenLists, lay_out
 from della_bench.checkpoint.model import Checkpoint, ModelFolder
@@ -37,6 +39,18 @@ def faults(models: Path, **keys: Any) -> list[str]:
         Merge(MergeSpec.parse(spec, **keys))
     assert caught.value.exit_code == 2
     return str(caught.value).splitlines()
+
+
+def test_the_folder_of_a_made_tokenizer_says_which_model_it_is_of_and_goes_with_it(models):
+    names = {"base": str(models / "base"), "experts": [str(models / "a"), str(models / "b")]}
+    merge = Merge(MergeSpec.parse(names, merge_method="linear", tokenizer="union"))
+    assert merge.vocabulary is not None
+    folder = merge.vocabulary.folder
+    assert AutoConfig.from_pretrained(folder).model_type == "llama"
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == merge.vocabulary.tokenizer.get_vocab()
+    del merge
+    gc.collect()
+    assert not folder.exists()
 
 
 def make_slow(folder: Path) -> None:
