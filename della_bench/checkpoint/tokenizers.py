@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.model import ModelFolder, file_state
 from della_bench.checkpoint.resolve import resolve
 from della_bench.errors import CheckpointError
 from della_bench.spec import MergeSpec
@@ -28,6 +28,9 @@ _FILES = (
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 
+_compared: dict[tuple[object, ...], str] = {}
+
+
 def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
     """Return what differs, in words, or "" where nothing does that can be told.
 
@@ -36,6 +39,16 @@ def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
     """
     if not has_tokenizer(base.tokenizer_folder) or not has_tokenizer(expert.tokenizer_folder):
         return ""
+    # Reading them can take seconds, and one merge after the other has the same sources.
+    files = tokenizer_files(base.tokenizer_folder), tokenizer_files(expert.tokenizer_folder)
+    states = [tuple((path, file_state(path)) for path in each if path.is_file()) for each in files]
+    key = (*states, str(base.config.get("vocab_size")))
+    if key not in _compared:
+        _compared[key] = _difference(base, expert)
+    return _compared[key]
+
+
+def _difference(base: ModelFolder, expert: ModelFolder) -> str:
     parts = []
     ours, theirs = _vocabulary(base), _vocabulary(expert)
     if ours and theirs:

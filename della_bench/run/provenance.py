@@ -25,12 +25,17 @@ PACKAGES = ("lm_eval", "torch", "transformers", "tokenizers", "datasets", "safet
 def package_versions(engine: str, *more: str) -> dict[str, str]:
     """Return the versions of Python, this package, those whose releases may change an answer, and `more`."""
     versions = {"python": platform.python_version(), "della_bench": della_bench.__version__}
-    for package in (*PACKAGES, *(("vllm",) if engine == "vllm" else ()), *more):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
+    packages = (*PACKAGES, *(("vllm",) if engine == "vllm" else ()), *more)
+    return {**versions, **{package: _version(package) for package in packages}}
+
+
+@cache
+def _version(package: str) -> str:
+    """Return a package's version, looked up once: reading it takes a millisecond, and each model asks for all."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 @cache

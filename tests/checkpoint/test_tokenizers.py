@@ -159,3 +159,13 @@ def test_a_broken_tokenizer_file_is_left_to_the_one_who_loads_it(saved, broken):
     base, expert = saved("base"), saved("e")
     (expert.folder / "tokenizer.json").write_bytes(broken if isinstance(broken, bytes) else broken.encode())
     assert tokenizer_difference(base, expert) == ""
+
+
+def test_the_same_files_are_read_once_and_changed_ones_again(saved, monkeypatch):
+    base, expert = saved("base"), saved("e")
+    assert tokenizer_difference(base, expert) == ""
+    with monkeypatch.context() as patched:
+        patched.setattr("della_bench.checkpoint.tokenizers.json", None)
+        assert tokenizer_difference(base, expert) == ""
+    tiny.tokenizer(extra=("[PAD]",)).save_pretrained(expert.tokenizer_folder)
+    assert tokenizer_difference(base, expert) == "vocabulary: 1 more tokens ('[PAD]'=259)"
