@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write `text` beside `path`, flush it to the disk and rename it: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
         with beside.open("w", encoding="utf-8", errors=_HALF_A_PAIR, newline="") as file:
             file.write(text)
