@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -115,6 +115,7 @@ class LiveTable(_Clock):
         self._benchmarks: list[str] = []
         self._current: Step | None = None
         self._works: dict[str, tuple[str, int, int]] = {}  # by worker, "" where there is one alone
+        self._idle: Callable[[], Mapping[str, float]] = dict
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Make a row for each model."""
@@ -122,6 +123,10 @@ class LiveTable(_Clock):
         for step in steps:
             self._rows.setdefault(step.spec.file_name, {"": step.spec.display_name})
         self._benchmarks = list(dict.fromkeys(step.benchmark.name for step in steps))
+
+    def shared(self, idle: Callable[[], Mapping[str, float]]) -> None:
+        """Show of each worker how much of its time it had nothing to do."""
+        self._idle = idle
 
     def began(self, step: Step) -> None:
         """Mark a step's cell."""
@@ -155,10 +160,13 @@ class LiveTable(_Clock):
         from rich.table import Table
 
         grid = Table.grid(padding=(0, 1))
-        for worker, (what, done, total) in sorted(self._works.items()) if self._left else ():
-            who = f"{worker}: " if worker else ""
-            counted = visible_line(f"{who}{what} {done}/{total}")
-            grid.add_row(ProgressBar(total=total, completed=done, width=30), counted)
+        idle = self._idle()
+        for worker in sorted({*self._works, *idle}) if self._left else ():
+            what, done, total = self._works.get(worker, ("", 0, 0))
+            share = f" ({idle[worker]:.0%} idle)" if worker in idle else ""
+            parts = [worker + share, f"{what} {done}/{total}" if total else ""]
+            bar = ProgressBar(total=total, completed=done, width=30) if total else ""
+            grid.add_row(bar, visible_line(": ".join(part for part in parts if part)))
         spent = f", ${self._money.spent:.2f} spent" if self._money.spent else ""
         end = f", {self.end()}" if self.end() else ""
         return Group(self._table(), f"{self.count} of {self.total} steps{spent}{end}", grid)

@@ -10,27 +10,26 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import CheckpointError, DellaBenchError, MergeError
+from della_bench.errors import DellaBenchError, MergeError
 from della_bench.merge.fingerprint import Inputs
-from della_bench.merge.stream import Merge
 from della_bench.run.advice import advice_on_model
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import Evaluated, evaluate, put_files
-from della_bench.run.options import Money, Options
-from della_bench.run.preflight import check_engine
+from della_bench.run.hosts import Host, options_for_workers
+from della_bench.run.options import Options
 from della_bench.run.provenance import host_facts
 from della_bench.run.settings import EvalSettings
 from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec
-from della_bench.workers.worker import HostRefusedError, NotOnThisHostError, Worker
+from della_bench.workers.worker import Worker
 
-__all__ = ["EngineStartError", "Evaluator", "HostEvaluator", "Loaded", "LocalEvaluator", "RemoteEvaluator", "on_host"]
+__all__ = ["Evaluator", "HostEvaluator", "Loaded", "LocalEvaluator", "RemoteEvaluator", "on_host"]
 
 log = logging.getLogger(__name__)
 
@@ -131,75 +130,37 @@ class LocalEvaluator:
         self._engine.close()
 
 
-class EngineStartError(Exception):
-    """The first model of a worker could not be loaded; so the engine may be at fault as well as the spec."""
-
-
 def on_host(options: Options) -> Callable[[Watch], HostEvaluator]:
     """Return what makes a `HostEvaluator` in a worker's process, without what is the driver's alone."""
-    include = None if options.include_path is None else options.include_path.absolute()
-    plain = replace(options, include_path=include, money=Money(), watch=_nobody)
-    return partial(HostEvaluator, plain)
-
-
-def _nobody(what: str, done: int, total: int) -> None:
-    """Be told of progress, and do nothing."""
+    return partial(HostEvaluator, options_for_workers(options))
 
 
 class HostEvaluator:
     """The engine of a worker's process; what goes in and out are plain values."""
 
     def __init__(self, options: Options, watch: Watch) -> None:
-        """Raises what is wrong with the engine, its arguments, the device and the tasks on this host."""
-        self._options = options
-        self._tasks = Tasks(
-            options.benchmarks,
-            include_path=options.include_path,
-            unsafe=options.unsafe,
-            settings=options.settings,
-            by_benchmark=options.by_benchmark,
-        )
-        self._evaluator = LocalEvaluator(options, self._tasks, watch=watch)
-        self._checked = self._loaded = False
-        self._tasks.build()  # with all that has to be imported for it, before the first spec comes
+        """Raises what is wrong with the tasks on this host."""
+        self._host = Host(options)
+        self._evaluator = LocalEvaluator(options, self._host.tasks, watch=watch)
 
     def load(self, spec: MergeSpec, fingerprint: str, files: list[dict[str, Any]]) -> Loaded:
         """Load a spec, whose fingerprint and input files elsewhere are given.
 
-        Raises NotOnThisHostError where a source is not here, HostRefusedError where one differs, EngineStartError where
-        no model could be loaded yet, and what the engine raises.
+        Raises NotOnThisHostError where a source is not here, HostRefusedError where one differs or the engine cannot be
+        had, EngineStartError where no model could be loaded yet, and what the engine raises.
         """
-        if not self._checked:
-            try:
-                check_engine(spec, self._options)
-            except DellaBenchError as error:
-                raise HostRefusedError(f"{host_facts()['name']} is not used: {error}") from error
-            self._checked = True
-        remote = bool(self._options.arguments.get("trust_remote_code"))
-        try:
-            merge = Merge(spec, trust_remote_code=remote)
-        except CheckpointError as error:
-            raise NotOnThisHostError(str(error)) from error
-        inputs = Inputs(merge)
-        try:
+        inputs = self._host.inputs(spec)
+        with self._host.loading():
             loaded = self._evaluator.load(spec, inputs)
-        except MergeError as error:
-            if not self._loaded:
-                raise EngineStartError(str(error)) from error
-            raise
-        self._loaded = True
-        if inputs.fingerprint != fingerprint:
-            here = f"{loaded.host['name']} is not used: its files of {spec.display_name} differ"
-            raise HostRefusedError(f"{here}: {_differing(files, inputs.files)}")
+        self._host.compare(spec, inputs, fingerprint, files)
         return loaded
 
     def evaluate(
         self, benchmark: str, spec: MergeSpec, settings: EvalSettings, record: Mapping[str, Any], fingerprint: str
     ) -> dict[str, bytes]:
         """Return the files that lm-eval writes, by name. Raises HostRefusedError where the task's own file differs."""
-        row = next(row for row in self._tasks.benchmarks if row.name == benchmark)
-        if self._tasks.digest(row) != record.get("task"):
-            raise HostRefusedError(f"{host_facts()['name']} is not used: its file of the task {row.task} differs")
+        row = next(row for row in self._host.tasks.benchmarks if row.name == benchmark)
+        self._host.compare_task(row, record.get("task"))
         with tempfile.TemporaryDirectory(prefix="della-bench-") as folder:
             self._evaluator.evaluate(row, spec, Path(folder), settings, record, fingerprint)
             return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
@@ -226,12 +187,3 @@ class RemoteEvaluator:
     ) -> Evaluated:
         files = self._worker.call("evaluate", row.name, spec, settings, record, fingerprint)
         return put_files(folder, row.task, files)
-
-
-def _differing(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
-    """Return which input files are not those that are expected."""
-    wanted = {(file["role"], file["name"]): file["sha256"] for file in expected}
-    there = {(file["role"], file["name"]): file["sha256"] for file in found}
-    names = [f"{role} {name}" for (role, name), digest in wanted.items() if there.get((role, name)) != digest]
-    names += [f"{role} {name}" for role, name in there if (role, name) not in wanted]
-    return ", ".join(names)

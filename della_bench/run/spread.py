@@ -17,6 +17,7 @@ from della_bench.lock import folder_lock
 from della_bench.run.evaluation import Evaluated
 from della_bench.run.evaluator import RemoteEvaluator, on_host
 from della_bench.run.folder import RunFolder
+from della_bench.run.hosts import needs_gpu
 from della_bench.run.options import Options
 from della_bench.run.provenance import package_versions
 from della_bench.run.specs import folder_name
@@ -67,9 +68,10 @@ def run_spread(
             on_host(given),
             versions=package_versions(options.engine, "ray"),
             logs=options.out / _LOGS,
-            needs_gpu=_needs_gpu(options),
+            needs_gpu=needs_gpu(options),
             tell=steps.say,
         )
+        watcher.shared(lambda: crew.idle)
         pieces = [_Spread(spec, tasks.benchmarks) for spec in specs]
         try:
             crew.share(pieces, _Doing(crew, options, steps, watcher), partial(_failed, steps), most=len(pieces))
@@ -134,11 +136,3 @@ def _failed(steps: Steps, piece: _Spread, error: DellaBenchError) -> None:
     steps.failed(piece.spec, error, piece.left)
     log = f" (log: {error.log})" if isinstance(error, WorkerLostError) and error.log else ""
     steps.say_end(piece.spec, [*piece.parts, f"failed: {error}{log}"])
-
-
-def _needs_gpu(options: Options) -> bool | None:
-    """Return whether workers need GPUs by what the run was asked for; None where they take one if there is one."""
-    device = str(options.arguments.get("device") or "")
-    if device:
-        return device.startswith("cuda")
-    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +54,9 @@ class Watcher:
     def planned(self, steps: Sequence[Step]) -> None:
         """All steps, in order, before the first one."""
 
+    def shared(self, idle: Callable[[], Mapping[str, float]]) -> None:
+        """Several workers do it; `idle` gives by a worker's name the share of its time that it had nothing to do in."""
+
     def began(self, step: Step) -> None:
         """A step begins."""
 
@@ -78,6 +81,11 @@ class Watchers(Watcher):
         with self._lock:
             for each in self._watchers:
                 each.planned(steps)
+
+    def shared(self, idle: Callable[[], Mapping[str, float]]) -> None:  # noqa: D102
+        with self._lock:
+            for each in self._watchers:
+                each.shared(idle)
 
     def began(self, step: Step) -> None:  # noqa: D102
         with self._lock:

@@ -25,10 +25,13 @@ class Job(Generic[T]):
 
 
 class Jobs(Generic[T]):
-    """Pieces of work from an iterable, which is asked for the next one only when a worker is free."""
+    """Pieces of work from an iterable, which is asked for the next one only when a worker is free.
 
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items: Iterator[T] = iter(items)
+    It may give None: then it is asked again when something has been done.
+    """
+
+    def __init__(self, items: Iterable[T | None]) -> None:
+        self._items: Iterator[T | None] = iter(items)
         self._more = True
         self._waiting: list[Job[T]] = []
         self._running: set[Job[T]] = set()
@@ -57,6 +60,11 @@ class Jobs(Generic[T]):
         """Take note that a piece has ended, well or badly."""
         with self._change:
             self._running.discard(job)
+            self._change.notify_all()
+
+    def look_again(self) -> None:
+        """Let those who wait see whether there is a piece now."""
+        with self._change:
             self._change.notify_all()
 
     def put_back(self, job: Job[T], *, later: bool = False) -> None:
@@ -91,7 +99,8 @@ class Jobs(Generic[T]):
 
     def _next(self) -> Job[T] | None:
         try:
-            return Job(next(self._items))
+            item = next(self._items)
         except StopIteration:
             self._more = False
             return None
+        return None if item is None else Job(item)

@@ -19,7 +19,7 @@ from della_bench.errors import DellaBenchError, UsageError
 from della_bench.workers import reaper
 from della_bench.workers.wanted import Wanted
 
-__all__ = ["open_ray", "require_ray"]
+__all__ = ["check_address", "open_ray", "require_ray"]
 
 _SECONDS = 15.0  # within which a cluster must answer
 _CLIENT_PORT = 10001
@@ -37,6 +37,18 @@ def require_ray(argument: str) -> None:
     """Raise UsageError where Ray is not installed; `argument` is what needs it."""
     if find_spec("ray") is None:
         raise UsageError("Ray is not installed: pip install 'della-bench[ray]'", argument=argument)
+
+
+def check_address(address: str) -> str:
+    """Return the address with its host and port.
+
+    Raises UsageError where Ray is not installed, or none answers there within seconds.
+    """
+    require_ray("--ray")
+    os.environ.update(_QUIET)
+    place = _find(address)
+    _require_answer(address, place)
+    return place
 
 
 @contextmanager
@@ -63,7 +75,9 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
     # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
     guard = subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True)
     name, _, value = mark.partition("=")
+    before = {each: os.environ.get(each) for each in (name, *_TOKEN)}
     os.environ.update({name: value, **_HERE, **_TOKEN})
+    _read_token_anew()
     try:
         import ray
 
@@ -84,17 +98,26 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
     finally:
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
-        for each in (name, *_TOKEN):
-            os.environ.pop(each, None)
+        for each, known in before.items():
+            os.environ.pop(each)
+            os.environ.update({} if known is None else {each: known})
+        _read_token_anew()
         assert guard.stdin is not None
         guard.stdin.close()
         guard.wait()
 
 
+def _read_token_anew() -> None:
+    """Let a Ray that is loaded look again whether there is a token: it looks once, when it is imported."""
+    loaded = sys.modules.get("ray._raylet")
+    if loaded is not None and hasattr(loaded, "AuthenticationTokenLoader"):  # of releases that know tokens
+        loaded.Config.initialize("")
+        loaded.AuthenticationTokenLoader.instance().reset_cache()
+
+
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
-    place = _find(address)
-    _require_answer(address, place)
+    place = check_address(address)
     import ray
 
     try:

@@ -45,6 +45,7 @@ class Worker:
         self._actor, self._stop = actor, stop
         self._since = time.monotonic()
         self._busy = 0.0
+        self._began: float | None = None  # when the call that is under way began
         self._ended: float | None = None
 
     @property
@@ -76,10 +77,11 @@ class Worker:
         Raises DellaBenchError as the method did, WorkerLostError where the process has died or the method failed in
         any other way, and Stopped.
         """
-        began = time.monotonic()
+        began = self._began = time.monotonic()
         try:
             return self._value(self._actor.call.remote(method, arguments))
         finally:
+            self._began = None
             self._busy += time.monotonic() - began
 
     def end(self) -> None:
@@ -87,10 +89,25 @@ class Worker:
         self._ended = self._ended or time.monotonic()
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether it has not ended."""
+        return self._ended is None
+
+    @property
     def idle(self) -> float:
         """The share of its time, from 0 to 1, in which it had nothing to do."""
-        life = (self._ended or time.monotonic()) - self._since
-        return max(0.0, 1 - self._busy / life) if life > 0 else 0.0
+        now = self._ended or time.monotonic()
+        began = self._began
+        busy = self._busy + (max(0.0, now - began) if began is not None else 0.0)
+        return max(0.0, 1 - busy / (now - self._since)) if now > self._since else 0.0
+
+    def forget_actor(self) -> None:
+        """Give Ray's handle of the process away while its connection is open.
+
+        Ray names actors by their count. A handle that lives on until another Ray is joined counts there as one of that
+        Ray's actor with the same name, which ends when it goes.
+        """
+        self._actor = None
 
     def _value(self, reference: Any) -> Any:
         kind, value = self._get(reference)

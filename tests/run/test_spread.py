@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from della_bench.cli import main
+from tests.clustering import of_ray
 from tests.waiting import until
 
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -83,19 +84,6 @@ def table(out: Path, tmp_path: Path) -> list[list[str]]:
     rows = list(csv.reader((tmp_path / "leaderboard.csv").read_text().splitlines()))
     date = rows[0].index("date")
     return sorted([field for index, field in enumerate(row) if index != date] for row in rows)
-
-
-def of_ray() -> list[int]:
-    """Return the processes of any Ray that `della-bench` has started in these tests."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (entry / "environ").read_bytes()
-            if b"DELLA_BENCH_RAY=" in environment and os.environ["DELLA_BENCH_CACHE"].encode() in environment:
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_two_workers_leave_what_one_process_leaves(alone, specs, tmp_path):

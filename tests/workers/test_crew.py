@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import threading
@@ -15,29 +16,12 @@ from della_bench.workers.crew import Crew
 from della_bench.workers.session import open_ray
 from della_bench.workers.wanted import Wanted
 from della_bench.workers.worker import HostRefusedError, NotOnThisHostError
+from tests.clustering import NODE
 from tests.waiting import until
 from tests.workers.held import Held, dies, says_no
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
-
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    made.add_node(**NODE)
-    made.add_node(**NODE)
-    yield made
-    made.shutdown()
-
-
-@pytest.fixture
-def address(cluster):
-    return f"127.0.0.1:{cluster.address.rpartition(':')[2]}"
 
 
 class Shared:
@@ -78,6 +62,17 @@ def test_every_piece_is_done_once_and_all_hosts_are_used(address, tmp_path):
     assert len(shared.nodes) == 3
     assert shared.failed == shared.told == []
     assert all(0 <= worker.idle <= 1 for worker in shared.crew.workers)
+
+
+def test_a_process_that_has_used_a_ray_of_its_own_joins_a_cluster(address, tmp_path):
+    def do(worker, item):
+        # A handle of the first Ray's worker that goes now would end the other one's of the same name.
+        gc.collect()
+        return worker.call("double", item) == 2 * item
+
+    for where in (None, address):
+        shared = Shared(where, tmp_path, count=1).share(range(3), do)
+        assert (sorted(shared.done), shared.told) == ([0, 1, 2], [])
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_piece_done(address, tmp_path):

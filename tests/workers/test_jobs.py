@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from della_bench.workers.jobs import Jobs
+from della_bench.workers.jobs import Job, Jobs
 
 NEVER = threading.Event()
 
@@ -21,6 +21,38 @@ def test_the_next_piece_is_asked_for_only_when_somebody_is_free():
     assert (job.item, asked) == (0, [0])
     jobs.done(job)
     assert not jobs.empty
+
+
+def test_what_depends_on_what_is_under_way_is_waited_for():
+    ended = threading.Event()
+
+    def pieces():
+        yield "x"
+        while not ended.is_set():
+            yield None
+        yield "y"
+
+    jobs = Jobs(pieces())
+    first = jobs.take("a", NEVER)
+    assert first is not None
+    got: list[Job[str]] = []
+
+    def wait() -> None:
+        job = jobs.take("b", NEVER)
+        assert job is not None
+        got.append(job)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    jobs.done(first)
+    assert not jobs.empty
+    ended.set()
+    jobs.look_again()
+    waiting.join()
+    assert [job.item for job in got] == ["y"]
+    jobs.done(got[0])
+    assert jobs.take("a", NEVER) is None
+    assert jobs.empty
 
 
 def test_a_piece_that_is_put_back_comes_next():
