@@ -47,7 +47,7 @@ types: setup $(VENV)/.vllm
 # Ray's threads outlive it in the process that used it, and read the environment while other tests change it, which is a
 # segmentation fault now and then: its tests have a process of their own.
 pytest: setup $(VENV)/.vllm
-	$(BIN)/python -m pytest -q -m "ray$(if $(CI),, and not exhaustive)" tests/workers tests/run
+	$(BIN)/python -m pytest -q -m "ray$(if $(CI),, and not exhaustive)" tests/workers tests/run tests/search
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not ray$(if $(CI),, and not exhaustive)"
 
 # Of one machine, for whoever changes what is fast; it passes or fails nothing.

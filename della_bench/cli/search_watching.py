@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from della_bench.visible import visible_line
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 __all__ = ["LiveSearch", "SearchLines", "watching"]
 
@@ -67,7 +68,7 @@ class _Tally(SearchWatcher):
             return
         self._ended.add(candidate.number)
         self.counts[candidate.state] += 1
-        self._took.append(sum(candidate.seconds.values()))
+        self._took.append(candidate.took)
 
     @property
     def tried(self) -> str:
@@ -128,26 +129,32 @@ def how(candidate: Candidate, which: str, value: float | None) -> str:
 
 
 class LiveSearch(_Tally):
-    """The candidates that ended last, the best one, and a bar of what is under way."""
+    """The candidates that ended last, the best one, and what each worker is at, with a bar."""
 
     def __init__(self, plan: Plan, now: Callable[[], float] = time.time) -> None:
         super().__init__(plan, now)
         self._last: list[tuple[Candidate, str, float | None]] = []
-        self._running = ""
-        self._work = ("", 0, 0)
+        self._running: dict[str, tuple[Candidate, str]] = {}  # by worker: the candidate, and how far it is
+        self._works: dict[str, tuple[str, int, int]] = {}  # by worker
+        self._idle: Callable[[], Mapping[str, float]] = dict
         self._seconds: Counter[str] = Counter()
 
-    def began(self, candidate: Candidate, which: str) -> None:
+    def shared(self, idle: Callable[[], Mapping[str, float]]) -> None:
+        """Show of each worker how much of its time it had nothing to do."""
+        self._idle = idle
+
+    def began(self, candidate: Candidate, which: str, worker: str = "") -> None:
         """Name what is under way."""
-        self._running, self._work = f"{candidate.name}, {which}: {candidate.spec.display_name}", ("", 0, 0)
+        self._running[worker] = candidate, which
+        self._works.pop(worker, None)
 
-    def looked(self, candidate: Candidate, number: int, of: int, value: float) -> None:
+    def looked(self, candidate: Candidate, number: int, of: int, value: float, worker: str = "") -> None:
         """Say how far the candidate is."""
-        self._running = f"{candidate.name}, block {number} of {of}, {value:.1f} so far: {candidate.spec.display_name}"
+        self._running[worker] = candidate, f"block {number} of {of}, {value:.1f} so far"
 
-    def working(self, what: str, done: int, total: int) -> None:
+    def working(self, what: str, done: int, total: int, worker: str = "") -> None:
         """Move the bar."""
-        self._work = (what, done, total)
+        self._works[worker] = (what, done, total)
 
     def ended(self, candidate: Candidate, which: str, value: float | None, best: Candidate | None) -> None:
         """Put the candidate into the table."""
@@ -155,13 +162,13 @@ class LiveSearch(_Tally):
         self._last = [*self._last, (candidate, which, value)][-_SHOWN:]
         if which == "search":
             self._seconds.update(candidate.seconds)
-        self._running, self._work = "", ("", 0, 0)
+        for worker in [worker for worker, (each, _) in self._running.items() if each.spec == candidate.spec]:
+            del self._running[worker]
+            self._works.pop(worker, None)
 
     def render(self) -> Group:
         """Return the display as it is now, for rich."""
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
         from della_bench.cli.console import plain_table
@@ -174,11 +181,23 @@ class LiveSearch(_Tally):
         spent = sum(self._seconds.values())
         shares = [f"{name} {100 * seconds / spent:.0f} %" for name, seconds in self._seconds.items() if spent]
         lines = [self.tried, self.best_text(), self.end(), "time: " + ", ".join(shares) if shares else ""]
-        what, done, total = self._work
+        return Group(table, Text("; ".join(line for line in lines if line)), self._workers())
+
+    def _workers(self) -> Table:
+        """Return a row for each worker: a bar, and what it is at."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        idle = self._idle()
         grid = Table.grid(padding=(0, 1))
-        if total:
-            grid.add_row(
-                ProgressBar(total=total, completed=done, width=30), Text(visible_line(f"{what} {done}/{total}"))
-            )
-        running = Text(visible_line(self._running)) if self._running else Text("")
-        return Group(table, Text("; ".join(line for line in lines if line)), running, grid)
+        for worker in sorted({*self._running, *idle}):
+            what, done, total = self._works.get(worker, ("", 0, 0))
+            parts = [f"{worker} ({idle[worker]:.0%} idle)" if worker in idle else worker]
+            if (running := self._running.get(worker)) is not None:
+                candidate, how_far = running
+                parts += [f"{candidate.name}, {how_far}", f"{what} {done}/{total}" if total else ""]
+                parts.append(candidate.spec.display_name)
+            bar = ProgressBar(total=total, completed=done, width=30) if total else ""
+            grid.add_row(bar, Text(visible_line(": ".join(part for part in parts if part))))
+        return grid

@@ -9,13 +9,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from della_bench.errors import DellaBenchError, MergeError
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import ask
 from della_bench.run.options import Options
+from della_bench.run.provenance import host_facts
 from della_bench.run.settings import EvalSettings
 from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec
@@ -34,12 +35,14 @@ class Answers:
 
     header: its results without the samples. samples: by task the rows that it logs. model: what the model says of
     itself, with `device` and `dtype`. seconds: of merging, and of generating with what the tasks do with the answers.
+    host: the machine that this was done on.
     """
 
     header: Mapping[str, Any]
     samples: Mapping[str, list[dict[str, Any]]]
     model: Mapping[str, Any]
     seconds: Mapping[str, float]
+    host: Mapping[str, Any] = field(default_factory=host_facts)
 
 
 class Worker:

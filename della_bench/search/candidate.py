@@ -1,7 +1,7 @@
 """What is known of a candidate, in its run folder: every answer as it comes, and how it ended.
 
     DIR/runs/<name>/<set>.blocks.jsonl    one row a block of items, appended whole: what a kill leaves is gone on from
-    DIR/runs/<name>/candidate.json        how it ended, with its values item by item; written last
+    DIR/runs/<name>/candidate.json        what was proposed; how it ended, with its values item by item: written last
 
 These files are the truth of a search. Optuna's storage and the tables can be made again from them.
 """
@@ -39,7 +39,7 @@ class Candidate:
     number: Optuna's of the trial; None for a source alone. proposal: what Optuna proposed, by dimension. values: by set
     and benchmark one value an item, from 0 to 1, in the set's order; fewer than the set has where it was stopped.
     items: by set and benchmark the digest of the items that these are the values of. seconds: of proposing, merging,
-    generating and scoring. stopped_at: the look.
+    generating and scoring. workers: how many there were, each with a candidate of its own. stopped_at: the look.
     """
 
     spec: MergeSpec
@@ -52,8 +52,14 @@ class Candidate:
     values: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 1
     stopped_at: int | None = None
     fingerprint: str = ""
+
+    @property
+    def took(self) -> float:
+        """By how many seconds it made the search longer, at which all workers were busy."""
+        return sum(self.seconds.values()) / self.workers
 
     @property
     def name(self) -> str:
@@ -96,7 +102,7 @@ def means_of(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def write_candidate(candidate: Candidate) -> None:
-    """Write `candidate.json`, whole: with it the candidate has ended."""
+    """Write `candidate.json`, whole: unless its state is "new", the candidate has ended with it."""
     value = {"schema": SCHEMA, **asdict(replace(candidate, folder=Path())), "spec": candidate.spec.as_keys()}
     del value["folder"]
     write_json(candidate.folder / _NAME, value)

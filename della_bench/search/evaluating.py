@@ -1,4 +1,8 @@
-"""Asking candidates block by block through a worker: every answer on disk as it comes, the whole as a run's files."""
+"""Asking candidates block by block: every answer on disk as it comes, the whole as a run's files.
+
+Whoever asks, this process or a worker, is called in the thread of the caller. What may ask a judge or run programs is
+done by the `Main`, one at a time: there money is counted, and from there Ctrl-C ends it.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,59 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from della_bench.merge.fingerprint import Inputs
 from della_bench.run.evaluation import Evaluated, put_results
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
 from della_bench.run.provenance import host_facts
 from della_bench.run.scorers import scorers_of
 from della_bench.run.watching import Seconds
-from della_bench.search.answering import Worker
-from della_bench.search.candidate import BlockLog, Candidate
+from della_bench.search.answering import Answers, Places
+from della_bench.search.candidate import BlockLog, Candidate, State
 from della_bench.search.items import ItemSet
 from della_bench.search.plan import Plan
 from della_bench.search.race import looks
 from della_bench.search.scoring import Number
+from della_bench.spec import MergeSpec
+from della_bench.workers.worker import HostRefusedError
 
-__all__ = ["UNRACED_BLOCK", "Evaluating", "Look", "looks_of"]
+__all__ = ["UNRACED_BLOCK", "Answered", "Ask", "Evaluating", "Look", "Main", "looks_of"]
+
+R = TypeVar("R")
 
 UNRACED_BLOCK = 50  # items of a benchmark between two rows on disk, where nobody looks
 Values = Mapping[str, Sequence[float]]
 Look = Callable[[int, Values], bool]
 """(which look it is, the values so far) -> whether the candidate is stopped."""
+Ask = Callable[[MergeSpec, Places, Inputs], Answers]
+"""Asks the merge of a spec, of these input files, documents."""
+
+
+class Main(Protocol):
+    """What does things one at a time, whichever thread wants them done; `size` is how many ask beside each other."""
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+    def in_turn(self, act: Callable[[], R]) -> R:
+        """Do something, and return what it returns or raise what it raises."""
+
+    def in_main(self, call: Callable[[], None]) -> None:
+        """Do something, now or later."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A candidate with its values on a set, "complete" or "stopped", and what it was answered."""
+
+    candidate: Candidate
+    run: RunFolder
+    rows: Sequence[Mapping[str, Any]]
 
 
 def looks_of(plan: Plan, which: str) -> list[list[int]]:
@@ -43,12 +76,14 @@ def looks_of(plan: Plan, which: str) -> list[list[int]]:
 class Evaluating:
     """Asks candidates the items of a set, and leaves the files of a run."""
 
-    def __init__(self, plan: Plan, worker: Worker, options: Options) -> None:
+    def __init__(self, plan: Plan, options: Options) -> None:
         """options: of the run that the files are those of, with the money that judges may spend."""
-        self._plan, self._worker, self._options = plan, worker, options
+        self._plan, self._options = plan, options
 
-    def evaluate(self, candidate: Candidate, which: str, look: Look = lambda number, values: False) -> Candidate:
-        """Return the candidate with its values on a set, "complete" or "stopped"; what is on disk is not asked again.
+    def evaluate(
+        self, candidate: Candidate, which: str, ask: Ask, main: Main, look: Look = lambda number, values: False
+    ) -> Answered:
+        """Return the candidate with its values on a set; what is on disk is not asked again.
 
         Raises DellaBenchError where it cannot be merged, asked or scored.
         """
@@ -59,40 +94,36 @@ class Evaluating:
         seconds = {"propose": 0.0, "merge": 0.0, "generate": 0.0, "score": 0.0, **candidate.seconds}
         values: dict[str, list[float]] = {each.benchmark: [] for each in sets}
         all_looks, seen = looks_of(self._plan, which), [0] * len(sets)
+        state: State = "complete"
         for number, ends in enumerate(all_looks, start=1):
             if number > len(log.rows):
-                places = {
-                    each.task: tuple(place for place, _ in each.items[start:end])
-                    for each, start, end in zip(sets, seen, ends, strict=True)
-                    if end > start
-                }
-                answers = self._worker.answer(candidate.spec, places)
-                log.append(
-                    {
-                        "header": answers.header,
-                        "samples": answers.samples,
-                        "model": answers.model,
-                        "seconds": answers.seconds,
-                    }
-                )
+                blocks = {each.task: each.items[start:end] for each, start, end in zip(sets, seen, ends, strict=True)}
+                log.append(_asked(ask, candidate.spec, {task: items for task, items in blocks.items() if items}, run))
             for name, spent in log.rows[number - 1]["seconds"].items():
                 seconds[name] += spent
             started = time.perf_counter()
             for each, end in zip(sets, ends, strict=True):
-                found = self._values(candidate, run, which, each, log.rows[:number])
+                found = self._values(run, which, each, log.rows[:number], main)
                 values[each.benchmark] = [found[digest] for _, digest in each.items[:end]]
             seconds["score"] += time.perf_counter() - started
             seen = ends
             if look(number, values) and number < len(all_looks):
-                stopped = candidate.with_values(which, values, sets)
-                return replace(
-                    stopped, state="stopped", stopped_at=number, seconds=seconds, fingerprint=run.inputs.fingerprint
-                )
+                state = "stopped"
+                break
+        fingerprint = run.inputs.fingerprint
+        ended = replace(candidate.with_values(which, values, sets), seconds=seconds, fingerprint=fingerprint)
+        stopped_at = number if state == "stopped" else candidate.stopped_at
+        return Answered(replace(ended, state=state, stopped_at=stopped_at), run, log.rows)
+
+    def put(self, answered: Answered, which: str) -> Candidate:
+        """Write what a run leaves where all items were asked; return the candidate with the time that this took."""
+        candidate = answered.candidate
+        if candidate.state == "stopped":
+            return candidate
         started = time.perf_counter()
-        self._put(run, which, log.rows)
-        seconds["score"] += time.perf_counter() - started
-        complete = candidate.with_values(which, values, sets)
-        return replace(complete, state="complete", seconds=seconds, fingerprint=run.inputs.fingerprint)
+        self._put(answered.run, which, answered.rows)
+        score = candidate.seconds["score"] + time.perf_counter() - started
+        return replace(candidate, seconds={**candidate.seconds, "score": score})
 
     def forget(self, candidate: Candidate, which: str) -> None:
         """Delete the blocks of a candidate that has ended completely: the run's files hold the same."""
@@ -105,12 +136,12 @@ class Evaluating:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _values(
-        self, candidate: Candidate, run: RunFolder, which: str, items: ItemSet, rows: Sequence[Mapping[str, Any]]
+        self, run: RunFolder, which: str, items: ItemSet, rows: Sequence[Mapping[str, Any]], main: Main
     ) -> Mapping[str, float]:
         number = self._plan.numbers[items.benchmark, which]
         if number.scorer is None:
             return number.of_rows([row for block in rows for row in block["samples"].get(items.task, [])])
-        return self._judged(run, items, rows, number)
+        return main.in_turn(lambda: self._judged(run, items, rows, number))
 
     def _judged(
         self, run: RunFolder, items: ItemSet, rows: Sequence[Mapping[str, Any]], number: Number
@@ -136,7 +167,8 @@ class Evaluating:
     def _put(self, run: RunFolder, which: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write what a run leaves: results, samples, scores, spec and provenance."""
         model = rows[-1]["model"]
-        run.record_model(device=model["device"], dtype=model["dtype"], host=host_facts(), advice={})
+        host = rows[-1].get("host") or host_facts()
+        run.record_model(device=model["device"], dtype=model["dtype"], host=host, advice={})
         for items in self._plan.sets[which]:
             options = self._run_options(items)
             own = RunFolder(run.spec, run.folder, options, inputs=run.inputs)
@@ -170,6 +202,16 @@ class Evaluating:
         results = _pooled(blocks[-1]["header"], items.task, samples)
         ours = {**blocks[-1]["model"], "model_fingerprint": run.inputs.fingerprint, "run": dict(record or {})}
         return put_results(folder, items.task, run.spec, results, {items.task: samples}, ours=ours)
+
+
+def _asked(ask: Ask, spec: MergeSpec, items: Mapping[str, Sequence[tuple[int, str]]], run: RunFolder) -> dict[str, Any]:
+    """Return the answers to documents, by task, as a row. Raises HostRefusedError where they are about others."""
+    answers = ask(spec, {task: tuple(place for place, _ in pairs) for task, pairs in items.items()}, run.inputs)
+    for task, pairs in items.items():
+        if missing := {digest for _, digest in pairs} - {str(row["doc_hash"]) for row in answers.samples[task]}:
+            name = answers.host.get("name")
+            raise HostRefusedError(f"{name} is not used: {len(missing)} of its documents of {task} differ")
+    return {name: getattr(answers, name) for name in ("header", "samples", "model", "seconds", "host")}
 
 
 def _spent(rows: Sequence[Mapping[str, Any]]) -> Seconds:

@@ -18,7 +18,8 @@ from della_bench.run.options import Options
 from della_bench.run.tasks import Tasks
 from della_bench.search.candidate import Origin
 from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes
-from della_bench.search.proposals import check_sampler, require_optuna
+from della_bench.search.proposals import require_optuna
+from della_bench.search.samplers import check_sampler
 from della_bench.search.scoring import Number, number_of
 from della_bench.search.settings import SearchSettings
 from della_bench.search.space import Space

@@ -32,6 +32,15 @@ class Scoreboard:
         self.by_digest: dict[str, Candidate] = {}
         self.best: Candidate | None = None
         self.since_best = 0
+        self._references = [spec.digest for _, spec in plan.references()]
+
+    @property
+    def in_order(self) -> list[Candidate]:
+        """The candidates in an order that does not depend on who ended first: the sources alone, then by number."""
+        references = [self.by_digest[digest] for digest in self._references if digest in self.by_digest]
+        sources = [each for each in references if each.number is None]
+        numbered = [each for each in self.candidates if each.number is not None]
+        return sources + sorted(numbered, key=lambda each: each.number or 0)
 
     def enter(self, candidate: Candidate) -> None:
         """Take in a candidate that has ended."""
@@ -39,16 +48,27 @@ class Scoreboard:
         self.by_digest[candidate.spec.digest] = candidate
         if candidate.number is not None:
             self.since_best += 1
+        if self._is_better(candidate):
+            self.best, self.since_best = candidate, 0
+
+    def _is_better(self, candidate: Candidate) -> bool:
+        """Return whether a candidate is better than the best one so far."""
         value = self.value(candidate)
         if candidate.state != "complete" or value is None or any(short > 0 for short in self.lacks(candidate).values()):
-            return
-        if self.best is None or value > (self.value(self.best) or 0.0):
-            self.best, self.since_best = candidate, 0
+            return False
+        return self.best is None or value > (self.value(self.best) or 0.0)
 
     def replace(self, candidate: Candidate) -> None:
         """Take a candidate that has got further in the place of itself."""
         place = [each.spec.digest for each in self.candidates].index(candidate.spec.digest)
         self.candidates[place] = self.by_digest[candidate.spec.digest] = candidate
+        if self.best is None or self.best.spec.digest != candidate.spec.digest:
+            return
+        self.best = candidate
+        if candidate.state == "failed":  # its files could not be written
+            self.best = None
+            for each in self.candidates:
+                self.best = each if self._is_better(each) else self.best
 
     def value(self, candidate: Candidate, which: str = "search") -> float | None:
         """Return what is maximised, in percent; the mean of several numbers, None where there is no value."""

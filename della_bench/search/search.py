@@ -1,170 +1,208 @@
-"""The search itself: propose, evaluate and race, tell; then select among the best, and test what was fixed before."""
+"""The search itself: propose, evaluate and race, tell; then select among the best, and test what was fixed before.
+
+What is to be done comes in pieces, each a candidate that is asked the items of a set, from a generator that is the
+course of the search. This process does them one after the other, or workers do (`spread`), whichever is free: then
+proposals know of the candidates that are under way, and nobody waits for the others but at the end of the search items
+and of the selection items. Everything that is decided is decided here, under one lock.
+"""
 
 from __future__ import annotations
 
 import logging
-import random
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from della_bench.errors import DellaBenchError, JudgeError, UsageError
 from della_bench.lock import folder_lock
+from della_bench.run.options import Options
 from della_bench.run.preflight import check_engine, check_scorers
 from della_bench.search.answering import Worker
-from della_bench.search.candidate import Candidate, Origin, items_digest, means_of, read_candidate, write_candidate
-from della_bench.search.evaluating import Evaluating, looks_of
+from della_bench.search.candidate import Candidate, items_digest, means_of, read_candidate, write_candidate
+from della_bench.search.evaluating import Answered, Ask, Evaluating, Main, R, looks_of
 from della_bench.search.money import KeptMoney
 from della_bench.search.plan import Plan, check_folder, keep_definition
-from della_bench.search.proposals import Proposals
 from della_bench.search.report import Outcome, write_candidates, write_report
 from della_bench.search.scoreboard import Scoreboard
 from della_bench.search.selection import choose, finalists_of
-from della_bench.search.warm_start import earlier_proposals
+from della_bench.search.spread import spread
+from della_bench.search.trials import Trials
 from della_bench.search.watching import SearchWatcher
+from della_bench.workers.wanted import Wanted
+from della_bench.workers.worker import HostRefusedError, NotOnThisHostError, WorkerLostError
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-__all__ = ["Search"]
+__all__ = ["Piece", "Search"]
 
 log = logging.getLogger(__name__)
 
-_REPEATS = 200  # proposals in a row that are known merges: the space has no others
+
+@dataclass(eq=False)
+class Piece:
+    """A candidate that is asked the items of a set; `same` are trials that proposed it again while it was asked."""
+
+    candidate: Candidate
+    which: str
+    trial: Trial | None = None
+    same: list[Trial] = field(default_factory=list)
+
+
+class Alone:
+    """Does things where there is one thread: at once."""
+
+    size = 1
+
+    def in_turn(self, act: Callable[[], R]) -> R:
+        return act()
+
+    def in_main(self, call: Callable[[], None]) -> None:
+        call()
 
 
 class Search:
     """A search of a plan, in its folder. `run` goes on from whatever an earlier start has left."""
 
-    def __init__(self, plan: Plan, watcher: SearchWatcher | None = None) -> None:
-        self._plan, self._watcher = plan, watcher or SearchWatcher()
+    def __init__(self, plan: Plan, watcher: SearchWatcher | None = None, workers: Wanted | None = None) -> None:
+        """workers: who is asked, beside each other; None is this process alone."""
+        self._plan, self._watcher, self._workers = plan, watcher or SearchWatcher(), workers
         self._board = Scoreboard(plan)
         self._looks = looks_of(plan, "search")
+        self._lock = threading.RLock()
+        self._asked: dict[str, Piece] = {}  # by digest, those that are asked
+        self._unwritten = 0  # how many have ended, and are not written down yet
+        self._outcome = Outcome(())
 
     def run(self) -> Outcome:
         """Search, select and test; every file is in place when it ends.
 
         Raises UsageError where the folder holds another search or somebody else works in it, SpecError and UsageError
-        where the engine or a judge cannot be had, JudgeError where the money ends, DellaBenchError where no candidate
-        could be evaluated.
+        where the engine, a judge or workers cannot be had, JudgeError where the money ends, DellaBenchError where no
+        candidate could be evaluated.
         """
         plan = self._plan
-        check_engine(plan.example(), plan.options)
+        if self._workers is None or self._workers.address is None:  # of a cluster only the hosts know their devices
+            check_engine(plan.example(), plan.options)
         check_scorers([plan.rows[each.task] for sets in plan.sets.values() for each in sets], plan.options)
         check_folder(plan)
         with folder_lock(plan.out, wait=False) as locked:
             if not locked:
                 raise UsageError(f"{plan.out}: another process searches in this folder")
-            proposals = self._open()
-            money = KeptMoney.open(plan.out / "money.json")
-            keep_definition(plan)
-            options = replace(plan.options, money=money, watch=self._watcher.working)
-            worker = Worker(plan.tasks, options, self._watcher.working)
-            self._evaluating = Evaluating(plan, worker, options)
-            try:
-                return self._searched(proposals)
-            finally:
-                worker.close()
+            self._trials = Trials(plan, self._board)
+            options = replace(plan.options, money=KeptMoney.open(plan.out / "money.json"), watch=self._watcher.working)
+            self._evaluating = Evaluating(plan, options)
+            pieces = self._pieces()
+            if self._workers is None:
+                keep_definition(plan)
+                self._do_alone(pieces, options)
+            elif (first := next(pieces, None)) is not None:  # else there is nothing that workers are needed for
+                spread(chain([first], pieces), plan, self._workers, self._watcher, self._do, self._failed)
+            write_report(plan, self._outcome)
+        return self._outcome
 
-    def _open(self) -> Proposals:
-        """Return the study, emptied where it holds a candidate whose folder is gone: the truth is in the folders."""
-        plan = self._plan
-        proposals = Proposals(plan.space, plan.settings, plan.out, plan.storage, f"della-bench-{plan.digest[:16]}")
-        folders = [trial.user_attrs.get("folder") for trial in proposals.ended]
-        if any(name is None or read_candidate(plan.runs / name) is None for name in folders):
-            proposals.forget()
-        return proposals
+    def _do_alone(self, pieces: Iterator[Piece | None], options: Options) -> None:
+        worker = Worker(self._plan.tasks, options, self._watcher.working)
+        try:
+            for piece in pieces:
+                assert piece is not None  # nothing is under way that could be waited for
+                self._do(piece, lambda spec, places, inputs: worker.answer(spec, places), Alone())
+        finally:
+            worker.close()
 
-    def _searched(self, proposals: Proposals) -> Outcome:
-        for origin, spec in self._plan.references():
-            self._take_part(Candidate(spec, self._plan.runs / spec.file_name, origin))
-        ended = self._propose(proposals)
-        roles = self._finish()
-        outcome = Outcome(tuple(self._board.candidates), roles, ended)
-        write_report(self._plan, outcome)
-        return outcome
-
-    def _propose(self, proposals: Proposals) -> str:
-        """Go on until a budget is spent; return which."""
+    def _pieces(self) -> Iterator[Piece | None]:
+        """Yield what is to be done next; None where that depends on what is under way. No lock is held in between."""
         plan, board = self._plan, self._board
-        first = self._first()
-        proposals.enqueue([proposal for _, proposal in first])
-        for known_trial in proposals.ended:
-            ended = read_candidate(plan.runs / known_trial.user_attrs["folder"])
-            if ended is not None and "same_as" not in known_trial.user_attrs:
-                board.enter(replace(ended, number=known_trial.number))
-        self._watcher.planned(plan.settings.trials, board.candidates)
-        repeats = 0
-        while not (reason := self._spent(proposals, repeats)):
-            started = time.perf_counter()
-            trial, proposal = proposals.ask()
-            spec = plan.space.spec(proposal)
-            seconds = {"propose": time.perf_counter() - started}
-            known = board.by_digest.get(spec.digest)
-            repeats = 0 if known is None else repeats + 1
-            facts: dict[str, Any] = {}
-            if known is None:
-                origin: Origin = first[trial.number][0] if trial.number < len(first) else "proposed"
-                folder = plan.runs / spec.file_name
-                new = Candidate(spec, folder, origin, trial.number, proposal, seconds=seconds)
-                candidate = self._take_part(new, proposals, trial)
-                facts = {"origin": origin, "reason": candidate.reason, "spec": str(spec)}
-            else:
-                candidate, facts = known, {"same_as": known.number}
-            proposals.tell(trial, *self._told(candidate), {"folder": candidate.folder.name, **facts})
-            write_candidates(plan, board.candidates)
-        return reason
+        for origin, spec in plan.references():
+            if piece := self._begin(Candidate(spec, plan.runs / spec.file_name, origin)):
+                yield piece
+        held_against = {row for _, row, _ in plan.settings.keep}
+        while any(each.candidate.spec.display_name in held_against for each in tuple(self._asked.values())):
+            yield None
+        with self._lock:
+            for known in self._trials.begin():
+                board.enter(known)
+            self._watcher.planned(plan.settings.trials, board.in_order)
+        while True:
+            with self._lock:
+                reason = self._trials.spent(sum(each.trial is not None for each in self._asked.values()))
+                if reason and not self._under_way:
+                    break
+                piece = None if reason else self._propose()
+            if reason or piece is not None:
+                yield piece
+        if not any(each.state == "complete" for each in board.candidates):
+            reasons = dict.fromkeys(each.reason for each in board.in_order if each.reason)
+            raise DellaBenchError("no candidate could be evaluated:\n" + "\n".join(reasons))
+        finalists = finalists_of(plan, board, board.in_order)
+        yield from self._all_on(finalists, "select")
+        finalists = [board.by_digest[each.spec.digest] for each in finalists]
+        roles = choose(plan, board, finalists, board.in_order)
+        yield from self._all_on(list({each.spec.digest: each for _, each in roles}.values()), "test")
+        tested = tuple((role, board.by_digest[each.spec.digest]) for role, each in roles)
+        self._outcome = Outcome(tuple(board.in_order), tested, reason)
 
-    def _spent(self, proposals: Proposals, repeats: int) -> str:
-        """Return why no other candidate is proposed, "" where one is."""
-        settings, board = self._plan.settings, self._board
-        tried = sum(each.number is not None for each in board.candidates)
-        took = sum(sum(each.seconds.values()) for each in board.candidates)
-        if settings.sampler == "grid" and not proposals.waiting:
-            return "every merge of the grid was tried"
-        if settings.trials is not None and tried >= settings.trials:
-            return f"{settings.trials} candidates were tried"
-        if settings.seconds is not None and took >= settings.seconds:
-            return f"{settings.seconds:g} seconds were used"
-        if settings.patience is not None and board.since_best >= settings.patience:
-            return f"{settings.patience} candidates in a row brought nothing better"
-        if repeats >= _REPEATS:
-            return f"the last {repeats} proposals were merges that were tried already"
-        return ""
+    @property
+    def _under_way(self) -> bool:
+        with self._lock:
+            return bool(self._asked or self._unwritten)
 
-    def _first(self) -> list[tuple[Origin, Mapping[str, Any]]]:
-        """Return what is proposed first: the grid, or the untuned defaults and what earlier runs have tried."""
-        space, settings = self._plan.space, self._plan.settings
-        if settings.sampler == "grid":
-            points = space.grid() or []
-            random.Random(settings.seed).shuffle(points)
-            return [("proposed", point) for point in points]
-        found: list[tuple[Origin, Mapping[str, Any]]] = []
-        if settings.defaults:
-            found += [("default", space.middle(method)) for method in space.methods]
-        return found + [("earlier", proposal) for proposal in earlier_proposals(self._plan)]
+    def _all_on(self, candidates: Sequence[Candidate], which: str) -> Iterator[Piece | None]:
+        """Yield the candidates that are to be asked the items of a set; ends when all have been."""
+        plan, board = self._plan, self._board
+        items = sum(len(each.items) for each in plan.sets[which])
+        what = {"select": "selecting among", "test": "testing"}[which]
+        self._watcher.said(f"{what} {len(candidates)} on {items} items that no candidate has seen")
+        for candidate in candidates:
+            if candidate.has(which, plan.sets[which]):
+                self._watcher.ended(candidate, which, board.value(candidate, which), board.best)
+                continue
+            piece = Piece(candidate, which)
+            with self._lock:
+                self._asked[candidate.spec.digest] = piece
+            yield piece
+        while self._under_way:
+            yield None
 
-    def _take_part(
-        self, candidate: Candidate, proposals: Proposals | None = None, trial: Trial | None = None
-    ) -> Candidate:
-        """Evaluate a candidate on the search items, unless its folder says how it ended; enter it."""
-        known = read_candidate(candidate.folder)
-        if known is not None and self._has_ended(known):
+    def _propose(self) -> Piece | None:
+        """Ask for the next candidate; None where it is known, or asked already."""
+        started = time.perf_counter()
+        trial, candidate = self._trials.ask()
+        candidate = replace(candidate, seconds={"propose": time.perf_counter() - started})
+        digest = candidate.spec.digest
+        asked, known = self._asked.get(digest), self._board.by_digest.get(digest)
+        self._trials.note(repeats=asked is not None or known is not None)
+        if asked is not None:
+            asked.same.append(trial)
+        elif known is not None:
+            self._trials.tell(trial, known)
+            self._trials.keep(trial)
+        else:
+            return self._begin(candidate, trial)
+        return None
+
+    def _begin(self, candidate: Candidate, trial: Trial | None = None) -> Piece | None:
+        """Return what is to be done with a candidate; where its folder says how it ended, enter it and return None."""
+        piece = Piece(candidate, "search", trial)
+        with self._lock:
+            self._asked[candidate.spec.digest] = piece
+            known = read_candidate(candidate.folder)
+            if known is None or not self._has_ended(known):
+                return piece
             candidate = replace(known, number=candidate.number, origin=candidate.origin, proposal=candidate.proposal)
             if candidate != known:
                 write_candidate(candidate)
-            if proposals is not None and trial is not None and candidate.state != "failed":
-                self._report_again(proposals, trial, candidate)
-        else:
-            self._watcher.began(candidate, "search")
-            candidate = self._evaluated(candidate, proposals, trial)
-            write_candidate(candidate)
-            if candidate.state == "complete":
-                self._evaluating.forget(candidate, "search")
-        self._board.enter(candidate)
-        self._watcher.ended(candidate, "search", self._board.value(candidate), self._board.best)
-        return candidate
+            if trial is not None and candidate.state != "failed":
+                self._trials.report_again(trial, candidate, self._looks)
+            self._tell(piece, candidate)
+            self._unwritten -= 1
+            if trial is not None:
+                self._trials.keep(trial)
+        return None
 
     def _has_ended(self, candidate: Candidate) -> bool:
         digests = {each.benchmark: items_digest(each) for each in self._plan.sets["search"]}
@@ -172,74 +210,91 @@ class Search:
             return self._plan.settings.race is not None and candidate.items.get("search") == digests
         return candidate.state == "failed" or candidate.has("search", self._plan.sets["search"])
 
-    def _evaluated(self, candidate: Candidate, proposals: Proposals | None, trial: Trial | None) -> Candidate:
-        """Return the candidate as it has ended: complete, stopped, or failed with the reason."""
+    def _do(self, piece: Piece, ask: Ask, main: Main, worker: str = "") -> None:
+        """Ask a candidate the items of its set, and tell what came out; it is written down by the main thread.
+
+        Meanwhile the worker is free. Raises what is no fault of the candidate's.
+        """
+        candidate, which = replace(piece.candidate, workers=main.size), piece.which
+        with self._lock:
+            self._watcher.began(candidate, which, worker)
+        if piece.trial is not None:
+            write_candidate(candidate)  # whoever is killed now goes on with it
 
         def look(number: int, values: Mapping[str, Sequence[float]]) -> bool:
-            value = self._plan.settings.goal.values(means_of(values))[0]
-            self._watcher.looked(candidate, number, len(self._looks), value)
-            if proposals is None or trial is None:
-                return False
-            pruned = proposals.report(trial, number, value, _items(values))
-            return pruned or self._board.is_beaten(number, values)
+            with self._lock:
+                value = self._plan.settings.goal.values(means_of(values))[0]
+                self._watcher.looked(candidate, number, len(self._looks), value, worker)
+                if piece.trial is None:
+                    return False
+                pruned = self._trials.report(piece.trial, number, values)
+                return pruned or self._board.is_beaten(number, values)
 
+        evaluate = self._evaluating.evaluate
         try:
-            return self._evaluating.evaluate(candidate, "search", look)
-        except (JudgeError, UsageError):  # no fault of the candidate's: it would come again with the next one
+            answered = evaluate(candidate, which, ask, main, *([look] if which == "search" else []))
+        except (JudgeError, UsageError, WorkerLostError, HostRefusedError, NotOnThisHostError):
+            raise  # it would come again with the next one, or another worker may do better
+        except DellaBenchError as error:
+            main.in_main(partial(self._failed, piece, error))
+            return
+        with self._lock:
+            self._tell(piece, answered.candidate)
+        main.in_main(partial(self._put, piece, answered))
+
+    def _tell(self, piece: Piece, candidate: Candidate) -> None:
+        """Let everybody know how a candidate has ended: before its files are written, so that nobody waits for them."""
+        del self._asked[candidate.spec.digest]
+        self._unwritten += 1
+        if piece.which == "search":
+            self._board.enter(candidate)
+            for trial in (piece.trial, *piece.same):
+                if trial is not None:
+                    self._trials.tell(trial, candidate)
+        value = self._board.value(candidate, piece.which)
+        self._watcher.ended(candidate, piece.which, value, self._board.best)
+
+    def _put(self, piece: Piece, answered: Answered) -> None:
+        """Write down what a candidate has been answered."""
+        try:
+            candidate = self._evaluating.put(answered, piece.which)
+        except (JudgeError, UsageError):
             raise
         except DellaBenchError as error:
-            log.info("%s failed: %s", candidate.name, error)
-            return replace(candidate, state="failed", reason=" ".join(str(error).split()))
+            if piece.which != "search":
+                raise
+            candidate = _failed(answered.candidate, error)
+        if piece.which != "search":  # a default that was stopped early stays so, whatever it is tested on
+            candidate = replace(candidate, state=piece.candidate.state)
+        self._write(piece, candidate)
 
-    def _report_again(self, proposals: Proposals, trial: Trial, candidate: Candidate) -> None:
-        """Tell Optuna after each look what it was told when the candidate was evaluated."""
-        values = candidate.values["search"]
-        for number, ends in enumerate(self._looks[: candidate.stopped_at], start=1):
-            pairs = zip(self._plan.sets["search"], ends, strict=True)
-            seen = {each.benchmark: values[each.benchmark][:end] for each, end in pairs}
-            proposals.report(trial, number, self._plan.settings.goal.values(means_of(seen))[0], _items(seen))
+    def _failed(self, piece: Piece, error: DellaBenchError) -> None:
+        """Take note of a candidate that cannot be evaluated. Raises the error where there is no doing without it."""
+        if piece.which != "search":
+            raise error
+        log.info("%s failed: %s", piece.candidate.name, error)
+        candidate = _failed(piece.candidate, error)
+        with self._lock:
+            self._tell(piece, candidate)
+        self._write(piece, candidate)
 
-    def _told(self, candidate: Candidate) -> tuple[str, list[float] | None, dict[str, float]]:
-        """Return what Optuna is told of a candidate: state, values, and what it lacks."""
-        if candidate.state == "failed":
-            return "failed", None, {}
-        values = self._plan.settings.goal.values(means_of(candidate.values["search"]))
-        return candidate.state, values, self._board.lacks(candidate)
-
-    def _finish(self) -> tuple[tuple[str, Candidate], ...]:
-        """Select among the best on other items, fix who is tested, and test these; returns them by role."""
-        plan, board = self._plan, self._board
-        if not any(each.state == "complete" for each in board.candidates):
-            reasons = dict.fromkeys(each.reason for each in board.candidates if each.reason)
-            raise DellaBenchError("no candidate could be evaluated:\n" + "\n".join(reasons))
-        finalists = self._all_on(finalists_of(plan, board, board.candidates), "select")
-        roles = choose(plan, board, finalists, board.candidates)
-        unique = {each.spec.digest: each for _, each in roles}
-        self._all_on(list(unique.values()), "test")
-        return tuple((role, board.by_digest[each.spec.digest]) for role, each in roles)
-
-    def _all_on(self, candidates: Sequence[Candidate], which: str) -> list[Candidate]:
-        """Ask candidates all items of a set; return them with their values."""
-        plan, board = self._plan, self._board
-        items = sum(len(each.items) for each in plan.sets[which])
-        what = {"select": "selecting among", "test": "testing"}[which]
-        self._watcher.said(f"{what} {len(candidates)} on {items} items that no candidate has seen")
-        for candidate in candidates:
-            if not candidate.has(which, plan.sets[which]):
-                self._watcher.began(candidate, which)
-                state = candidate.state  # a default that was stopped early stays so, whatever it is tested on
-                candidate = replace(self._evaluating.evaluate(candidate, which), state=state)
-                write_candidate(candidate)
-                self._evaluating.forget(candidate, which)
-                board.replace(candidate)
-            self._watcher.ended(candidate, which, board.value(candidate, which), board.best)
-        return [board.by_digest[each.spec.digest] for each in candidates]
+    def _write(self, piece: Piece, candidate: Candidate) -> None:
+        """Write down how a candidate has ended; until then a kill lets it be asked again, for what is not on disk."""
+        write_candidate(candidate)
+        if candidate.state == "complete" or piece.which != "search":
+            self._evaluating.forget(candidate, piece.which)
+        with self._lock:
+            self._board.replace(candidate)
+            for trial in (piece.trial, *piece.same):
+                if trial is not None:
+                    self._trials.keep(trial)
+            in_order = self._board.in_order
+        if piece.which == "search":
+            write_candidates(self._plan, in_order)
+        with self._lock:
+            self._unwritten -= 1
 
 
-def _items(values: Mapping[str, Sequence[float]]) -> dict[int, float]:
-    """Return the values in percent, each under a number that stands for its item with every candidate."""
-    return {
-        place * len(values) + column: 100 * value
-        for column, each in enumerate(values.values())
-        for place, value in enumerate(each)
-    }
+def _failed(candidate: Candidate, error: DellaBenchError) -> Candidate:
+    told = f" (log: {error.log})" if isinstance(error, WorkerLostError) and error.log else ""
+    return replace(candidate, state="failed", reason=" ".join(str(error).split()) + told)

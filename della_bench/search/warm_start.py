@@ -71,7 +71,7 @@ def _take_over(plan: Plan, folder: Path, spec: MergeSpec, candidate: Candidate |
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(folder, beside, ignore=shutil.ignore_patterns(".lock", "candidate.json", "*.blocks.jsonl"))
-    write_candidate(replace(candidate, folder=beside, origin="earlier", state="complete", seconds={}))
+    write_candidate(replace(candidate, folder=beside, number=None, origin="earlier", state="complete", seconds={}))
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
 
