@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from della_bench.benchmarks import BENCHMARKS
+from della_bench.cli.engine_options import (
+    Annotator,
+    BatchSize,
+    Device,
+    Engine,
+    IncludePath,
+    Judge,
+    ModelArgs,
+    Unsafe,
+    dollars,
+    engine_arguments,
+    settle_output,
+)
 from della_bench.cli.eval_options import (
     ApplyChatTemplate,
     FewshotAsMultiturn,
@@ -23,15 +36,20 @@ from della_bench.cli.eval_options import (
     given_settings,
     layered_settings,
 )
-from della_bench.cli.worker_options import CpusPerWorker, GpusPerWorker, RayAddress, Workers, wanted_workers
+from della_bench.cli.worker_options import (
+    CpusPerWorker,
+    GpusPerWorker,
+    RayAddress,
+    Workers,
+    told_with_the_cluster,
+    wanted_workers,
+)
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from della_bench.run.watching import Watcher
     from della_bench.spec import MergeSpec
 
-__all__ = ["dollars", "engine_arguments", "run", "settle_output"]
+__all__ = ["run"]
 
 _CONFIG = "della_bench.config"  # where the command's context keeps what the file says
 
@@ -78,21 +96,14 @@ def run(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of all runs.")] = Path("runs"),
-    include_path: Annotated[
-        Path | None,
-        typer.Option("--include-path", metavar="DIR", help="Folder with more tasks of lm-eval; they come first."),
-    ] = None,
+    include_path: IncludePath = None,
     with_base: Annotated[bool, typer.Option("--with-base", help="Evaluate the base, too.")] = False,
     with_experts: Annotated[bool, typer.Option("--with-experts", help="Evaluate each expert alone, too.")] = False,
-    engine: Annotated[
-        str, typer.Option(help="hf (transformers) or vllm.", autocompletion=lambda: ["hf", "vllm"])
-    ] = "hf",
-    device: Annotated[str | None, typer.Option(help="Device, such as cuda:0 or cpu.")] = None,
-    batch_size: Annotated[str, typer.Option(help="Prompts at a time; a number or auto.")] = "8",
+    engine: Engine = "hf",
+    device: Device = None,
+    batch_size: BatchSize = "8",
     max_batch_size: MaxBatchSize = None,
-    model_args: Annotated[
-        str | None, typer.Option(metavar="KEY=VALUE,...", help="More arguments of lm-eval's model type.")
-    ] = None,
+    model_args: ModelArgs = None,
     workers: Workers = None,
     ray: RayAddress = None,
     gpus_per_worker: GpusPerWorker = None,
@@ -107,8 +118,8 @@ def run(
     predict_only: PredictOnly = None,
     seed: Seed = None,
     metadata: Metadata = None,
-    judge: Annotated[str, typer.Option(metavar="NAME", help="Judge of gsm8k; exact asks no model.")] = "exact",
-    annotator: Annotated[str, typer.Option(metavar="NAME", help="Judge of alpaca_eval.")] = "alpaca_eval_gpt4",
+    judge: Judge = "exact",
+    annotator: Annotator = "alpaca_eval_gpt4",
     max_cost: Annotated[
         str | None, typer.Option(metavar="DOLLARS", help="Most that all judges of this run may cost together.")
     ] = None,
@@ -118,9 +129,7 @@ def run(
             "--max-cost-each", metavar="DOLLARS", help="Most that judging one benchmark of one model may cost."
         ),
     ] = None,
-    unsafe: Annotated[
-        bool, typer.Option("--confirm-run-unsafe-code", help="Let benchmarks run the model's programs.")
-    ] = False,
+    unsafe: Unsafe = False,
     track: Annotated[
         str | None,
         typer.Option(metavar="TRACKER", help="Send scores to trackio, wandb or mlflow, if installed."),
@@ -205,7 +214,8 @@ def run(
 
     def runner(watcher: Watcher | None = None) -> Runner:
         made = faults.of(lambda: Runner(options, say, watcher=watcher, workers=wanted), None)
-        faults.raise_them()
+        with told_with_the_cluster(wanted):
+            faults.raise_them()
         assert made is not None
         return made
 
@@ -231,54 +241,3 @@ def run(
         say(f"{name}: {seconds}", err=True)
     if failed:
         raise DellaBenchError("\n".join(failed))
-
-
-def settle_output() -> None:
-    """Keep other packages' bars and remarks out of what is shown of the steps."""
-    import logging
-    import os
-
-    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-
-
-def engine_arguments(
-    text: str | None, device: str | None, batch_size: str, max_batch_size: int | None
-) -> dict[str, Any]:
-    """Return the model type's arguments, read as lm-eval reads them."""
-    from della_bench.errors import SpecError
-    from della_bench.models.arguments import SPEC_NAMES, doubled_names
-    from della_bench.spec.own_keys import own_key_names
-
-    out: dict[str, Any] = {"batch_size": int(batch_size) if batch_size.isdecimal() else batch_size}
-    if device is not None:
-        out["device"] = device
-    if max_batch_size is not None:
-        out["max_batch_size"] = max_batch_size
-    if text:
-        from lm_eval.utils import simple_parse_args_string
-
-        faults = doubled_names(text)
-        given = simple_parse_args_string(text)
-        of_spec = SPEC_NAMES | own_key_names()
-        faults += [f"--model-args {name}=...: belongs to the spec" for name in given if name in of_spec]
-        if faults:
-            raise SpecError(faults)
-        out |= given
-    return out
-
-
-def dollars(option: str, text: str | None) -> Decimal | None:
-    """Return an option's US dollars. Raises BadParameter that names the option."""
-    from decimal import Decimal, InvalidOperation
-
-    if text is None:
-        return None
-    try:
-        number = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        number = Decimal(-1)
-    if not number.is_finite() or number < 0:
-        raise typer.BadParameter(f"{option} {text}: US dollars, such as 2.50")
-    return number

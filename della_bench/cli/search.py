@@ -7,6 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from della_bench.cli.engine_options import (
+    Annotator,
+    BatchSize,
+    Device,
+    Engine,
+    IncludePath,
+    Judge,
+    ModelArgs,
+    Unsafe,
+    dollars,
+    engine_arguments,
+    settle_output,
+)
 from della_bench.cli.eval_options import (
     ApplyChatTemplate,
     GenKwargs,
@@ -15,11 +28,19 @@ from della_bench.cli.eval_options import (
     given_settings,
     layered_settings,
 )
-from della_bench.cli.run import dollars, engine_arguments, settle_output
+from della_bench.cli.worker_options import (
+    CpusPerWorker,
+    GpusPerWorker,
+    RayAddress,
+    Workers,
+    told_with_the_cluster,
+    wanted_workers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from della_bench.errors import Faults
     from della_bench.run.options import Options
     from della_bench.search.plan import Plan
 
@@ -62,30 +83,25 @@ def search(
         list[Path] | None,
         typer.Option("--warm-start", metavar="RUNS", help="Folders with earlier runs to begin with; repeatable."),
     ] = None,
-    include_path: Annotated[
-        Path | None,
-        typer.Option("--include-path", metavar="DIR", help="Folder with more tasks of lm-eval; they come first."),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help="hf (transformers) or vllm.", autocompletion=lambda: ["hf", "vllm"])
-    ] = "hf",
-    device: Annotated[str | None, typer.Option(help="Device, such as cuda:0 or cpu.")] = None,
-    batch_size: Annotated[str, typer.Option(help="Prompts at a time; a number or auto.")] = "8",
-    model_args: Annotated[
-        str | None, typer.Option(metavar="KEY=VALUE,...", help="More arguments of lm-eval's model type.")
-    ] = None,
+    include_path: IncludePath = None,
+    engine: Engine = "hf",
+    device: Device = None,
+    batch_size: BatchSize = "8",
+    model_args: ModelArgs = None,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
     num_fewshot: NumFewshot = None,
     gen_kwargs: GenKwargs = None,
     apply_chat_template: ApplyChatTemplate = None,
     system_instruction: SystemInstruction = None,
-    judge: Annotated[str, typer.Option(metavar="NAME", help="Judge of gsm8k; exact asks no model.")] = "exact",
-    annotator: Annotated[str, typer.Option(metavar="NAME", help="Judge of alpaca_eval.")] = "alpaca_eval_gpt4",
+    judge: Judge = "exact",
+    annotator: Annotator = "alpaca_eval_gpt4",
     max_cost: Annotated[
         str | None, typer.Option(metavar="DOLLARS", help="Most that all judges of this search may cost together.")
     ] = None,
-    unsafe: Annotated[
-        bool, typer.Option("--confirm-run-unsafe-code", help="Let benchmarks run the model's programs.")
-    ] = False,
+    unsafe: Unsafe = False,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write the page there, too. [default: DIR/search.html]"),
@@ -134,12 +150,22 @@ def search(
     )
     faults.add(*unreadable)
     asked: EvalSettings = layered_settings(None, given, faults)[0]
+    engine = faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf")
+    wanted, arguments = wanted_workers(
+        workers,
+        ray,
+        gpus_per_worker,
+        cpus_per_worker,
+        engine=engine,
+        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, None), {}),
+        faults=faults,
+    )
     options = Options(
         out=out,
         benchmarks=(),
         include_path=include_path,
-        engine=faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf"),
-        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, None), {}),
+        engine=engine,
+        arguments=arguments,
         settings=asked,
         unsafe=unsafe,
         judge=judge,
@@ -156,7 +182,8 @@ def search(
         "seed": search_seed,
         "race": None if race else False,
     }
-    plan = _plan(space, over, options, storage, warm_start or [], faults)
+    with told_with_the_cluster(wanted):
+        plan = _plan(space, over, options, storage, warm_start or [], faults)
     if dry_run:
         from della_bench.cli.search_show import show_plan
 
@@ -168,7 +195,7 @@ def search(
     plan = _beside(plan) if force_new else plan
     with watching(sys.stderr.isatty(), plan) as shown:
         try:
-            outcome = Search(plan, shown).run()
+            outcome = Search(plan, shown, wanted).run()
         except KeyboardInterrupt:
             say(
                 f"stopped; the same command goes on where it was, and --show --out {plan.out} says how it stands",
@@ -189,7 +216,7 @@ def _plan(
     options: Options,
     storage: str | None,
     warm_start: list[Path],
-    faults: Any,
+    faults: Faults,
 ) -> Plan:
     """Return the plan of what is asked for. Raises UsageError with all faults."""
     from della_bench.errors import SpecError

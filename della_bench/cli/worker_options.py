@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from della_bench.errors import DellaBenchError, UsageError
 
 if TYPE_CHECKING:
     from della_bench.errors import Faults
     from della_bench.workers.wanted import Wanted
 
-__all__ = ["CpusPerWorker", "GpusPerWorker", "RayAddress", "Workers", "wanted_workers"]
+__all__ = ["CpusPerWorker", "GpusPerWorker", "RayAddress", "Workers", "told_with_the_cluster", "wanted_workers"]
 
 Workers = Annotated[
     int | None,
@@ -81,3 +84,24 @@ def wanted_workers(
             "model over several"
         )
     return Wanted(workers, address, gpus, cpus), arguments
+
+
+@contextmanager
+def told_with_the_cluster(wanted: Wanted | None) -> Iterator[None]:
+    """Where what is done here raises what is wrong, look for the cluster, too, so that all is told at once.
+
+    Else it is looked for when it is needed: there may be nothing left to do.
+    """
+    try:
+        yield
+    except DellaBenchError as error:
+        if wanted is None or wanted.address is None:
+            raise
+        from della_bench.workers.session import check_address
+
+        try:
+            check_address(wanted.address)
+        except UsageError as other:
+            lines = dict.fromkeys([*str(error).splitlines(), *str(other).splitlines()])
+            raise UsageError("\n".join(lines), exit_code=max(error.exit_code, other.exit_code)) from None
+        raise

@@ -57,6 +57,16 @@ def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_that_does_not_answer_is_told_with_everything_else(capsys, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--ray", "nowhere", "--device", "cuda:1"]
+    code, shown = call(capsys, SPACE, *wrong, "-o", tmp_path / "out")
+    assert code == 2
+    for told in ("zoo_mth", "'tpe'", "nowhere: an address is host:port", "a worker sees its own GPUs alone"):
+        assert told in shown.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_search_is_refused_and_with_force_new_starts_beside_it(capsys, worker, tmp_path):  # noqa: F811
     call(capsys, SPACE, *FEW, "-o", tmp_path / "out")
     other = [SPACE.replace("0.2..0.9", "0.3..0.9"), *FEW, "-o", tmp_path / "out"]
