@@ -39,6 +39,7 @@ from della_bench.cli.worker_options import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
     from della_bench.errors import Faults
     from della_bench.run.options import Options
@@ -170,7 +171,7 @@ def search(
         unsafe=unsafe,
         judge=judge,
         annotator=annotator,
-        max_cost=dollars("--max-cost", max_cost),
+        max_cost=faults.of(lambda: _dollars(max_cost), None),
     )
     over = {
         "benchmarks": benchmarks,
@@ -182,6 +183,8 @@ def search(
         "seed": search_seed,
         "race": None if race else False,
     }
+    if html is not None and html.is_dir():
+        faults.add(f"--html {html}: is a folder; name a file in it")
     with told_with_the_cluster(wanted):
         plan = _plan(space, over, options, storage, warm_start or [], faults)
     if dry_run:
@@ -219,16 +222,17 @@ def _plan(
     faults: Faults,
 ) -> Plan:
     """Return the plan of what is asked for. Raises UsageError with all faults."""
-    from della_bench.errors import SpecError
     from della_bench.search.plan import make_plan
     from della_bench.search.reading import SEARCH, read_space, space_mapping
     from della_bench.search.settings import read_settings
 
-    keys, text = space_mapping(space)
+    nothing: tuple[dict[str, Any], bool] = {}, False
+    keys, text = faults.of(lambda: space_mapping(space), nothing)
     inside = keys.get(SEARCH, {})
     if not isinstance(inside, dict):
-        raise SpecError(f"{SEARCH}: holds {type(inside).__name__}, not a mapping of keys to values")
-    found = faults.of(lambda: read_space(keys, text=text), None)
+        faults.add(f"{SEARCH}: holds {type(inside).__name__}, not a mapping of keys to values")
+        inside = {}
+    found = faults.of(lambda: read_space(keys, text=text), None) if keys else None
     settings = faults.of(lambda: read_settings(inside, over), None)
     names = over.get("benchmarks") or inside.get("benchmarks") or []
     if settings is None and names:  # else the plan looks at them
@@ -236,8 +240,17 @@ def _plan(
 
         listed = names.split(",") if isinstance(names, str) else names
         faults.of(lambda: Tasks(listed, include_path=options.include_path, unsafe=True), None)
-    faults.raise_them()
-    return make_plan(found, settings, options, storage=storage, warm_start=warm_start)
+    return make_plan(found, settings, options, storage=storage, warm_start=warm_start, faults=faults)
+
+
+def _dollars(text: str | None) -> Decimal | None:
+    """Return the US dollars of --max-cost. Raises UsageError, so that it is told with all other faults."""
+    from della_bench.errors import UsageError
+
+    try:
+        return dollars("--max-cost", text)
+    except typer.BadParameter as error:
+        raise UsageError(error.message) from None
 
 
 def _beside(plan: Plan) -> Plan:

@@ -110,7 +110,7 @@ def divide(
                 faults.append(f"{name}: {wanted} on, but its {split} split has {len(order)} items")
             start = 0
             for which, count in counts.items():
-                if count < 1:
+                if count < 1 and sum(counts.values()) <= len(order):
                     faults.append(f"{name}: nothing of the {split} split is left to {which} on")
                 found[which].append(ItemSet(name, task, split, tuple(order[start : start + count])))
                 start += count

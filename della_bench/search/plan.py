@@ -12,21 +12,34 @@ from typing import Any
 import yaml
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DellaBenchError, SpecError, UsageError
+from della_bench.errors import Faults, SpecError, UsageError
 from della_bench.jsonfiles import write_whole
 from della_bench.run.options import Options
+from della_bench.run.preflight import unusable
+from della_bench.run.scorers import Scorer, scorers_of
 from della_bench.run.tasks import Tasks
 from della_bench.search.candidate import Origin
 from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes
 from della_bench.search.proposals import require_optuna
 from della_bench.search.samplers import check_sampler
-from della_bench.search.scoring import Number, number_of
+from della_bench.search.scoring import Number, is_paid, number_of
 from della_bench.search.settings import SearchSettings
 from della_bench.search.space import Space
+from della_bench.search.storage import check_storage
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.files import load_documents
+from della_bench.suggest import nearest
 
-__all__ = ["Plan", "check_folder", "differences", "keep_definition", "kept_definition", "make_plan"]
+__all__ = [
+    "Plan",
+    "check_folder",
+    "check_sources",
+    "differences",
+    "keep_definition",
+    "kept_definition",
+    "make_plan",
+    "paid_scorers",
+]
 
 DEFINITION = "space.yaml"
 
@@ -83,7 +96,7 @@ class Plan:
 
     def example(self) -> MergeSpec:
         """Return some spec of the space: what the engine is checked with."""
-        return self.space.spec(self.space.middle(self.space.methods[0]))
+        return _example(self.space)
 
     def references(self) -> list[tuple[Origin, MergeSpec]]:
         """Return the sources that take part as they are: the base where something is held against it, the experts."""
@@ -93,8 +106,6 @@ class Plan:
         if "base" in named:
             found.append(("base", _alone(spec, spec.base, "base")))
         experts = {Path(source.place).name: source for source in spec.experts}
-        if unknown := sorted(named - {"base", *experts}):
-            raise UsageError(f"keep: no row {unknown[0]!r}; there are base, {', '.join(experts)}")
         wanted = experts if self.settings.experts else {name: each for name, each in experts.items() if name in named}
         found += [("expert", _alone(spec, source, name)) for name, source in wanted.items()]
         return found
@@ -108,74 +119,118 @@ def _alone(spec: MergeSpec, source: Source, name: str) -> MergeSpec:
 
 
 def make_plan(
-    space: Space,
-    settings: SearchSettings,
+    space: Space | None,
+    settings: SearchSettings | None,
     options: Options,
     *,
     storage: str | None = None,
     warm_start: Sequence[Path] = (),
+    faults: Faults | None = None,
 ) -> Plan:
     """Return the plan of a search: its tasks built, its items divided. Nothing is written, no model is loaded.
 
-    options: of a run; its benchmarks are put in here. Raises UsageError, SpecError or DataError with all faults.
+    options: of a run; its benchmarks are put in here. space, settings: None where they could not be read, and `faults`
+    says why: what can be checked without them is. Raises UsageError, SpecError or DataError with all faults.
     """
     require_optuna()
-    faults = []
-    try:
-        check_sampler(settings)
-        _check_grid(space, settings)
-    except UsageError as error:
-        faults.append(str(error))
-    try:
-        splits = choose_splits(settings)
-    except UsageError as error:
-        raise UsageError("\n".join([*faults, str(error)])) from None
+    faults = faults or Faults()
+    faults.of(lambda: check_storage(storage), None)
+    if options.out.exists() and not options.out.is_dir():
+        faults.add(f"out: {options.out} is a file")
+    faults.add(*(f"warm start: there is no folder {path}" for path in warm_start if not path.is_dir()))
+    plan = None
+    if settings is not None:
+        faults.of(lambda: check_sampler(settings), None)
+        faults.of(lambda: _check_grid(space, settings), None)
+        faults.of(lambda: _check_rows(space, settings), None)
+        plan = faults.of(lambda: _with_items(space, settings, options), None)
+    faults.raise_them()
+    assert plan is not None
+    return replace(plan, storage=storage, warm_start=tuple(warm_start))
+
+
+def _with_items(space: Space | None, settings: SearchSettings, options: Options) -> Plan | None:
+    """Return the plan with its tasks built and its items divided; None without a space. Raises with all faults."""
+    faults = Faults()
+    default = {place: replace(each, split=None) for place, each in settings.items.items()}
+    splits = faults.of(lambda: choose_splits(settings), choose_splits(replace(settings, items=default)))
     names = dict.fromkeys(task for _, task in splits.values())
-    try:
-        tasks = Tasks(list(names), include_path=options.include_path, unsafe=options.unsafe, settings=options.settings)
-    except DellaBenchError as error:
-        raise UsageError("\n".join([*faults, str(error)]), exit_code=error.exit_code) from None
+    tasks = faults.of(
+        lambda: Tasks(list(names), include_path=options.include_path, unsafe=options.unsafe, settings=options.settings),
+        None,
+    )
+    if tasks is None:
+        faults.raise_them()
+        return None
     if groups := [row.name for row in tasks.benchmarks if len(tasks.leaves(row)) > 1]:
         raise UsageError(f"{groups[0]} is a group of tasks: name its tasks")
     tasks.build()
     rows = {row.task: row for row in tasks.benchmarks}
-    numbers = {}
+    numbers: dict[tuple[str, str], Number] = {}
     for (name, which), (_, task) in splits.items():
         try:
             wanted = settings.scorers.get(name)
             numbers[name, which] = number_of(rows[task], name, tasks.task(rows[task]), wanted, options)
         except UsageError as error:
-            faults.append(str(error))
+            faults.add(str(error))
     hashes = {task: document_hashes(tasks.task(rows[task])) for task in names}
-    try:
-        sets = divide(settings, splits, hashes)
-    except UsageError as error:
-        faults.append(str(error))
-    faults += _unpaid(settings, numbers, options)
-    for path in warm_start:
-        if not path.is_dir():
-            faults.append(f"warm start: there is no folder {path}")
-    if faults:
-        raise UsageError("\n".join(faults))
+    nothing: dict[str, list[ItemSet]] = {}
+    sets = faults.of(lambda: divide(settings, splits, hashes), nothing)
+    faults.add(*_unpaid(rows, numbers, options))
+    faults.raise_them()
+    if space is None:
+        return None
     own = {row.name: vars(tasks.settings(row)) for row in tasks.benchmarks}
     options = replace(options, benchmarks=tuple(names), by_benchmark=own)
-    plan = Plan(space, settings, options, sets, tasks, rows, numbers, storage, tuple(warm_start))
-    plan.references()
-    return plan
+    return Plan(space, settings, options, sets, tasks, rows, numbers)
 
 
-def _unpaid(settings: SearchSettings, numbers: Mapping[tuple[str, str], Number], options: Options) -> list[str]:
-    """Return a fault for each benchmark whose judge costs money, where nobody has said how much it may cost."""
-    if options.max_cost is not None:
-        return []
-    paid = dict.fromkeys(name for (name, _), number in numbers.items() if number.scorer and number.scorer.cost)
-    return [f"{name}: its judge costs money; --max-cost says how much the whole search may cost" for name in paid]
+def _unpaid(rows: Mapping[str, Benchmark], numbers: Mapping[tuple[str, str], Number], options: Options) -> list[str]:
+    """Return a fault for each benchmark whose judge costs money that nobody has allowed."""
+    paid = dict.fromkeys(name for (name, _), number in numbers.items() if paid_scorers(rows, number, options))
+    if options.max_cost is None:
+        return [f"{name}: its judge costs money; --max-cost says how much the whole search may cost" for name in paid]
+    return (
+        []
+        if options.max_cost
+        else [f"{name}: its judge costs money, and --max-cost 0 lets it spend none" for name in paid]
+    )
 
 
-def _check_grid(space: Space, settings: SearchSettings) -> None:
-    if settings.sampler == "grid" and space.size is None:
+def paid_scorers(rows: Mapping[str, Benchmark], number: Number, options: Options) -> list[Scorer]:
+    """Return who costs money of those who score a task: whose number counts, and who scores the finished runs."""
+    found = {scorer.step: scorer for scorer in (number.scorer, *scorers_of(rows[number.task])) if scorer is not None}
+    return [scorer for scorer in found.values() if is_paid(scorer, options)]
+
+
+def _check_grid(space: Space | None, settings: SearchSettings) -> None:
+    if space is not None and settings.sampler == "grid" and space.size is None:
         names = [each.name for each in space.all_dimensions if each.grid is None]
         raise UsageError(f"sampler grid: {', '.join(names)}: a range without a step has no grid")
+
+
+def _check_rows(space: Space | None, settings: SearchSettings) -> None:
+    """Raise UsageError where a score is to be held against a row that there will not be."""
+    if space is None:
+        return
+    experts = [Path(source.place).name for source in _example(space).experts]
+    if unknown := sorted({row for _, row, _ in settings.keep} - {"base", *experts}):
+        raise UsageError(f"search.keep: no row {unknown[0]!r}{nearest(unknown[0], ['base', *experts])}")
+
+
+def _example(space: Space) -> MergeSpec:
+    return space.spec(space.middle(space.methods[0]))
+
+
+def check_sources(plan: Plan) -> None:
+    """Raise UsageError where a source of the space cannot be opened, or does not fit the base: its shapes, its layers.
+
+    What stands in the tensors is looked at only when they are merged.
+    """
+    specs = [plan.space.spec(proposal) for proposal in plan.space.corners()]
+    different = {tuple(map(str, spec.experts)): spec for spec in specs}
+    if faults := unusable(list(different.values()), plan.options):
+        raise UsageError("\n".join(dict.fromkeys(map(str, faults.values()))))
 
 
 def kept_definition(out: Path) -> dict[str, Any] | None:

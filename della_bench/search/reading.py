@@ -96,9 +96,10 @@ def read_space(given: Mapping[str, Any], *, text: bool = False) -> Space:
             faults.append(f"{name}: unknown key{nearest(str(name), known)}")
         else:
             templates[key] = template
+    misread = bool(faults)  # what could not be read may have been a range
     experts = _expert_names(templates.get("experts"), faults)
     space = Space({key: _one_each(key, template, given, experts) for key, template in templates.items()})
-    faults += [*_method_faults(space), *_unused(space), *_outside(space), *_points(space)]
+    faults += [*_method_faults(space), *_unused(space), *_outside(space), *([] if misread else _points(space))]
     if not faults:
         faults = _invalid(space)
     if faults:

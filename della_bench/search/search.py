@@ -25,7 +25,7 @@ from della_bench.search.answering import Worker
 from della_bench.search.candidate import Candidate, items_digest, means_of, read_candidate, write_candidate
 from della_bench.search.evaluating import Answered, Ask, Evaluating, Main, R, looks_of
 from della_bench.search.money import KeptMoney
-from della_bench.search.plan import Plan, check_folder, keep_definition
+from della_bench.search.plan import Plan, check_folder, check_sources, keep_definition
 from della_bench.search.report import Outcome, write_candidates, write_report
 from della_bench.search.scoreboard import Scoreboard
 from della_bench.search.selection import choose, finalists_of
@@ -89,6 +89,7 @@ class Search:
         if self._workers is None or self._workers.address is None:  # of a cluster only the hosts know their devices
             check_engine(plan.example(), plan.options)
         check_scorers([plan.rows[each.task] for sets in plan.sets.values() for each in sets], plan.options)
+        check_sources(plan)
         check_folder(plan)
         with folder_lock(plan.out, wait=False) as locked:
             if not locked:

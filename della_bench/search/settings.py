@@ -99,8 +99,13 @@ def read_settings(given: Mapping[str, Any], options: Mapping[str, Any]) -> Searc
             return default
 
     benchmarks = read("benchmarks", _names, ())
-    if not benchmarks:
+    if not benchmarks and not values.get("benchmarks"):
         faults.append("search.benchmarks: missing; name at least one (--benchmarks A,B)")
+
+    def of_benchmarks(name: str, reader: Callable[[Any, Sequence[str]], Any], default: Any) -> Any:
+        """Read what names benchmarks; where they could not be read, nothing is said of it."""
+        return read(name, lambda value: reader(value, benchmarks), default) if benchmarks else default
+
     sampler, sampler_options = read("sampler", _sampler, ("tpe", {}))
     seconds = read("time", read_duration, None)
     patience = read("patience", _at_least(1, "candidates"), None)
@@ -108,8 +113,8 @@ def read_settings(given: Mapping[str, Any], options: Mapping[str, Any]) -> Searc
     race = values.get("race", True)
     settings = SearchSettings(
         benchmarks=benchmarks,
-        goal=read("maximize", lambda value: read_goal(value, benchmarks), read_goal("mean", benchmarks)),
-        keep=read("keep", lambda value: read_keep(value, benchmarks), ()),
+        goal=of_benchmarks("maximize", read_goal, read_goal("mean", benchmarks)),
+        keep=of_benchmarks("keep", read_keep, ()),
         sampler=sampler,
         sampler_options=sampler_options,
         trials=trials,
@@ -117,8 +122,8 @@ def read_settings(given: Mapping[str, Any], options: Mapping[str, Any]) -> Searc
         patience=patience,
         seed=read("seed", _at_least(0, ""), 0),
         race=None if race is False else read("race", _race, Race()),
-        items=read("items", lambda value: _items(value, benchmarks), {}),
-        scorers=read("scorers", _texts, {}),
+        items=of_benchmarks("items", _items, {}),
+        scorers=of_benchmarks("scorers", _scorers, {}),
         finalists=read("finalists", _at_least(1, "candidates"), 5),
         experts=read("experts", _flag, True),
         defaults=read("defaults", _flag, True),
@@ -185,10 +190,14 @@ def _items(value: object, benchmarks: Sequence[str]) -> dict[tuple[str, str], Se
     found = {}
     for name, each in value.items():
         if name in benchmarks:
-            inside = {("" if key is None else str(key)): part for key, part in dict(each).items()}
-            found.update({(str(name), which): _set(which, part) for which, part in inside.items()})
-        else:
+            if not isinstance(each, Mapping):
+                raise ValueError(f"{name}: counts by set, such as {{search: 40}}")
+            found.update({(str(name), str(which)): _set(str(which), part) for which, part in each.items()})
+        elif name in _SETS:
             found["", str(name)] = _set(str(name), each)
+        else:
+            hint = nearest(str(name), (*_SETS, *benchmarks))
+            raise ValueError(f"{name!r} is neither a set of items nor a benchmark{hint}")
     return found
 
 
@@ -203,9 +212,11 @@ def _set(which: str, value: object) -> SetCounts:
     return SetCounts(None, _at_least(1, "items")(value))
 
 
-def _texts(value: object) -> dict[str, str]:
+def _scorers(value: object, benchmarks: Sequence[str]) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("a scorer by benchmark")
+    if unknown := [name for name in value if name not in benchmarks]:
+        raise ValueError(f"{unknown[0]!r} is none of the benchmarks{nearest(str(unknown[0]), benchmarks)}")
     return {str(key): str(each) for key, each in value.items()}
 
 

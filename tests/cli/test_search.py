@@ -41,6 +41,7 @@ def test_a_search_ends_with_a_spec_to_paste_and_is_shown_afterwards(capsys, work
 def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
     space = "base=zoo:base,experts=zoo:math,merge_method=tis,density=0.9..0.1,foo=1"
     wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--time", "0", "--trials", "0", "--engine", "hff"]
+    wrong += ["--max-cost", "-1", "--storage", "foo", "--warm-start", tmp_path / "no", "--html", tmp_path]
     code, shown = call(capsys, space, *wrong, "-o", tmp_path / "out")
     assert code == 2
     for told in (
@@ -52,6 +53,10 @@ def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
         "zero",
         "trials",
         "'hf'",
+        "--max-cost -1",
+        "foo: cannot be reached",
+        "there is no folder",
+        "is a folder",
     ):
         assert told in shown.err
     assert not (tmp_path / "out").exists()

@@ -319,19 +319,24 @@ def test_another_search_in_the_folder_is_named_difference_by_difference_and_left
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
 
 
-def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched):
+def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched, tmp_path):
     with pytest.raises(UsageError) as raised:
         searched(storage="postgresql+psycopg://someone:secret@127.0.0.1:1/none")
     assert "cannot be reached" in str(raised.value)
     assert "secret" not in str(raised.value)
     with pytest.raises(UsageError, match="cannot be reached"):
         searched(storage="nonsense://x")
+    with pytest.raises(UsageError, match="there is no folder"):
+        searched(storage=f"sqlite:///{tmp_path}/none/study.db")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("search", "told"),
     [
-        ({"sampler": {"name": "tpe", "n_startup_trails": 3}}, "n_startup_trails"),
+        ({"sampler": {"name": "tpe", "n_startup_trails": 3}}, "did you mean 'n_startup_trials'?"),
+        ({"sampler": {"name": "tpe", "n_startup_trials": "x"}}, "tpe with n_startup_trials='x'"),
+        ({"race": {"pruner": "halving", "min_resorce": 1}}, "did you mean 'min_resource'?"),
         ({"sampler": "grid"}, "a range without a step has no grid"),
         ({"scorers": {"zoo_math": "judge"}}, "no such number"),
         ({"keep": {"zoo_math": "maths - 2"}}, "no row 'maths'"),
@@ -342,6 +347,37 @@ def test_what_cannot_be_searched_by_is_told_before_anything_is_written(searched,
         searched(search=search)
     assert told in str(raised.value)
     assert raised.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_that_is_wrong_with_a_plan_is_told_at_once(searched, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    search = {
+        "sampler": {"name": "tpe", "n_start": 3},
+        "keep": {"zoo_math": "maths - 2"},
+        "scorers": {"zoo_code": "gpt"},
+        "items": {"zoo_math": {"search": 100}, "zoo_code": {"search": {"split": "train"}}},
+    }
+    with pytest.raises(UsageError) as raised:
+        searched(search=search, storage="foo", warm_start=[tmp_path / "nowhere"])
+    for told in (
+        "storage: foo: cannot be reached",
+        "is a file",
+        "there is no folder",
+        "no option 'n_start'",
+        "no row 'maths'; did you mean 'math'?",
+        "zoo_code: no train split to search on",
+        "scorer 'gpt' of zoo_code: no such number",
+        "zoo_math: 100 to search and 0 to select on, but its validation split has 64 items",
+    ):
+        assert str(raised.value).count(told) == 1, told
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+@pytest.mark.parametrize("experts", [["zoo:math", "/nowhere"], ["zoo:math", {"choices": ["zoo:code", "/nowhere"]}]])
+def test_a_source_that_is_not_there_is_told_before_anything_is_written(searched, tmp_path, experts):
+    with pytest.raises(UsageError, match="/nowhere: no such folder"):
+        searched(space={**SPACE, "experts": experts})
     assert not (tmp_path / "out").exists()
 
 

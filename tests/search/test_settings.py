@@ -35,6 +35,7 @@ def test_every_fault_of_the_settings_is_told():
         "items": {"serch": 3},
         "maximize": ["c"],
         "patiense": 3,
+        "scorers": {"c": "exact"},
     }
     with pytest.raises(SpecError) as raised:
         read_settings(wrong, {})
@@ -43,11 +44,25 @@ def test_every_fault_of_the_settings_is_told():
         "search.trials=0: a whole number of at least 1",
         "a budget of zero",
         "alpha is a chance between 0 and 1",
-        "'serch' is no set of items",
+        "'serch' is neither a set of items nor a benchmark; did you mean 'search'?",
         "unknown objective 'c'",
         "search.patiense: unknown key; did you mean 'patience'?",
+        "'c' is none of the benchmarks",
     ):
         assert told in str(raised.value)
+
+
+def test_where_the_benchmarks_are_wrong_nothing_is_said_of_what_names_them():
+    with pytest.raises(SpecError) as raised:
+        read_settings(
+            {"benchmarks": ["a", "a"], "maximize": ["a"], "keep": {"a": -2}, "items": {"a": {"search": 1}}}, {}
+        )
+    assert raised.value.faults == ["search.benchmarks=['a', 'a']: one stands there twice"]
+
+
+def test_a_benchmarks_items_are_by_set():
+    with pytest.raises(SpecError, match="a: counts by set"):
+        read_settings({**TWO, "items": {"a": 3}}, {})
 
 
 def test_goals_are_a_mean_weights_or_several_numbers():

@@ -174,6 +174,12 @@ def test_what_is_wrong_with_a_space_is_told_all_at_once(text):
     assert [fault for fault in FAULTS[text] if fault not in str(raised.value)] == []
 
 
+def test_a_range_that_cannot_be_read_is_not_said_to_be_missing():
+    with pytest.raises(SpecError) as raised:
+        of(f"{TWO},merge_method=ties,density=0.9..0.2")
+    assert raised.value.faults == ["density: upside down: low 0.9 is above high 0.2"]
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [
