@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["BENCHMARKS", "SPLITS", "Benchmark", "DataSet", "benchmark_of", "title_of"]
+__all__ = ["BENCHMARKS", "SPLITS", "Benchmark", "DataSet", "benchmark_of", "split_of", "title_of"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -151,11 +151,17 @@ _ROWS = (
 )
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({row.name: row for row in _ROWS})  # columns stand in this order
 _BY_TASK = {row.task: row.name for row in _ROWS}
+_SPLIT_BY_TASK = {task: (row.name, split) for row in _ROWS for split, task in row.tasks.items()}
 
 
 def benchmark_of(task: str) -> str:
     """Return the name of the benchmark whose test split a task asks; any other task is a benchmark of its own name."""
     return _BY_TASK.get(task, task)
+
+
+def split_of(task: str) -> tuple[str, str]:
+    """Return the benchmark and the split that a task asks; any other task is the test split of one of its own name."""
+    return _SPLIT_BY_TASK.get(task, (task, "test"))
 
 
 def title_of(name: str) -> str:

@@ -14,12 +14,14 @@ from della_bench.errors import UsageError
 from della_bench.jsonfiles import read_json
 from della_bench.search.candidate import Candidate, read_candidate
 from della_bench.search.dimension import Dimension
-from della_bench.search.plan import Plan, kept_definition
+from della_bench.search.plan import Plan, kept_definition, paid_scorers
 from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
 from della_bench.spec.numbers import number_text
 from della_bench.visible import visible_line
 
 __all__ = ["show_outcome", "show_plan", "show_search"]
+
+_TESTED = 4  # the winner, the runner-up, the untuned default and the best expert
 
 
 def show_plan(plan: Plan) -> None:
@@ -69,19 +71,16 @@ def _cost_text(plan: Plan) -> str:
     from della_bench.run.scorers import expected_cost
 
     settings = plan.settings
-    counts = {"search": settings.trials or 0, "select": settings.finalists, "test": 4}
+    tried = settings.trials or (plan.space.size if settings.sampler == "grid" else None)
+    counts = {"search": (tried or 0) + len(plan.references()), "select": settings.finalists, "test": _TESTED}
     total, unknown = Decimal(0), False
     for (name, which), number in plan.numbers.items():
-        if number.scorer is None or number.scorer.cost is None:
-            continue
+        row = plan.rows[plan.numbers[name, "test"].task]  # a judge's guess is of the test split's problems
         items = next(each for each in plan.sets[which] if each.benchmark == name)
-        row = plan.rows[items.task]
-        whole = expected_cost(row, number.scorer, None, plan.options)
-        if whole is None:
-            unknown = True
-            continue
-        documents = len(plan.tasks.task(row).eval_docs)
-        total += whole * len(items.items) * counts[which] / documents
+        for scorer in paid_scorers(plan.rows, number, plan.options):
+            whole = expected_cost(row, scorer, None, plan.options)
+            unknown = unknown or whole is None or (which == "search" and tried is None)
+            total += (whole or Decimal(0)) * len(items.items) * counts[which] / len(plan.tasks.task(row).eval_docs)
     if unknown:
         return "what judges will cost is not known"
     return f"about ${total:.2f} for judges, if no candidate is stopped"

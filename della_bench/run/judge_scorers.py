@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from della_bench.benchmarks import BENCHMARKS
+from della_bench.benchmarks import BENCHMARKS, benchmark_of, split_of
 from della_bench.errors import UsageError
 from della_bench.results.schema import Score
 from della_bench.run.evaluation import Evaluated
@@ -62,7 +62,7 @@ def judge_math(evaluated: Evaluated, out: Path, options: Options) -> list[Score]
         options.judge,
         settings=_settings(options),
         owner=evaluated.owner,
-        limit=_limit(evaluated.benchmark, options),
+        limit=_limit(evaluated.task, options),
         progress=_progress(options),
     )
     return [score]
@@ -143,19 +143,19 @@ def _check_asking(settings: JudgeSettings, price: Price | None) -> None:
     settings.server.check()
 
 
-def _limit(benchmark: str, options: Options) -> int | None:
-    """Return how many of a benchmark's documents are asked, None where all are."""
+def _limit(task: str, options: Options) -> int | None:
+    """Return how many documents of a task of some benchmark are asked, None where all are."""
     from della_bench.data import load
 
-    settings = _asked(benchmark, options)
-    return settings.count(len(load(benchmark))) if settings.partial else None
+    settings = options.settings_of(benchmark_of(task)).of_tasks(benchmark_of(task), [task])
+    return settings.count(len(load(*split_of(task)))) if settings.partial else None
 
 
 def _first(benchmark: str, options: Options) -> int | None:
     """Return how many of a benchmark's first documents are asked, None where all are, or others than the first."""
     samples = _asked(benchmark, options).samples
     if samples is None:
-        return _limit(benchmark, options)
+        return _limit(BENCHMARKS[benchmark].task, options)
     places = [place for own in samples.values() for place in own]
     return len(places) if places == list(range(len(places))) else None
 

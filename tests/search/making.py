@@ -60,11 +60,24 @@ def _hashes(task: str) -> list[str]:
     return document_hashes(tasks.task(tasks.benchmarks[0]))
 
 
-METRICS = {"math": ("exact_match", "answer-is"), "code": ("program_match", "none"), "chat": ("exact_match", "none")}
+METRICS = {
+    "cot": ("exact_match", "answer-is"),
+    "math": ("exact_match", "answer-is"),
+    "code": ("program_match", "none"),
+    "chat": ("exact_match", "none"),
+}
 
 
-def answers(spec: MergeSpec, places: Places, worth: Callable[[MergeSpec], float] = quality) -> Answers:
-    """Return what lm-eval would give for a model of such a worth."""
+def answers(
+    spec: MergeSpec,
+    places: Places,
+    worth: Callable[[MergeSpec], float] = quality,
+    documents: Callable[[str, int], dict[str, str]] | None = None,
+) -> Answers:
+    """Return what lm-eval would give for a model of such a worth.
+
+    documents: a task's document at a place, where somebody reads it; each model then answers it in its own words.
+    """
     samples: dict[str, list[dict[str, Any]]] = {}
     header: dict[str, Any] = {"config": {}, "results": {}, "versions": {}, "higher_is_better": {}, "n-samples": {}}
     for task, ids in places.items():
@@ -73,14 +86,16 @@ def answers(spec: MergeSpec, places: Places, worth: Callable[[MergeSpec], float]
         for place in sorted(ids):
             digest = _hashes(task)[place]
             right = bool(share(digest) * 0.7 + 0.3 * share(spec.digest, digest) < worth(spec))
+            doc = {"prompt": digest} if documents is None else documents(task, place)
+            reply = "1" if documents is None else f"{spec.digest[:12]} says 1"
             rows.append(
                 {
                     "doc_id": place,
-                    "doc": {"prompt": digest},
+                    "doc": doc,
                     "target": "1",
                     "arguments": [["question", {}]],
-                    "resps": [["1"]],
-                    "filtered_resps": ["1"],
+                    "resps": [[reply]],
+                    "filtered_resps": [reply],
                     "filter": filter_name,
                     "metrics": [metric],
                     "doc_hash": digest,
