@@ -13,6 +13,7 @@ from della_bench.errors import SpecError
 
 __all__ = ["is_file_name", "load_documents", "load_yaml", "read_json", "read_yaml", "read_yaml_documents"]
 
+_MOST_VALUES = 100_000
 _SUFFIXES = (".json", ".yaml", ".yml")  # JSON is YAML, too
 
 
@@ -48,7 +49,34 @@ def load_documents(text: str | IO[str]) -> list[Any]:
 
     Raises yaml.YAMLError, also where a key is given twice.
     """
-    return [data for data in yaml.load_all(text, _StrictLoader) if data is not None]
+    documents = [data for data in yaml.load_all(text, _StrictLoader) if data is not None]
+    for data in documents:
+        _check_size(data)
+    return documents
+
+
+def _check_size(data: object) -> None:
+    """Raise yaml.YAMLError where an alias (`*name`) stands within what it names, or aliases make values beyond number.
+
+    What is loaded of them is small, but to walk through it or to show it would never end.
+    """
+    sizes: dict[int, int] = {}  # of each list and mapping, everything in it counted as often as it is named
+    within: set[int] = set()
+
+    def size(value: object) -> int:
+        if not isinstance(value, (dict, list)):
+            return 1
+        if id(value) in within:
+            raise yaml.YAMLError("an alias stands within what it names")
+        if id(value) not in sizes:
+            within.add(id(value))
+            sizes[id(value)] = 1 + sum(map(size, value.values() if isinstance(value, dict) else value))
+            within.remove(id(value))
+        if sizes[id(value)] > _MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases make more than {_MOST_VALUES:,} values")
+        return sizes[id(value)]
+
+    size(data)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -96,6 +124,8 @@ def _strict_pairs(pairs: list[tuple[str, object]]) -> dict[str, Any]:
 
 
 def _mapping(data: object, what: str) -> dict[str, Any]:
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+    if not isinstance(data, dict):
         raise SpecError(f"{what}: holds {type(data).__name__}, not a mapping of keys to values")
+    if odd := [key for key in data if not isinstance(key, str)]:
+        raise SpecError(f"{what}: not a mapping of keys to values: key {odd[0]!r} is no text; write it in quotes")
     return data

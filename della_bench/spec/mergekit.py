@@ -15,11 +15,13 @@ from functools import partial
 from typing import Any
 
 from della_bench.errors import SpecError
+from della_bench.spec.keys import KEYS
 from della_bench.spec.mergekit_numbers import put_numbers
 from della_bench.spec.mergekit_reference import Reference
 from della_bench.spec.mergekit_slices import without_modules, without_slices
 from della_bench.spec.mergekit_table import COUNTERPARTS, Counterpart
 from della_bench.spec.mergekit_tokenizer import TOKENIZER_KEYS, tokenizer_settings
+from della_bench.spec.own_keys import read_option
 from della_bench.spec.registry import find_method, method_names
 from della_bench.spec.source import encode
 from della_bench.spec.stages import Stage
@@ -60,7 +62,7 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     method = COUNTERPARTS.get(str(name))
     if method is None:
         ours = "; it is no method of mergekit: name it in this package's own keys (base, experts, merge_method)"
-        hint = ours if name in method_names() else nearest(str(name), COUNTERPARTS)
+        hint = ours if str(name) in method_names() else nearest(str(name), COUNTERPARTS)
         faults.append(f"merge_method={name!r}: not supported{hint}")
         method = COUNTERPARTS["passthrough"]  # asks the least of what follows
     data = without_modules(data, faults)
@@ -79,24 +81,41 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
     read_source = partial(read_name, stage=stage)
     base, models = _models(data, method, read_source, ignored, faults)
-    if (wanted := find_method(method.name).experts) and len(models) != wanted and name in COUNTERPARTS and not sliced:
+    is_counted = str(name) in COUNTERPARTS and not sliced and not any(fault.startswith(_LISTS) for fault in faults)
+    if is_counted and (wanted := find_method(method.name).experts) and len(models) != wanted:
         faults.append(f"models: {name} takes exactly {wanted} beside the base, got {len(models)}")
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
     if dtype := data.get("out_dtype") or data.get("dtype"):
         out["dtype"] = dtype
     out |= tokenizer_settings(data, [base, *out["experts"]], read_source, ignored, faults)
-    put_numbers(out, method, models, shared, faults)
+    put_numbers(out, method, models, shared, ignored, faults)
     if unsliced.slices:
         out["slices"] = unsliced.slices
         if unsliced.base is not None:
             out["base"] = read_source(unsliced.base, "base_model", faults)
     if method.base == "optional":
         out["deltas"] = data.get("base_model") is not None
-    if faults:
-        raise SpecError([f"{where}{fault}" for fault in faults])
     if ignored:
         log.warning("%smergekit does not read these, nor does this: %s", where, ", ".join(ignored))
+    if faults:
+        faults += _faults_to_come(out)
+        raise SpecError([f"{where}{fault}" for fault in dict.fromkeys(faults)])
     return out
+
+
+def _faults_to_come(out: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with our keys on their own, which nobody comes to read where other faults are told."""
+    for key, value in out.items():
+        if value == []:  # numbers of no model
+            continue
+        option = find_method(out["merge_method"]).option(key)
+        try:
+            if option is not None:
+                read_option(option, value)
+            elif key in ("dtype", "epsilon"):
+                KEYS[key].read(value)
+        except ValueError as error:
+            yield f"{key}={value!r}: {error}"
 
 
 def _with_slerps_base(data: Mapping[str, object], where: str) -> Mapping[str, object]:

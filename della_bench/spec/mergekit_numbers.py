@@ -13,16 +13,19 @@ from della_bench.spec.varying import Rule, Value, Varying, anchors, read_value, 
 
 __all__ = ["Reader", "put_numbers"]
 
+_RULE_KEYS = ("filter", "value", "slice")
+
 
 def put_numbers(
     out: dict[str, Any],
     method: Counterpart,
     models: list[tuple[str, dict[str, Any]]],
     shared: Mapping[str, object],
+    ignored: list[str],
     faults: list[str],
 ) -> None:
-    """Put the numbers into our keys."""
-    read = Reader(shared, faults)
+    """Put the numbers into our keys; keys of rules that nobody reads go to `ignored`."""
+    read = Reader(shared, ignored, faults)
     if method.name == "slerp":
         t = read.value("t", None)
         if t is None:
@@ -64,13 +67,14 @@ class Reader:
     """Reads parameters where mergekit looks for them, and notes what cannot be read."""
 
     shared: Mapping[str, object]
+    ignored: list[str]
     faults: list[str]
 
     def flag(self, key: str, default: bool) -> bool:
         """Return a flag of all models, which is the same for all tensors here."""
         setting = self.shared.get(key)
         try:
-            found = {_flag(value) for value in _settings(setting)} or {default}
+            found = {_flag(value) for value in _values(setting) if value is not None} or {default}
         except ValueError as error:
             self.faults.append(f"parameters.{key}={setting!r}: {error}")
             return default
@@ -104,10 +108,14 @@ class Reader:
     ) -> Value | None:
         rules: list[Rule] = []
         for where, parameters in places:
+            setting = parameters.get(key)
+            listed = setting if isinstance(setting, list) else [setting]
+            unread = {str(k) for item in listed if _is_rule(item) for k in item if k not in _RULE_KEYS}
+            self.ignored.extend(f"{where}.{key}: {name}" for name in sorted(unread))
             try:
-                rules += _rules(parameters[key]) if parameters.get(key) is not None else []
+                rules += _rules(setting) if setting is not None else []
             except ValueError as error:
-                self.faults.append(f"{where}.{key}={parameters[key]!r}: {error}")
+                self.faults.append(f"{where}.{key}={setting!r}: {error}")
                 return 1.0  # given, but of no use to the checks that follow
         if default is not None:
             rules.append(Rule(None, (default,)))
@@ -121,35 +129,41 @@ def _at_most(limit: float | None, value: Value | None) -> Value | None:
 
 def _rules(setting: Any) -> list[Rule]:
     """Return the rules that mergekit reads in a setting, where a list of numbers is a gradient."""
-    setting = _with_numbers(setting)
+    setting = _plain(setting)
     if isinstance(setting, list) and not any(isinstance(item, Mapping) for item in setting):
         setting = {"gradient": setting}
     value = read_value(setting)
     return list(value.rules) if isinstance(value, Varying) else [Rule(None, (value,))]
 
 
-def _with_numbers(setting: Any) -> Any:
-    """Return a setting with 1 and 0 for true and false, which mergekit takes for numbers."""
-    if isinstance(setting, bool):
-        return int(setting)
+def _plain(setting: Any) -> Any:
+    """Return what mergekit reads of a setting, with 1 and 0 for true and false, which it takes for numbers."""
     if isinstance(setting, list):
-        return [_with_numbers(item) for item in setting]
-    return {**setting, "value": _with_numbers(setting["value"])} if _is_rule(setting) else setting
+        return [_plain_item(item) for item in setting]
+    return _plain_item(setting)
+
+
+def _plain_item(item: Any) -> Any:
+    if _is_rule(item):
+        value = item["value"]
+        numbers = [_number(one) for one in value] if isinstance(value, list) else _number(value)
+        return {key: item[key] for key in _RULE_KEYS if key in item} | {"value": numbers}
+    return _number(item)
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
 
 
 def _is_rule(setting: object) -> bool:
     return isinstance(setting, Mapping) and "value" in setting
 
 
-def _settings(setting: Any) -> Iterator[Any]:
+def _values(setting: Any) -> Iterator[Any]:
     """Yield all values in a setting, those of its rules and gradients."""
-    if isinstance(setting, list):
-        for item in setting:
-            yield from _settings(item)
-    elif _is_rule(setting):
-        yield from _settings(setting["value"])
-    elif setting is not None:
-        yield setting
+    for item in setting if isinstance(setting, list) else [setting]:
+        value = item["value"] if _is_rule(item) else item
+        yield from value if isinstance(value, list) else [value]
 
 
 def _flag(value: object) -> bool:

@@ -32,6 +32,8 @@ class Reference:
             return name
         if isinstance(name, str):
             parts = name.split("+")
+            if not name:
+                raise ValueError(_NO_NAME)
             if len(parts) > 2 or not all(parts):
                 raise ValueError("a model has one LoRA adapter at most, behind a plus sign: model+adapter")
             model, *adapter = map(_path, parts)

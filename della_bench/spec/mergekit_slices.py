@@ -57,6 +57,9 @@ def without_modules(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any
     if not isinstance(modules, Mapping) or not modules or not all(isinstance(m, Mapping) for m in modules.values()):
         faults.append(f"modules={modules!r}: not a mapping from a module's name to its slices or models")
         return plain
+    for key in ("models", "slices"):
+        if plain.get(key):
+            faults.append(f"modules: given beside {key}; mergekit takes one of them")
     first, *others = modules.values()
     same = all(other == first for other in others) and not (others and first.get("slices"))
     if not same or (not others and "default" not in modules):

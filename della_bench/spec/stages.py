@@ -64,7 +64,7 @@ def read_documents(documents: Sequence[Mapping[str, object]], where: str, transl
     if not reading.faults:
         keys = reading.last()
     if reading.faults:
-        raise SpecError(reading.faults)
+        raise SpecError(list(dict.fromkeys(reading.faults)))
     return keys
 
 

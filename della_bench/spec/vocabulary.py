@@ -103,7 +103,7 @@ def read_multiple(value: object) -> int:
 def read_tokens(value: object) -> tuple[TokenRow, ...]:
     """Read the short form, a list of its items, or a mapping of tokens as in mergekit. Raises ValueError."""
     if isinstance(value, Mapping):
-        rows = [_row(str(token), setting) for token, setting in value.items()]
+        rows = _rows(value)
     elif isinstance(value, str):
         rows = [_item(item) for item in value.strip().split("+")]
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
@@ -159,6 +159,19 @@ def _item(text: str) -> TokenRow:
     if other is not None and other.startswith("#") and other[1:].isdecimal():
         row = int(other[1:])
     return _checked(TokenRow(decode(token), Source.parse(place) if place else None, row, force=force))
+
+
+def _rows(tokens: Mapping[str, object]) -> list[TokenRow]:
+    """Read a mapping of tokens. Raises ValueError that tells what is wrong with each."""
+    rows, faults = [], []
+    for token, setting in tokens.items():
+        try:
+            rows.append(_row(str(token), setting))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return rows
 
 
 def _row(token: str, setting: object) -> TokenRow:

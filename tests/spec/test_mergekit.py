@@ -179,7 +179,10 @@ def test_a_real_config_with_comments_anchors_and_flow_style_is_read(read):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"modules": {"text_decoder": {}, "vision_tower": {"models": []}}}, "modules: text_decoder, vision_tower: "),
+        (
+            {"modules": {"text_decoder": {}, "vision_tower": {"models": []}}, "models": None},
+            "modules: text_decoder, vision_tower: ",
+        ),
         ({"parameters": [1]}, "parameters=[1]: not a mapping"),
         ({"parameters": {"rescale": "perhaps"}}, "parameters.rescale='perhaps': true or false"),
     ],
