@@ -14,6 +14,7 @@ from della_bench.checkpoint.fused import fused_form, in_form_of, parted_form
 from della_bench.checkpoint.lora import Rules, Update, refusals, retargeted, several_adapters, updates
 from della_bench.checkpoint.model import ADAPTER_FILES, ModelFolder, WeightFile, check_dtypes, model_files, read_json
 from della_bench.checkpoint.tensor import HostTensor, TensorInfo
+from della_bench.checkpoint.tokenizers import has_tokenizer
 from della_bench.errors import CheckpointError
 
 __all__ = ["Adapter", "open_adapter"]
@@ -61,7 +62,8 @@ class Adapter(ModelFolder):
 
     def __init__(self, folder: Path, label: str, base: ModelFolder) -> None:
         """Read the adapter's config and headers; `label` is what errors call it."""
-        self.folder, self.label = folder, label
+        self.folder = self._place = folder
+        self.label = label
         settings = read_json(folder / _CONFIG, label)
         if faults := refusals(settings):
             raise CheckpointError("\n".join(f"{label}: {_CONFIG}: {fault}" for fault in faults))
@@ -140,8 +142,14 @@ class Adapter(ModelFolder):
 
     @property
     def tokenizer_folder(self) -> Path:
-        """Where its tokenizer's files lie: beside the adapter, or those of the model that it is one with."""
-        return self.base.tokenizer_folder if self._whole else self.folder
+        """Where its tokenizer's files lie: beside the adapter, or those of the model that it is one with.
+
+        An adapter that changes the number of tokens was trained with a tokenizer of its own, which says what they are.
+        """
+        brings_tokens = vocab_size(self.config) != vocab_size(self.base.config)
+        if self._whole and not (brings_tokens and has_tokenizer(self._place)):
+            return self.base.tokenizer_folder
+        return self._place
 
     def inputs(self, role: str) -> list[tuple[str, Path]]:
         """Return (role, path) of each file that its tensors depend on, the base's own files apart."""
@@ -273,7 +281,11 @@ class Adapter(ModelFolder):
         """Note a changed number of tokens in the config, as a whole model would have it."""
         for name, update in self._updates.items():
             if update.replacement and self._has_vocabulary(name) and (shape := self.tensors[name].shape):
-                self.config["vocab_size"] = shape[0]
+                inner = self.config.get("text_config")
+                if inner is None or "vocab_size" in self.config:
+                    self.config["vocab_size"] = shape[0]
+                else:  # of a model of several parts
+                    self.config["text_config"] = {**inner, "vocab_size": shape[0]}
                 return
 
 

@@ -52,5 +52,11 @@ class Fit:
         """Return the expert's tensor as it has it, whatever its shape; the base's where it has none."""
         return self.expert.tensor(self.names[name]) if name in self.names else self._of_base(name)
 
+    def own_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of `own_tensor`."""
+        if name in self.names:
+            return self.expert.tensors[self.names[name]].shape
+        return self.base.tensors[self.heads.get(name, name)].shape
+
     def _of_base(self, name: str) -> HostTensor:
         return self.base.tensor(self.heads.get(name, name))

@@ -17,6 +17,7 @@ from della_bench.checkpoint.fit import Fit
 from della_bench.checkpoint.layout import Layout
 from della_bench.checkpoint.model import ModelFolder
 from della_bench.checkpoint.tensor import HostTensor, TensorInfo
+from della_bench.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -38,15 +39,34 @@ class _AlignedFit(Fit):
 
 
 def aligned(fits: Sequence[Fit], layout: Layout) -> list[Fit]:
-    """Return the fits of a merge, the base's own first, with embedding and head in the rows of a layout."""
+    """Return the fits of a merge, the base's own first, with embedding and head in the rows of a layout.
+
+    Raises CheckpointError for each tensor that lacks the row of a token which its model has.
+    """
     base, parameters = fits[0].base, fits[0].parameters
     names = _vocabulary_names(base, parameters)
+    if faults := [fault for fit in fits for name in sorted(names) if (fault := _too_few_rows(fit, name, layout))]:
+        raise CheckpointError("\n".join(dict.fromkeys(faults)))
     rows = _Rows(layout, {fit.expert.origin: fit for fit in fits}, names)
     resized = {
         name: replace(info, shape=(layout.size, *info.shape[1:])) if name in names else info
         for name, info in parameters.items()
     }
     return [_AlignedFit(fit.expert, fit.names, fit.base, resized, fit.heads, fit.left_out, rows) for fit in fits]
+
+
+def _too_few_rows(fit: Fit, name: str, layout: Layout) -> str:
+    """Return the fault of a tensor with fewer rows than the model's tokens need, else ""."""
+    model = fit.expert.origin
+    filled = [fill.rows[:, fill.models.index(model)] for fill in layout.fills if model in fill.models]
+    needed = 1 + max((int(rows.max()) for rows in (layout.rows[model], *filled) if rows.size), default=-1)
+    rows = fit.own_shape(name)[0]
+    if rows >= needed:
+        return ""
+    return (
+        f"{fit.expert.label}: {fit.names.get(name, name)} has {rows} rows, and the tokens of its model need {needed}: "
+        "embedding and head are to have the same tokens"
+    )
 
 
 def _vocabulary_names(base: ModelFolder, parameters: dict[str, TensorInfo]) -> frozenset[str]:

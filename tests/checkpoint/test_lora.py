@@ -452,6 +452,71 @@ def test_the_chatml_recipe_with_new_tokens_and_a_head_to_save_is_pefts_merge(tmp
         assert torch.equal(fit.tensor(name).to_torch(), wanted[name][:259])
 
 
+@pytest.fixture(scope="module")
+def with_tokens(tmp_path_factory):
+    """Folders `base` and `adapter`, which has two tokens more, and `embeds`, whose head has no rows for them."""
+    folder = tmp_path_factory.mktemp("with_tokens")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, config in (
+            ("adapter", {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}),
+            ("embeds", {"target_modules": ["q_proj", "embed_tokens"]}),
+        ):
+            made = tiny.llama(0)
+            if not (folder / "base").exists():
+                tiny.save(made, folder / "base")
+            made.resize_token_embeddings(261, mean_resizing=False)
+            trained(made, folder, r=2, **config)
+            if name != "adapter":
+                continue
+            tiny.tokenizer(("<n1>", "<n2>")).save_pretrained(folder / "adapter")
+            (folder / "adapter").rename(folder / "kept")
+    (folder / "adapter").rename(folder / "embeds")
+    (folder / "kept").rename(folder / "adapter")
+    tiny.tokenizer(("<n1>", "<n2>")).save_pretrained(folder / "embeds")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["{0}/adapter", "{0}/base::{0}/adapter"])
+@pytest.mark.parametrize("tokenizer", ["union", "{0}/adapter"])
+def test_tokens_that_an_adapter_brings_keep_their_rows_alone_and_on_a_model(with_tokens, form, tokenizer):
+    expert, tokenizer = form.format(with_tokens), tokenizer.format(with_tokens)
+    merge = Merge(
+        MergeSpec.parse(base=str(with_tokens / "base"), experts=[expert], merge_method="linear", tokenizer=tokenizer)
+    )
+    ids = merge.vocabulary.tokenizer.get_vocab()
+    saved = load_file(with_tokens / "adapter" / "adapter_model.safetensors")
+    embedding = next(tensor for name, tensor in saved.items() if "embed_tokens" in name)
+    for row, token in ((259, "<n1>"), (260, "<n2>")):
+        assert torch.equal(merge.tensor(EMBEDDING)[ids[token]], embedding[row])
+
+
+def test_a_base_with_an_adapter_that_brings_tokens_has_the_adapters_tokenizer(with_tokens):
+    base = f"{with_tokens}/base::{with_tokens}/adapter"
+    merge = Merge(MergeSpec.parse(base=base, experts=[str(with_tokens / "base")], merge_method="task_arithmetic"))
+    assert merge.tokenizer_folder == with_tokens / "adapter"
+    assert merge.tensor(EMBEDDING).shape[0] == merge.base.config["vocab_size"] == 261
+
+
+def test_a_head_without_rows_for_the_tokens_of_its_embedding_is_told_before_weights_are_read(with_tokens):
+    keys = {"base": str(with_tokens / "base"), "experts": [str(with_tokens / "embeds")], "merge_method": "linear"}
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight has 259 rows, and the tokens of its model need 261"):
+        Merge(MergeSpec.parse(**keys, tokenizer="union"))
+
+
+def test_an_adapters_number_of_tokens_is_that_of_the_text_in_a_model_of_several_parts(tmp_path):
+    made = families.model("llava")
+    tiny.save(made, tmp_path / "base")
+    made.resize_token_embeddings(261, mean_resizing=False)
+    modules = ["embed_tokens", "lm_head"]
+    peft.get_peft_model(made, peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=modules)).save_pretrained(
+        tmp_path / "adapter"
+    )
+    base = open_source(Source(str(tmp_path / "base")))
+    config = open_source(Source(str(tmp_path / "adapter")), base).config
+    assert ("vocab_size" in config, config["text_config"]["vocab_size"]) == ("vocab_size" in base.config, 261)
+
+
 @pytest.mark.parametrize(("origin", "is_told"), [("org/their-base", True), ("org/base", False), ("", False)])
 def test_an_adapter_that_names_another_base_is_told_once(family, adapter, caplog, origin, is_told):
     folder = adapter(base_model_name_or_path=origin)
