@@ -51,7 +51,7 @@ def compare(
     narrow = console.width < _WIDE
     shown = plain_table(*(_NARROW_HEADS if narrow else _HEADS))
     if narrow:
-        shown.padding = (0, 1, 0, 0)
+        shown.padding, shown.show_edge = 0, False  # a blank between columns is enough, and names need the others
         for column in shown.columns[1:]:
             column.no_wrap = True  # only names may be broken
     reasons: list[str] = []

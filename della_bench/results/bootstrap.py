@@ -25,7 +25,7 @@ RESAMPLES = 9999  # the smallest p is 2 / (RESAMPLES + 1)
 _SEED = 20240617  # the day of the DELLA paper; any number would do
 BLOCK = 1024  # samples at once: the resampled means of a benchmark, and those of the averages, take 80 MB each
 _NUMBERS = 200_000  # numbers drawn, and sums made, at once: what is made of them stays in the processor's caches
-_SUMS = 1024  # different sums up to which counting them is faster than sorting the resamples
+_SUMS = 768  # different sums up to which counting them is faster than sorting the resamples
 _DECIMALS = 1e9  # values are taken to nine decimals
 
 

@@ -82,6 +82,17 @@ def test_a_terminal_of_80_columns_shows_all_numbers_whole(folders):
     assert "[35.2, 64.8]" in found.stdout  # an interval in one piece, below its value
 
 
+def test_names_of_benchmarks_are_whole_beside_the_widest_numbers_in_80_columns(tmp_path):
+    names = ("alpaca_eval", "humaneval", "truthfulqa_mc2")
+    plain_folder(tmp_path / "a", "one", {name: [1.0, 0.0] * 200 for name in names})
+    plain_folder(tmp_path / "b", "two", {name: [0.0, 1.0] * 199 + [0.0, 0.0] for name in names})
+    found = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")], env={"COLUMNS": "80"})
+    lines = found.stdout.splitlines()
+    assert max(map(len, lines[2:])) <= 80
+    for whole in (*names, "benchmark", "200 : 199", "[45.1, 54.9]", "[-9.5, +10.0]"):
+        assert whole in found.stdout
+
+
 def test_a_benchmark_that_only_one_has_is_said_to_be_that_ones(folders, tmp_path):
     plain_folder(tmp_path / "c", "three", {"zoo_math": [1.0] * 40})
     lines = call(folders[0], tmp_path / "c").stdout.splitlines()
