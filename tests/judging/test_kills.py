@@ -19,7 +19,7 @@ from tests.killing import KILLS, Killer, contents
 
 from . import stub
 from .batch_stub import BatchServer
-from .problems import verdict_of, write_plain
+from .problems import plain_rows, verdict_of, write_plain, write_rows
 
 pytestmark = pytest.mark.exhaustive
 
@@ -45,7 +45,7 @@ class Judging:
     def __init__(self, folder: Path, url: str, *options: str) -> None:
         self.folder, self.url, self.options = folder, url, options
         self.samples = write_plain(folder / "ours.jsonl", N)
-        self.other = write_plain(folder / "theirs.jsonl", 7)
+        self.other = write_rows(folder / "theirs.jsonl", plain_rows(N + 7)[N:])
 
     def killer(self, samples: Path, out: Path, cache: Path) -> Killer:
         arguments = ["judge", "gsm8k", samples, "--base-url", self.url, "--out", out, "--cache", cache, *self.options]

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from della_bench.cli import main
+from tests.killing import KILLS, Killer
 
 EXPERTS = "base=zoo:base,experts=zoo:math+zoo:code+zoo:chat"
 SPECS = [
@@ -23,30 +19,8 @@ SPECS = [
     f"{EXPERTS},merge_method=della,drop_rate=0.3,window_size=0.14,lambda=1.3,name=della",
 ]
 ALL = [*SPECS, "--with-base", "--with-experts", "--benchmarks", "zoo_math,zoo_code,zoo_chat"]
-KILLS = int(os.environ.get("DELLA_BENCH_TEST_KILLS", "3"))
-
-
-def start(out, arguments):
-    command = [sys.executable, "-m", "della_bench.cli", "run", *arguments, "--out", str(out)]
-    # A group of its own: a kill reaches what the process has started, too.
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-
-
-def finish(process):
-    _, told = process.communicate()
-    assert process.returncode == 0, told.decode()
-
-
-def kill_at(process, moment):
-    """Kill the process so many seconds after its start; returns False where it has ended before."""
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    finish(process)
-    return False
+# What takes most of a start.
+IMPORTED = ["lm_eval.evaluator", "della_bench.run.runner", "della_bench.run.evaluation", "della_bench.models.hf"]
 
 
 def table(runs, tmp_path):
@@ -61,26 +35,27 @@ def table(runs, tmp_path):
 
 
 def check_kills(tmp_path, arguments, kills, rows):
-    began = time.monotonic()
-    finish(start(tmp_path / "whole", arguments))
-    horizon = time.monotonic() - began
+    def running(out):
+        return Killer(["run", *arguments, "--out", out], tmp_path / "told.txt", also=IMPORTED)
+
+    whole = running(tmp_path / "whole")
+    whole.finish()
     _, undisturbed = table(tmp_path / "whole", tmp_path)
     assert len(undisturbed) == rows + 1
     moments = random.Random()
-    done: list[str] = []
-    rounds = 0
-    while len(done) < kills:
+    done = rounds = 0
+    while done < kills:
         # What is left is done sooner and sooner: a run that has ended begins anew in an empty folder.
         rounds += 1
         runs = tmp_path / f"killed {rounds}"
-        moment = moments.uniform(0, horizon)
-        while len(done) < kills and kill_at(start(runs, arguments), moment):
-            done.append(f"{moment:.1f} s of run {rounds}, scores so far {len(list(runs.glob('*/scores/*.json')))}")
-            print("killed after", done[-1], flush=True)
-            moment = moments.uniform(0, horizon)
-        finish(start(runs, arguments))
-        assert table(runs, tmp_path)[1] == undisturbed, done
-    print(f"{len(done)} kills, {rounds} runs; undisturbed {horizon:.0f} s", flush=True)
+        killer = running(runs)
+        killer.horizon = whole.horizon
+        while done + killer.kills < kills and killer.kill(moments):
+            print(f"run {rounds}: killed, scores so far {len(list(runs.glob('*/scores/*.json')))}", flush=True)
+        killer.finish()
+        done += killer.kills
+        assert table(runs, tmp_path)[1] == undisturbed, f"after {killer.kills} kills"
+    print(f"{done} kills, {rounds} runs; undisturbed {whole.horizon:.0f} s", flush=True)
 
 
 @pytest.mark.exhaustive

@@ -344,6 +344,9 @@ def test_a_wide_table_shows_its_first_columns_until_others_are_chosen(tmp_path: 
     shown = found.tab.locator("#leaderboard thead th:not([hidden]) button")
     assert [text.strip() for text in shown.all_text_contents()] == ["Model", "Average", *tasks[:12]]
     assert "30 tasks" in str(found.tab.locator(".lede").text_content())
+    panels = str(found.tab.locator("#panels").text_content())
+    assert "over 30 tasks" in panels
+    assert "task 00, task 01" not in panels
     assert found.tab.locator("#panels svg").count() == 1
     found.tab.get_by_label("Columns").fill("29")
     line = found.tab.locator("#leaderboard tbody tr", has=found.tab.get_by_text("m", exact=True))

@@ -3,6 +3,7 @@
 const INK = { better: "var(--better)", worse: "var(--worse)", noise: "var(--noise)", plain: "var(--accent)", untested: "var(--accent)", baseline: "var(--ink)", reference: "var(--muted)" };
 const LABEL = 30; // characters of a line of a name beside an axis
 const OPEN = benchmarks.length > content.first ? 1 : 12; // panels that are drawn unasked: none but the first of many
+const NAMED = 8; // benchmarks of an average that are named
 const TALL = 100; // rows of a panel: a longer one is no overview
 
 // A name in lines of at most so many characters, broken behind its parts where it has any.
@@ -111,7 +112,8 @@ function folded(measure, width) {
 
 function metricLabel(measure) {
   const label = benchmarks.find((benchmark) => benchmark.name === measure)?.label;
-  return measure === AVERAGE ? ` over ${content.averaged.join(", ")}` : label ? ` \u2013 ${label}` : "";
+  if (measure === AVERAGE) return ` over ${content.averaged.length > NAMED ? `${content.averaged.length} tasks` : content.averaged.join(", ")}`;
+  return label ? ` \u2013 ${label}` : "";
 }
 
 // How wide one panel may be: the grid's columns, as style.css lays them out.
