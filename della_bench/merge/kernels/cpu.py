@@ -99,6 +99,8 @@ def _drops(spec: TensorSpec, name: str, blocks: Blocks) -> Drops:
         scale_table=np.ones((count, 1), np.float32),
         ordered=np.zeros((count, 1), np.uint32),
         cut=np.zeros(count, np.int64),
+        least=np.zeros(count, np.int64),
+        above=np.zeros(count, np.int64),
         last_word=np.full(count, ONE),
         last_place=np.full(count, -1),
         near=make_near(count, 0, 0),

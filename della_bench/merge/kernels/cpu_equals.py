@@ -14,7 +14,6 @@ from della_bench.merge.kernels.cpu_loops import compiled, kept, philox
 
 __all__ = ["keep_above", "keep_and_mark", "keep_up_to", "note_marked", "row_last", "words_at"]
 
-_STRETCH = 64  # elements that are looked at one by one where one of them is to be noted
 _BUCKETS = 4096
 
 
@@ -61,7 +60,7 @@ def keep_and_mark(
 ) -> int:
     """Keep d, times `scale`, above the cut, and at it where the word is below `last_word`; else 0.
 
-    Sets marks (uint32) to 1 or 0. Returns how many elements at the cut are kept.
+    Sets marks (uint8, at least as many) to 1 or 0. Returns how many elements at the cut are kept.
     """
     bits, factor, kept_equals = d.view(np.uint32), np.float32(scale), uint32(0)
     low, width, high, word = uint32(cut), uint32(above - cut), uint32(above), uint32(last_word)
@@ -71,31 +70,29 @@ def keep_and_mark(
         is_equal = uint32(magnitude - low) < width
         is_first = is_equal & (words[i] < word)
         kept_equals = uint32(kept_equals + uint32(is_first))
-        marks[i] = uint32(is_equal & (uint32(words[i] - first) <= window))
+        marks[i] = np.uint8(is_equal & (uint32(words[i] - first) <= window))
         d[i] = kept(d[i] * factor, (magnitude >= high) | is_first)
     return np.int64(kept_equals)
 
 
-# Marks are rare. A vectorised loop asks of a stretch of 64 whether it holds any, and only then one by one is looked at.
+# Marks are rare: eight of them, a byte each, are looked at as one number, and only where that is not 0 one by one.
 @compiled
 def note_marked(
     marks: np.ndarray, words: np.ndarray, start: int, places: np.ndarray, noted: np.ndarray, count: int
 ) -> int:
     """Note the marked elements, from places[count] and noted[count] on; returns the new count.
 
-    start: the place of the first element in the tensor. What does not fit into the arrays is counted and not noted.
+    marks: of a multiple of 8, as many as there are words or more. start: the place of the first element in the tensor.
+    What does not fit into the arrays is counted and not noted.
     """
-    for at in range(0, marks.size, _STRETCH):
-        stretch = marks[at : at + _STRETCH]
-        any_marked = uint32(0)
-        for i in range(stretch.size):
-            any_marked |= stretch[i]
-        if any_marked:
-            for i in range(stretch.size):
-                if stretch[i]:
+    eights = marks.view(np.uint64)
+    for eight in range((words.size + 7) // 8):
+        if eights[eight]:
+            for i in range(8 * eight, min(8 * eight + 8, words.size)):
+                if marks[i]:
                     if count < places.size:
-                        places[count] = start + at + i
-                        noted[count] = words[at + i]
+                        places[count] = start + i
+                        noted[count] = words[i]
                     count += 1
     return count
 

@@ -10,7 +10,7 @@ from numba import njit, uint32
 
 from della_bench.merge.kernels.cpu_loops import compiled
 
-__all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "weigh"]
+__all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "float_of", "mask", "weigh"]
 
 NONE, SUM, COUNT = 0, 1, 2
 _CHUNK = 2048  # elements that a core's first-level cache holds of all arrays in `finish`
@@ -48,17 +48,18 @@ def elect(deltas: np.ndarray, kind: int, total: np.ndarray, signs: np.ndarray) -
             for i in range(size):
                 total[i] += d[i]
     for i in range(size):
-        signs[i] = _mask(total[i] < np.float32(0)) & uint32(0x80000000)
+        signs[i] = mask(total[i] < np.float32(0)) & uint32(0x80000000)
 
 
 @njit(inline="always")
-def _mask(condition: bool) -> int:
+def mask(condition: bool) -> int:
     """Return all ones (uint32) or 0: what is left out is masked, not jumped over, so that loops are vectorised."""
     return uint32(0) - uint32(condition)
 
 
 @njit(inline="always")
-def _float(bits: int) -> float:
+def float_of(bits: int) -> float:
+    """Return the float32 of some bits (uint32)."""
     return np.uint32(bits).view(np.float32)
 
 
@@ -69,8 +70,8 @@ def _float(bits: int) -> float:
 def _add_elected(bits: np.ndarray, signs: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.ndarray) -> None:
     """Add the values of a delta (given by its bits) with the elected sign to `fused`."""
     for i in range(bits.size):
-        part = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
-        fused[i] += _float(values[i] & part)
+        part = mask(float_of(bits[i] ^ signs[i]) > np.float32(0))
+        fused[i] += float_of(values[i] & part)
         taken[i] |= part
 
 
@@ -88,9 +89,9 @@ def _add_elected_and_weights(
     """Add the values of a delta (given by its bits) with the elected sign to `fused`, and its weight to `divisor`."""
     weight_bits = np.float32(weight).view(np.uint32)
     for i in range(bits.size):
-        part = _mask(_float(bits[i] ^ signs[i]) > np.float32(0))
-        fused[i] += _float(values[i] & part)
-        divisor[i] += _float(weight_bits & part)
+        part = mask(float_of(bits[i] ^ signs[i]) > np.float32(0))
+        fused[i] += float_of(values[i] & part)
+        divisor[i] += float_of(weight_bits & part)
         taken[i] |= part
 
 
@@ -100,8 +101,8 @@ def _add_elected_and_weights(
 def _add_all(bits: np.ndarray, values: np.ndarray, fused: np.ndarray, taken: np.ndarray) -> None:
     """Add the values of a delta (given by its bits) to `fused`."""
     for i in range(bits.size):
-        part = _mask((bits[i] & uint32(0x7FFFFFFF)) != uint32(0))
-        fused[i] += _float(values[i] & part)
+        part = mask((bits[i] & uint32(0x7FFFFFFF)) != uint32(0))
+        fused[i] += float_of(values[i] & part)
         taken[i] |= part
 
 
@@ -138,7 +139,7 @@ def _add_to_base(base: np.ndarray, taken: np.ndarray, factor: np.float32, out: n
     for i in range(base.size):
         left = base[i]
         summed = np.float32(left + out[i] * factor).view(np.uint32)
-        out[i] = _float((summed & taken[i]) | (np.float32(left).view(np.uint32) & ~taken[i]))
+        out[i] = float_of((summed & taken[i]) | (np.float32(left).view(np.uint32) & ~taken[i]))
 
 
 # row runs over the block's rows of n elements, i over one row's. Counting is two vectorised passes over a row that
@@ -157,7 +158,7 @@ def agreement_counts(
             agreeing = nonzero
         else:
             for i in range(values.size):
-                agreeing = uint32(agreeing + uint32(_float(values[i] ^ elected[i]) > np.float32(0)))
+                agreeing = uint32(agreeing + uint32(float_of(values[i] ^ elected[i]) > np.float32(0)))
         before[row] += np.int64(nonzero)
         after[row] += np.int64(agreeing)
 

@@ -100,12 +100,13 @@ def likely_cut(tensors: Tensors, k: int, scratch: Scratch, density: float) -> tu
 
 # The usual case of a slight fine-tuning in bfloat16: deltas lie on so coarse a grid that only one key may be the cut.
 @compiled
-def _count_one_key(tensors: Tensors, k: int, start: int, size: int, key: int, counts: np.ndarray) -> bool:
-    """Add to counts how many elements have this key, and how many a higher one; False where that is left to others."""
-    code = tensors.codes[0]
-    if code != cpu_convert.BF16 or tensors.codes[1 + k] != cpu_convert.BF16:
+def _count_one_key(tensors: Tensors, k: int, start: int, size: int, least: int, above: int, counts: np.ndarray) -> bool:
+    """Add to counts how many elements have this key, and how many a higher one; False where that is left to others.
+
+    least, above: the bits of the least magnitudes of the key and of the next one.
+    """
+    if tensors.codes[0] != cpu_convert.BF16 or tensors.codes[1 + k] != cpu_convert.BF16:
         return False
-    least, above = cpu_convert.least_magnitude(key, code), cpu_convert.least_magnitude(key + 1, code)
     from_least, from_above, is_finite = cpu_convert.bf16_delta_counts(
         tensors.addresses[0], tensors.addresses[1 + k], start, size, least, above
     )
@@ -122,9 +123,14 @@ def between(
     tensors: Tensors, experts: np.ndarray, scratch: Scratch, first: int, last: int, lows: np.ndarray, counts: np.ndarray
 ) -> None:
     """Add the 16-bit keys of some experts' deltas to their rows of counts; see `cpu_cuts.count_between`."""
+    bounds = np.empty((experts.size, 2), np.int64)
+    for i in range(experts.size):
+        for j in range(2):
+            bounds[i, j] = cpu_convert.least_magnitude(lows[i] + j, tensors.codes[0])
     for block in range(first, last):
         start, size = extent(tensors, block)
         for i in range(experts.size):
-            if counts.shape[1] == 2 and _count_one_key(tensors, experts[i], start, size, lows[i], counts[i]):
+            least, above = bounds[i]
+            if counts.shape[1] == 2 and _count_one_key(tensors, experts[i], start, size, least, above, counts[i]):
                 continue
             cpu_cuts.count_between(_keys(tensors, experts[i], start, size, scratch), lows[i], counts[i])

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from della_bench.merge.kernels import cpu_equals, cpu_passes
+from della_bench.merge.kernels import cpu_convert, cpu_equals, cpu_passes
 from della_bench.merge.kernels.cpu_blocks import Array, Blocks
 from della_bench.merge.kernels.cpu_plan import Drops, Fuse, make_near
 from della_bench.spec.thresholds import ONE
@@ -30,9 +30,11 @@ Equals = Mapping[int, tuple[int, int]]
 
 def guess(blocks: Blocks, drops: Drops, equals: Equals) -> tuple[Drops, Equals]:
     """Return drops that go by a guess of the last elements, and of which experts it is one: the others are decided."""
-    unsure = {}
+    unsure, code = {}, blocks.tensors.codes[0]
     for k, (left, equal) in equals.items():
         drops.last_place[k] = -1
+        drops.least[k] = cpu_convert.least_magnitude(drops.cut[k], code)
+        drops.above[k] = cpu_convert.least_magnitude(drops.cut[k] + 1, code)
         if left == equal:
             drops.last_word[k] = ONE
         elif drops.cut[k] == 0 and not blocks.may_round_to_zero(k):

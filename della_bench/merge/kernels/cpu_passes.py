@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_equals, cpu_fuse, cpu_loops, cpu_ranks
+from della_bench.merge.kernels import cpu_convert, cpu_cuts, cpu_equals, cpu_few, cpu_fuse, cpu_loops, cpu_ranks
 from della_bench.merge.kernels.cpu_loops import compiled
 from della_bench.merge.kernels.cpu_plan import (
     ADA_LAYER,
     ADA_ROW_INV,
+    CHUNK,
     LAMBDA,
     MAGNITUDE,
     MAGNITUDE_ROW,
@@ -53,29 +54,30 @@ def _words(drops: Drops, k: int, start: int, size: int, scratch: Scratch) -> np.
 
 
 # Compares bits of magnitudes instead of rounding each to a key: the keys equal to the cut are those from `least` to
-# just below `above`. Words are computed only where they decide: not where all equals are kept, or none.
+# just below `above`. Words are computed only where they decide: not where all equals are kept, or none; and a chunk at
+# a time, so that they, the deltas and the marks do not leave the first-level cache in between.
 @compiled
 def _keep_largest(
     tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, block: int, scratch: Scratch
 ) -> None:
     """Keep the largest of the whole tensor; note the equals near the last one where that is wanted."""
-    code, last_word, near = tensors.codes[0], drops.last_word[k], drops.near
-    least, above = cpu_convert.least_magnitude(drops.cut[k], code), cpu_convert.least_magnitude(drops.cut[k] + 1, code)
+    least, above, last_word, near = drops.least[k], drops.above[k], drops.last_word[k], drops.near
     if last_word < 0 or last_word > 0xFFFFFFFF:
         cpu_equals.keep_above(d, above if last_word < 0 else least, drops.scale[k])
         return
-    words = _words(drops, k, start, d.size, scratch)
-    if near.span[k] < 0:
-        cpu_equals.keep_up_to(d, words, least, above, last_word, drops.last_place[k] - start, drops.scale[k])
-        return
-    bundle = block // tensors.bundle
-    marks, lowest, span = scratch.signs[: d.size], near.lowest[k], near.span[k]
-    near.first[k, bundle] += cpu_equals.keep_and_mark(
-        d, words, least, above, last_word, lowest, span, drops.scale[k], marks
-    )
-    near.count[k, bundle] = cpu_equals.note_marked(
-        marks, words, start, near.places[k, bundle], near.words[k, bundle], near.count[k, bundle]
-    )
+    bundle, lowest, span = block // tensors.bundle, near.lowest[k], near.span[k]
+    for first in range(0, d.size, CHUNK):
+        chunk, place = d[first : first + CHUNK], start + first
+        words = _words(drops, k, place, chunk.size, scratch)
+        if span < 0:
+            cpu_equals.keep_up_to(chunk, words, least, above, last_word, drops.last_place[k] - place, drops.scale[k])
+            continue
+        near.first[k, bundle] += cpu_equals.keep_and_mark(
+            chunk, words, least, above, last_word, lowest, span, drops.scale[k], scratch.marks
+        )
+        near.count[k, bundle] = cpu_equals.note_marked(
+            scratch.marks, words, place, near.places[k, bundle], near.words[k, bundle], near.count[k, bundle]
+        )
 
 
 # As `_keep_largest`, with a cut of each row: n is a row's length, and `at` its first element in the block.
@@ -139,8 +141,13 @@ def _prune(tensors: Tensors, drops: Drops, k: int, d: np.ndarray, start: int, bl
 # is not finite, with whatever the scratch holds: such a merge is thrown away. Factors and weights of 1 are skipped,
 # which changes no bit.
 @compiled
-def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int, size: int, scratch: Scratch) -> None:
-    """Fill a block's base, its pruned and weighed deltas, and where the elected sign is negative."""
+def _elected(
+    tensors: Tensors, drops: Drops, fuse: Fuse, elect: int, block: int, start: int, size: int, scratch: Scratch
+) -> None:
+    """Fill a block's base, its pruned and weighed deltas, and where the elected sign is negative.
+
+    elect: the fuse's, or none where the signs are left to a later loop.
+    """
     base, deltas = scratch.base[:size], _deltas(scratch, fuse.weights.size, size)
     if not is_sound(tensors, 0, start, size):
         return
@@ -155,8 +162,8 @@ def _elected(tensors: Tensors, drops: Drops, fuse: Fuse, block: int, start: int,
             cpu_loops.scale_kept(d, drops.factor[k])
         if fuse.weights[k] != 1:
             cpu_fuse.weigh(d, fuse.weights[k])
-    if fuse.elect != cpu_fuse.NONE:
-        cpu_fuse.elect(deltas, fuse.elect, scratch.out[:size], scratch.signs[:size])
+    if elect != cpu_fuse.NONE:
+        cpu_fuse.elect(deltas, elect, scratch.out[:size], scratch.signs[:size])
 
 
 # k runs over experts, r over the block's rows of n elements. The counts are divided in float64 and rounded, as
@@ -183,9 +190,11 @@ def _row_ratios(deltas: np.ndarray, fuse: Fuse, signs: np.ndarray, n: int) -> np
 def merge(tensors: Tensors, drops: Drops, fuse: Fuse, scratch: Scratch, first: int, last: int) -> None:
     """Merge the blocks from `first` to `last` and store them."""
     experts = fuse.weights.size
+    few = cpu_few.is_few(experts, fuse.elect, fuse.scaling != LAMBDA)
+    elect = cpu_fuse.NONE if few else fuse.elect
     for block in range(first, last):
         start, size = extent(tensors, block)
-        _elected(tensors, drops, fuse, block, start, size, scratch)
+        _elected(tensors, drops, fuse, elect, block, start, size, scratch)
         deltas, signs, out = _deltas(scratch, experts, size), scratch.signs[:size], scratch.out[:size]
         ratios, n = fuse.ratios, 0
         if fuse.scaling == ADA_LAYER:
@@ -194,7 +203,10 @@ def merge(tensors: Tensors, drops: Drops, fuse: Fuse, scratch: Scratch, first: i
             ratios, n = _row_ratios(deltas, fuse, signs, tensors.row), tensors.row
         base = scratch.base[:size]
         weights, spare = fuse.weights, (scratch.wide[:size], scratch.divisor[:size], scratch.taken[:size])
-        cpu_fuse.finish(base, deltas, fuse.elect, signs, weights, fuse.normalize, ratios, n, fuse.scale, spare, out)
+        if few:
+            cpu_few.finish_few(base, deltas, weights, fuse.normalize, fuse.scale, out)
+        else:
+            cpu_fuse.finish(base, deltas, fuse.elect, signs, weights, fuse.normalize, ratios, n, fuse.scale, spare, out)
         cpu_convert.store(out, tensors.addresses[1 + experts], tensors.codes[1 + experts], start)
 
 
@@ -207,7 +219,7 @@ def agreement(
     """Add to counts (2, K) how many elements of each expert are not zero, and how many of them the election keeps."""
     for block in range(first, last):
         start, size = extent(tensors, block)
-        _elected(tensors, drops, fuse, block, start, size, scratch)
+        _elected(tensors, drops, fuse, fuse.elect, block, start, size, scratch)
         for k in range(fuse.weights.size):
             d, signs = _deltas(scratch, fuse.weights.size, size)[k], scratch.signs[:size]
             cpu_fuse.agreement_counts(d, fuse.elect, signs, size, counts[0, k : k + 1], counts[1, k : k + 1])

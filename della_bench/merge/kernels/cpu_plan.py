@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "ADA_LAYER", "ADA_ROW", "ADA_ROW_INV", "DROPS", "LAMBDA", "MAGNITUDE", "MAGNITUDE_ROW", "MAGPRUNE",
+    "ADA_LAYER", "ADA_ROW", "ADA_ROW_INV", "CHUNK", "DROPS", "LAMBDA", "MAGNITUDE", "MAGNITUDE_ROW", "MAGPRUNE",
     "MAGPRUNE_LAYER", "MAGPRUNE_NORANK", "NONE", "RANDOM", "SCALINGS", "Drops", "Fuse", "Near", "Scratch", "Tensors",
     "make_near", "make_scratch",
 ]  # fmt: skip
 
+CHUNK = 2048  # elements of which a core's first-level cache holds all arrays of a loop; a multiple of 8
 # Codes of the kinds of dropping and scaling, in the names of the methods' table.
 NONE, RANDOM, MAGNITUDE, MAGNITUDE_ROW, MAGPRUNE, MAGPRUNE_LAYER, MAGPRUNE_NORANK = range(7)
 DROPS = {
@@ -64,6 +65,8 @@ class Drops(NamedTuple):
     scale_table: np.ndarray  # float32, likewise: what a kept value is multiplied by
     ordered: np.ndarray  # uint32 (K, elements): all keys, sorted
     cut: np.ndarray  # int64: the key at the cut
+    least: np.ndarray  # int64: the bits of the least magnitude whose key is the cut's
+    above: np.ndarray  # int64: likewise of the least whose key is higher
     last_word: (
         np.ndarray
     )  # int64: of the equals of the cut, the last that is kept has this word; -1: none is, 2^32: all
@@ -97,6 +100,7 @@ class Scratch(NamedTuple):
     signs: np.ndarray  # uint32
     divisor: np.ndarray  # float32
     taken: np.ndarray  # uint32
+    marks: np.ndarray  # uint8, for `CHUNK` elements
     bins: np.ndarray  # int32 (4, keys), zeros before and after
     row_bins: np.ndarray  # int64[65536]
     key_rules: np.ndarray  # uint64 by key: see `cpu_ranks`
@@ -116,6 +120,7 @@ def make_scratch(step: int, experts: int, wide_keys: bool) -> Scratch:
         signs=np.empty(step, np.uint32),
         divisor=np.empty(step, np.float32),
         taken=np.empty(step, np.uint32),
+        marks=np.empty(CHUNK, np.uint8),
         bins=np.zeros((4, values), np.int32),
         row_bins=np.empty(1 << 16, np.int64),
         key_rules=np.empty(values, np.uint64),
