@@ -75,9 +75,9 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
     # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
     guard = subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True)
     name, _, value = mark.partition("=")
-    before = {each: os.environ.get(each) for each in (name, *_TOKEN)}
+    before = {each: os.environ.get(each) for each in (name, *_HERE, *_TOKEN)}
     os.environ.update({name: value, **_HERE, **_TOKEN})
-    _read_token_anew()
+    _look_again()
     try:
         import ray
 
@@ -92,7 +92,7 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
                 object_store_memory=_OBJECTS,
                 _temp_dir=folder,
             )
-        except (RuntimeError, ConnectionError, OSError) as error:
+        except Exception as error:  # a plain one where a busy machine takes Ray more than half a minute
             raise DellaBenchError(f"Ray could not start on this machine: {_one_line(error)}") from error
         yield
     finally:
@@ -101,14 +101,21 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
         for each, known in before.items():
             os.environ.pop(each)
             os.environ.update({} if known is None else {each: known})
-        _read_token_anew()
+        _look_again()
         assert guard.stdin is not None
         guard.stdin.close()
         guard.wait()
 
 
-def _read_token_anew() -> None:
-    """Let a Ray that is loaded look again whether there is a token: it looks once, when it is imported."""
+def _look_again() -> None:
+    """Let a Ray that is loaded look again at what it looks at once, when it is imported.
+
+    That is whether there is a token, and whether it is for this machine alone.
+    """
+    constants = sys.modules.get("ray._private.ray_constants")
+    if constants is not None and hasattr(constants, "ENABLE_RAY_CLUSTER"):
+        elsewhere = sys.platform in ("darwin", "win32")  # where Ray is for one machine unless it is told otherwise
+        constants.ENABLE_RAY_CLUSTER = constants.env_bool(constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not elsewhere)
     loaded = sys.modules.get("ray._raylet")
     if loaded is not None and hasattr(loaded, "AuthenticationTokenLoader"):  # of releases that know tokens
         loaded.Config.initialize("")
@@ -123,7 +130,7 @@ def _joined(address: str) -> Iterator[None]:
     try:
         # With "auto" Ray finds the token of a cluster of this machine by itself.
         ray.init(address="auto" if address == "auto" else place, log_to_driver=False, logging_level=logging.ERROR)
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+    except Exception as error:  # Ray has no class of its own for it
         raise UsageError(f"{address}: cannot be joined: {_one_line(error)}", argument="ray") from error
     try:
         yield
