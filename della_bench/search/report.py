@@ -14,7 +14,7 @@ from della_bench.jsonfiles import write_json, write_whole
 from della_bench.results.chosen import Chosen, remember, write_chosen
 from della_bench.search.candidate import Candidate, means_of
 from della_bench.search.plan import Plan
-from della_bench.search.selection import interval_of, standing
+from della_bench.search.selection import interval_of, intervals_of, standing
 
 __all__ = [
     "ROLES",
@@ -115,10 +115,12 @@ def score_of(plan: Plan, candidate: Candidate, which: str) -> dict[str, Any] | N
     if not values or not candidate.has(which, plan.sets[which]):
         return None
     goal, means = plan.settings.goal, means_of(values)
-    whole = {"value": 0.0, "interval": [0.0, 0.0]}
-    if not goal.several:
+    whole: dict[str, Any]
+    if goal.several:
+        whole = {"intervals": {name: list(each) for name, each in intervals_of(values).items()}}
+    else:
         whole = {"value": goal.values(means)[0], "interval": list(interval_of(goal.parts[0], values))}
-    return {**({} if goal.several else whole), "items": sum(map(len, values.values())), "benchmarks": means}
+    return {**whole, "items": sum(map(len, values.values())), "benchmarks": means}
 
 
 def write_report(plan: Plan, outcome: Outcome) -> None:
@@ -191,6 +193,10 @@ def score_text(score: Mapping[str, Any] | None) -> str:
     if score is None:
         return "–"
     if "value" not in score:
-        return ", ".join(f"{name} {value:.1f}" for name, value in score["benchmarks"].items())
+        ends = score["intervals"]
+        return ", ".join(
+            f"{name} {value:.1f} [{ends[name][0]:.1f}, {ends[name][1]:.1f}]"
+            for name, value in score["benchmarks"].items()
+        )
     low, high = score["interval"]
     return f"{score['value']:.1f} [{low:.1f}, {high:.1f}]"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["choose", "finalists_of", "front_of", "interval_of", "standing"]
+__all__ = ["choose", "finalists_of", "front_of", "interval_of", "intervals_of", "standing"]
 
 _SIGNIFICANT = 0.05
 
@@ -138,3 +138,8 @@ def interval_of(
     _, found = next(iter(bootstrap([scaled], list(part), average_only=True)))
     assert found is not None
     return 100 * found.low, 100 * found.high
+
+
+def intervals_of(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    """Return by benchmark the 95 % interval of its mean, in percent."""
+    return {name: interval_of({name: 1.0}, values) for name in values}

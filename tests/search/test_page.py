@@ -40,6 +40,24 @@ def test_the_heat_map_is_over_any_two_keys(page, visit):
     assert label.startswith("The mean score by merge_method and lambda")
 
 
+def test_on_a_phone_nothing_is_wider_than_the_page(page, visit):
+    shown = visit(page)
+    shown.tab.set_viewport_size({"width": 390, "height": 844})
+    shown.tab.wait_for_function("document.querySelector('#history-plot svg').clientWidth <= 390")
+    assert shown.tab.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_several_numbers_stand_with_their_intervals_and_one_candidate_has_readable_axes(searched, tmp_path, visit):
+    search = {"maximize": ["zoo_math", "zoo_code"], "trials": 3}
+    outcome = searched(search=search)
+    write_page(plan(tmp_path / "out", search=search), outcome, tmp_path / "front.html")
+    assert re.search(r"zoo_math \d+\.\d \[\d+\.\d, \d+\.\d\], zoo_code", (tmp_path / "front.html").read_text())
+    one = searched("one", search={"trials": 1})
+    write_page(plan(tmp_path / "one", search={"trials": 1}), one, tmp_path / "one.html")
+    shown = visit(tmp_path / "one.html")
+    assert not [text for text in shown.texts("svg text") if "000000" in text]
+
+
 def test_without_scripts_the_tables_say_it_all(page):
     text = page.read_text()
     assert "the winner" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -11,7 +10,8 @@ from della_bench.search.candidate import Candidate, means_of
 from della_bench.search.evaluating import looks_of
 from della_bench.search.plan import Plan
 from della_bench.search.report import ROLES, Outcome, score_of
-from della_bench.search.selection import standing
+from della_bench.search.samplers import quiet
+from della_bench.search.selection import intervals_of, standing
 from della_bench.search.space import METHOD
 
 __all__ = ["PageContent", "content"]
@@ -22,7 +22,10 @@ _FEWEST = 8  # candidates that an importance is told of
 
 
 class CandidateContent(TypedDict):
-    """A candidate: `value` and `means` are None and empty where it has not seen all search items."""
+    """A candidate: `value` and `means` are None and empty where it has not seen all search items.
+
+    intervals: of `means`, of those on the front of several numbers.
+    """
 
     name: str
     number: int | None
@@ -31,6 +34,7 @@ class CandidateContent(TypedDict):
     reason: str
     value: float | None
     means: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
     front: str | None
     items: int
     seconds: float
@@ -104,6 +108,7 @@ def _candidate(plan: Plan, candidate: Candidate, front: str | None) -> Candidate
         "reason": candidate.reason,
         "value": sum(numbers) / len(numbers) if numbers else None,
         "means": means,
+        "intervals": intervals_of(candidate.values["search"]) if front == "front" else {},
         "front": front,
         "items": candidate.seen("search"),
         "seconds": sum(candidate.seconds.values()),
@@ -145,7 +150,8 @@ def _importance(plan: Plan, candidates: Sequence[Candidate], *, methods: bool) -
     complete = [each for each in candidates if each.state == "complete" and each.proposal]
     if len(complete) < _FEWEST:
         return {}
-    study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
+    with quiet():
+        study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
     by_name = {each.name: each for each in plan.space.all_dimensions if methods or each.name != METHOD}
     for each in complete:
         params = {name: value for name, value in each.proposal.items() if name in by_name}
@@ -153,8 +159,7 @@ def _importance(plan: Plan, candidates: Sequence[Candidate], *, methods: bool) -
         value = plan.settings.goal.values(means_of(each.values["search"]))[0]
         study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=value))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
     except (ValueError, RuntimeError) as error:  # too few different scores to tell anything
         log.info("no importances: %s", error)

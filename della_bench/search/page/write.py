@@ -18,7 +18,11 @@ from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score
 __all__ = ["write_page"]
 
 _HERE = Path(__file__).parent
-_STYLE = "#tested :is(td, th), #table :is(td, th) { padding: 0.2rem 0.6rem; text-align: left; }\n"
+_STYLE = """#tested :is(td, th), #table :is(td, th) { padding: 0.2rem 0.6rem; text-align: left; }
+#tested p code { overflow-wrap: anywhere; }
+figure { overflow-x: auto; }
+.tools[hidden] { display: none; }
+"""
 
 
 @cache
