@@ -57,8 +57,11 @@ def test_uv_installs_into_the_python_that_runs_it_with_pips_arguments(
     install: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: started.append(command) or SimpleNamespace(returncode=0, stdout="")
-    )
+
+    def run(command: list[str], **_: Any) -> Any:
+        started.append(command)
+        return SimpleNamespace(returncode=0, stdout="")
+
+    monkeypatch.setattr(subprocess, "run", run)
     assert install.by_uv(["-c", "constraints.txt", "torch"]) is True
     assert started[-1][-5:] == ["--python", sys.executable, "-c", "constraints.txt", "torch"]
