@@ -51,12 +51,12 @@ class Reference:
 
 def _path(place: object) -> Reference:
     """Read a path with its revision: a text, where it stands behind an @, or a mapping."""
+    path: object = None
+    revision: object = None
     if isinstance(place, str):
         path, _, revision = place.partition("@")
     elif isinstance(place, Mapping):
         path, revision = place.get("path"), place.get("revision") or ""
-    else:
-        path = revision = None
     if not isinstance(path, str) or not path or not isinstance(revision, str):
         raise ValueError(_NO_NAME)
     return Reference(path, revision or None)

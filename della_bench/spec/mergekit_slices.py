@@ -236,8 +236,7 @@ def _range(value: Any) -> tuple[int, int] | None:
         start, stop = (read_decimal(end) for end in value)
     except (TypeError, ValueError):
         return None
-    whole = int(start), int(stop)
-    return whole if whole == (start, stop) and min(whole) >= 0 else None
+    return (int(start), int(stop)) if all(end == int(end) >= 0 for end in (start, stop)) else None
 
 
 def _rules(setting: Any, number: int | None = None) -> list[Any]:
