@@ -16,7 +16,8 @@ from della_bench.errors import Faults, SpecError, UsageError
 from della_bench.jsonfiles import write_whole
 from della_bench.run.options import Options
 from della_bench.run.preflight import unusable
-from della_bench.run.scorers import Scorer, scorers_of
+from della_bench.run.scorer import Scorer
+from della_bench.run.scorers import scorers_of
 from della_bench.run.tasks import Tasks
 from della_bench.search.candidate import Origin
 from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes

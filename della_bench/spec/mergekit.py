@@ -128,7 +128,8 @@ def _with_slerps_base(data: Mapping[str, object], where: str) -> Mapping[str, ob
         base = None if data.get("base_model") is None else Reference.read(data["base_model"])
     except ValueError:
         return data  # told where the models are read
-    slices = data.get("slices") or []
+    listed = data.get("slices")
+    slices = listed if isinstance(listed, list) else []
     if len(models) != 2 or base in models or any(isinstance(s, Mapping) and s.get("base_model") for s in slices):
         return data
     first, second = models

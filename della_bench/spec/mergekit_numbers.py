@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from della_bench.spec.keys import read_bool
 from della_bench.spec.mergekit_table import Counterpart
@@ -155,7 +155,7 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
-def _is_rule(setting: object) -> bool:
+def _is_rule(setting: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(setting, Mapping) and "value" in setting
 
 

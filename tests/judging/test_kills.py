@@ -48,7 +48,8 @@ class Judging:
         self.other = write_rows(folder / "theirs.jsonl", plain_rows(N + 7)[N:])
 
     def killer(self, samples: Path, out: Path, cache: Path) -> Killer:
-        arguments = ["judge", "gsm8k", samples, "--base-url", self.url, "--out", out, "--cache", cache, *self.options]
+        places: list[str | Path] = [samples, "--base-url", self.url, "--out", out, "--cache", cache]
+        arguments = ["judge", "gsm8k", *places, *self.options]
         return Killer(arguments, self.folder / "told.txt", look_often)
 
     def killed(self, kills: int) -> Iterator[tuple[Path, Path, int]]:

@@ -33,7 +33,7 @@ CHAT = [{"role": "user", "content": "Hello"}]
 VLLM_OPTIONS = {"enforce_eager": True, "max_model_len": 256, "gpu_memory_utilization": 0.2}
 TEMPLATE = "{% for message in messages %}<{{ message.role }}> {{ message.content }}{% endfor %}"
 # Sizes that vLLM's attention on the CPU has kernels for, and weights so wide that each prompt has its own answer.
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 96,
     "head_dim": 32,

@@ -69,7 +69,7 @@ def test_the_digest_of_every_method_is_pinned(name: str) -> None:
 
 
 def test_a_key_that_was_added_to_a_method_counts_in_the_digest_once_it_is_not_at_its_default() -> None:
-    keys = {"base": "org/base", "experts": "org/a", "merge_method": "passthrough"}
+    keys: dict[str, object] = {"base": "org/base", "experts": "org/a", "merge_method": "passthrough"}
     plain, told, scaled = (MergeSpec.parse(keys | more) for more in ({}, {"scale": 1}, {"scale": 2}))
     assert plain.digest == told.digest != scaled.digest
     assert plain.recipe_digest == told.recipe_digest != scaled.recipe_digest

@@ -1,10 +1,12 @@
 """What is wrong with a mergekit YAML: told all at once, each once, and nothing that only follows from it."""
 
+from typing import Any
+
 import pytest
 
 from tests.spec.test_mergekit import MODELS, config
 
-SLICES = {"base": None, "models": None, "parameters": {}}
+SLICES: dict[str, Any] = {"base": None, "models": None, "parameters": {}}
 
 
 @pytest.mark.parametrize("method", [["ties"], {"ties": 1}, 3, None])
