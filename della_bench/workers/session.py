@@ -112,11 +112,11 @@ def _look_again() -> None:
 
     That is whether there is a token, and whether it is for this machine alone.
     """
-    constants = sys.modules.get("ray._private.ray_constants")
+    constants: Any = sys.modules.get("ray._private.ray_constants")
     if constants is not None and hasattr(constants, "ENABLE_RAY_CLUSTER"):
         elsewhere = sys.platform in ("darwin", "win32")  # where Ray is for one machine unless it is told otherwise
         constants.ENABLE_RAY_CLUSTER = constants.env_bool(constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not elsewhere)
-    loaded = sys.modules.get("ray._raylet")
+    loaded: Any = sys.modules.get("ray._raylet")
     if loaded is not None and hasattr(loaded, "AuthenticationTokenLoader"):  # of releases that know tokens
         loaded.Config.initialize("")
         loaded.AuthenticationTokenLoader.instance().reset_cache()
