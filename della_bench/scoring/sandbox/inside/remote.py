@@ -84,14 +84,14 @@ class Remote:
         reply = self.receive()
         try:
             _, bound = self._checked(reply, "bound")
-            bound = {}
+            bindings = {}
             for name, (kind, data) in bound:
                 if name not in names or kind not in ("value", "module", "standard"):
                     raise ProtocolError("a binding that nobody asked for")
-                bound[name] = (kind, self.value(data) if kind == "value" else str(data))
+                bindings[name] = (kind, self.value(data) if kind == "value" else str(data))
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"a malformed reply: {error}") from None
-        return bound
+        return bindings
 
     def operate(self, what: str, target: Any, *arguments: Any, **keywords: Any) -> Any:
         """Have the candidate's process do `what` with its object `target`; raise here what it raised there."""
