@@ -10,7 +10,7 @@ from pathlib import Path
 
 from della_bench.errors import DataError
 
-__all__ = ["folder_lock"]
+__all__ = ["folder_lock", "is_held"]
 
 _NAME = ".lock"
 
@@ -42,3 +42,20 @@ def folder_lock(folder: Path, *, wait: bool) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether some process holds the lock of `folder`; nothing is written."""
+    import fcntl
+
+    try:
+        handle = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False

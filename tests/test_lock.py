@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from della_bench.errors import DataError
-from della_bench.lock import folder_lock
+from della_bench.lock import folder_lock, is_held
 
 HOLD = """
 import sys, time
@@ -59,3 +59,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), folder_lock(tmp_path / "file" / "run", wait=False):
         pass
+
+
+def test_who_looks_sees_whether_a_lock_is_held_and_writes_nothing(tmp_path, holder):
+    assert is_held(tmp_path)
+    told = (tmp_path / ".lock").read_text()
+    holder.kill()
+    holder.wait()
+    assert not is_held(tmp_path)
+    assert (tmp_path / ".lock").read_text() == told
+    assert not is_held(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()

@@ -49,13 +49,15 @@ __all__ = ["search"]
 
 
 def search(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
     space: Annotated[
         str,
         typer.Argument(
             metavar="SPACE", help="A spec with ranges: a YAML file, or key=value,... with density=0.2..0.9."
         ),
     ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.", show_default=False)
+    ] = None,
     benchmarks: Annotated[
         str | None, typer.Option(metavar="A,B...", help="What to search for; the space file's where left out.")
     ] = None,
@@ -113,7 +115,9 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the space, the items and the expected cost; do nothing.")
     ] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print how the search in DIR stands; do nothing.")] = False,
+    show: Annotated[
+        Path | None, typer.Option("--show", metavar="DIR", help="Print how the search in DIR stands; do nothing.")
+    ] = None,
 ) -> None:
     """Find the merge of a space that does best, on items that choose it, and report it on items that did not.
 
@@ -126,13 +130,15 @@ def search(
     from della_bench.errors import Faults, UsageError
 
     show_warnings()
-    if show:
+    if show is not None:
         from della_bench.cli.search_show import show_search
 
-        show_search(out)
+        show_search(show)
         return
-    if not space:
-        raise UsageError("a space is missing: a YAML file, or key=value,... with ranges such as density=0.2..0.9")
+    if not space or out is None:
+        lacking = [] if space else ["a space: a YAML file, or key=value,... with ranges such as density=0.2..0.9"]
+        lacking += ["--out: the folder of the search"] if out is None else []
+        raise UsageError("\n".join(f"missing is {each}" for each in lacking))
     from della_bench.run.options import Options
     from della_bench.run.settings import EvalSettings
 
@@ -201,7 +207,7 @@ def search(
             outcome = Search(plan, shown, wanted).run()
         except KeyboardInterrupt:
             say(
-                f"stopped; the same command goes on where it was, and --show --out {plan.out} says how it stands",
+                f"stopped; the same command goes on where it was, and --show {plan.out} says how it stands",
                 err=True,
             )
             raise typer.Exit(130) from None

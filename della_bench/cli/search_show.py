@@ -12,6 +12,7 @@ from della_bench.cli.console import plain_table, say
 from della_bench.cli.terminal import Terminal
 from della_bench.errors import UsageError
 from della_bench.jsonfiles import read_json
+from della_bench.lock import is_held
 from della_bench.search.candidate import Candidate, read_candidate
 from della_bench.search.dimension import Dimension
 from della_bench.search.plan import Plan, kept_definition, paid_scorers
@@ -136,12 +137,13 @@ def show_search(out: Path) -> None:
             f"{100 * sum(values[name]) / len(values[name]):.1f}" if whole and values.get(name) else ""
             for name in definition["search"]["benchmarks"]
         ]
-        cells = [each.name, each.state, *means, str(each.seen("search")), f"{sum(each.seconds.values()):.1f}"]
+        state = "under way" if each.state == "new" else each.state
+        cells = [each.name, state, *means, str(each.seen("search")), f"{sum(each.seconds.values()):.1f}"]
         table.add_row(*map(visible_line, [*cells, each.spec.display_name]))
     Terminal().print(table)
     tested = out / "tested.json"
     if not tested.is_file():
-        say("not ended: the command that began it goes on")
+        say("under way" if is_held(out) else "not ended: the command that began it goes on")
         return
     for each in read_json(tested)["tested"]:
         scores = ", ".join(f"{which} {score_text(each[which])}" for which in SETS)

@@ -78,7 +78,7 @@ class Trials:
         if settings.sampler == "grid" and not self._proposals.waiting:
             return "every merge of the grid was tried"
         if settings.trials is not None and tried >= settings.trials:
-            return f"{settings.trials} candidates were tried"
+            return "1 candidate was tried" if settings.trials == 1 else f"{settings.trials} candidates were tried"
         if settings.seconds is not None and took >= settings.seconds:
             return f"{settings.seconds:g} seconds were used"
         if settings.patience is not None and self._board.since_best >= settings.patience:

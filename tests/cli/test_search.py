@@ -32,10 +32,17 @@ def test_a_search_ends_with_a_spec_to_paste_and_is_shown_afterwards(capsys, work
     assert spec.startswith("base=zoo:base,experts=")
     assert "[3/3] #2, search" in shown.err
     assert (tmp_path / "out" / "search.html").is_file()
-    code, shown = call(capsys, "-o", tmp_path / "out", "--show")
+    code, shown = call(capsys, "--show", tmp_path / "out")
     assert code == 0
     assert "3 candidates" in shown.out
     assert f"; {spec}" in shown.out
+
+
+def test_a_search_wants_a_space_and_a_folder(capsys):
+    code, shown = call(capsys)
+    assert code == 2
+    assert "a space: a YAML file" in shown.err
+    assert "--out" in shown.err
 
 
 def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
