@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,7 +96,7 @@ class EvalCommand(JudgeCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give these options their value, and let the library parse the rest."""
         full = []
-        for word, behind in zip(args, [*args[1:], "-"], strict=True):
+        for word, behind in pairwise([*args, "-"]):
             bare = word in _OPTIONAL and (behind.startswith("-") or not _OPTIONAL[word](behind))
             full.append(f"{word}=true" if bare else word)
         return list(super().parse_args(ctx, full))
