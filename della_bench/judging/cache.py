@@ -46,14 +46,15 @@ def request_key(server: str, request: ChatRequest, vote: int = 0, attempt: int =
 
 
 class Cache:
-    """The file of answers; a context manager. Several processes may use it at once, and one thread of each."""
+    """The file of answers; a context manager. Several processes may use it at once, and of each one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it. Raises JudgeError where it is none of ours, or of a newer version."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            # In a notebook the requests run in a thread beside the one that opens this file and waits for them.
+            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise JudgeError(f"{path}: the cache of judgements cannot be opened: {error}") from error
         self._claims = Claims(self._db, path)

@@ -108,7 +108,7 @@ def test_an_expert_is_the_same_to_a_merge_in_either_format(models, tmp_path):
 
 # GPT-2, saved by different versions of transformers.
 
-GPT2 = {"model_type": "gpt2", "vocab_size": 20, "n_embd": 8}
+GPT2 = {"model_type": "gpt2", "vocab_size": 20, "n_embd": 8, "bos_token_id": 19, "eos_token_id": 19}
 
 
 @pytest.fixture

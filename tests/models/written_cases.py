@@ -46,7 +46,7 @@ _SIGHT = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image
 def _save(family: str, folder: Path, tokenizer: Callable[[Path], Any], **options: Any) -> Keys:
     """Write a base and a fine-tune of it; `tokenizer` writes one into a folder, and returns how many ids it has."""
     rows = tokenizer(folder / "base")
-    base = families.model(family, vocab_size=rows, **_SIZES, **options)
+    base = families.model(family, vocab_size=rows, **_SIZES | options)
     base.save_pretrained(folder / "base")
     tiny.perturbed(base, 1, scale=0.05).save_pretrained(folder / "expert")
     tokenizer(folder / "expert")
@@ -107,7 +107,8 @@ def composite(folder: Path) -> Keys:
         Gemma3Processor(images, made, image_seq_length=4).save_pretrained(place)
         return len(made)
 
-    keys = _save("gemma3", folder, sight)
+    # Gemma scales its embedding up: with weights as wide as the others' it repeats one token to any prompt.
+    keys = _save("gemma3", folder, sight, initializer_range=0.02)
     ids = {"boi_token_index": 259, "eoi_token_index": 260, "image_token_index": 261}
     for place in ("base", "expert"):
         families.edit_config(folder / place, **ids)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import shutil
@@ -424,3 +425,14 @@ def test_the_end_of_a_model_is_announced_as_a_warning(tmp_path: Path, caplog: py
     with stub.serving(perfect) as server:
         judged(tmp_path, server.url, judge=str(mine))
     assert "2020-01-01" in caplog.text
+
+
+def test_it_judges_where_an_event_loop_runs_already_as_in_a_notebook(tmp_path: Path) -> None:
+    async def cell() -> Score:
+        return judged(tmp_path, server.url)
+
+    with stub.serving(perfect) as server:
+        score = asyncio.run(cell())
+        assert judged(tmp_path, server.url) == score  # the file of answers is whole, and there for anybody
+        assert len(server.texts()) == N
+    assert score["n"] - score["unscored"] == N
