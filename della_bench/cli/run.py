@@ -224,6 +224,7 @@ def run(
 
     if dry_run:
         planned = runner()
+        planned.check_settings(models())
         show_settings(planned, models())
         show_plan(planned.plan(models()))
         return

@@ -16,7 +16,15 @@ from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec
 from della_bench.suggest import nearest
 
-__all__ = ["check_all", "check_engine", "check_generation", "check_scorers", "check_templates", "unusable"]
+__all__ = [
+    "check_all",
+    "check_engine",
+    "check_generation",
+    "check_scorers",
+    "check_settings",
+    "check_templates",
+    "unusable",
+]
 
 
 def check_all(
@@ -26,16 +34,32 @@ def check_all(
 
     engine_here: whether the engine runs on this machine. Returns what `check_templates` does.
     """
-    settings = [tasks.settings(row) for row in tasks.benchmarks]
-    faults, nobody = Faults(), dict[str, list[str]]()
+    faults = Faults()
     if engine_here:
         faults.of(lambda: check_engine(specs[0], options), None)
-    faults.of(lambda: check_generation(settings, options.engine), None)
-    templates = faults.of(lambda: check_templates(specs, settings, options), nobody)
+    templates = _check_asked(specs, tasks, options, faults)
     faults.of(lambda: check_scorers(tasks.benchmarks, options), None)
     faults.of(tasks.build, None)  # now, while nothing is written; else when a step turns out to be undone
     faults.raise_them()
     return templates
+
+
+def check_settings(specs: Sequence[MergeSpec], tasks: Tasks, options: Options) -> None:
+    """Raise one error with all that is wrong with how benchmarks are asked, whether or not their data are here.
+
+    So a run can be planned on a machine that lacks the data, the engine or a judge.
+    """
+    faults = Faults()
+    _check_asked(specs, tasks, options, faults)
+    faults.of(tasks.check_settings, None)
+    faults.raise_them()
+
+
+def _check_asked(specs: Sequence[MergeSpec], tasks: Tasks, options: Options, faults: Faults) -> dict[str, list[str]]:
+    """Note wrong generation arguments and missing templates; returns what `check_templates` does."""
+    settings, nobody = [tasks.settings(row) for row in tasks.benchmarks], dict[str, list[str]]()
+    faults.of(lambda: check_generation(settings, options.engine), None)
+    return faults.of(lambda: check_templates(specs, settings, options), nobody)
 
 
 def check_engine(spec: MergeSpec, options: Options) -> None:
@@ -80,13 +104,18 @@ def check_templates(
 
 
 def check_generation(settings: Sequence[EvalSettings], engine: str) -> None:
-    """Raise SpecError with every generation argument that neither lm-eval nor the engine has."""
+    """Raise SpecError with every generation argument that neither lm-eval nor the engine has.
+
+    Of an engine that is not installed here nobody knows them; that it is not is `check_engine`'s to tell.
+    """
     asked = dict.fromkeys(name for each in settings for name in each.gen_kwargs)
     if not asked:
         return
     if engine == "vllm":
-        from vllm import SamplingParams
-
+        try:
+            from vllm import SamplingParams
+        except ImportError:
+            return
         known = set(SamplingParams.__struct_fields__)
     else:
         from transformers import GenerationConfig

@@ -15,7 +15,7 @@ from della_bench.lock import folder_lock
 from della_bench.run.evaluator import LocalEvaluator
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
-from della_bench.run.preflight import check_all, unusable
+from della_bench.run.preflight import check_all, check_settings, unusable
 from della_bench.run.prompts import first_prompt
 from della_bench.run.scorers import expected_cost
 from della_bench.run.specs import folder_name
@@ -158,6 +158,10 @@ class Runner:
     def asked(self) -> list[Asked]:
         """Return the benchmarks in order, each with the settings that it is asked with."""
         return [self._steps.asked(row) for row in self._tasks.benchmarks]
+
+    def check_settings(self, specs: Sequence[MergeSpec]) -> None:
+        """Raise one error with all that is wrong with how the benchmarks are asked of these specs."""
+        check_settings(specs, self._tasks, self._options)
 
     def first_prompt(self, row: Benchmark, spec: MergeSpec) -> str:
         """Return what a model is asked first. Raises DellaBenchError where there are no data or no chat template."""

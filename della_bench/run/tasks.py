@@ -107,6 +107,18 @@ class Tasks:
         if faults:
             raise BrokenTasksError("\n".join(faults))
 
+    def check_settings(self) -> None:
+        """Raise UsageError with what the tasks lack for their settings; data that are not here are no fault."""
+        faults = []
+        for row in self.benchmarks:
+            try:
+                self.only(row)
+            except BrokenTasksError as error:
+                if isinstance(error.__cause__, UsageError):
+                    faults.append(str(error))
+        if faults:
+            raise UsageError("\n".join(faults))
+
     def only(self, row: Benchmark) -> Any:
         """Return what `task` does. Raises BrokenTasksError where this one cannot be built, whatever the others can."""
         if row.name not in self._built:

@@ -188,12 +188,41 @@ def test_all_faults_of_settings_names_specs_and_a_file_are_told_at_once(tmp_path
 
 @pytest.mark.parametrize("words", [["--apply-chat-template"], ["--apply-chat-template", "--limit", "3"]])
 def test_a_template_needs_no_name(tmp_path, capsys, words):
-    for order in ([*words, TIES], [TIES, *words]):
+    spec = f"{TIES},chat_template=chatml"
+    for order in ([*words, spec], [spec, *words]):
         code, text = end(capsys, "--benchmarks", "zoo_math", "--dry-run", "-o", tmp_path, *order)
         assert code == 0
         assert "apply_chat_template=true" in text.out
-    code, text = end(capsys, "--apply-chat-template", "tool_use", TIES, "--benchmarks", "zoo_math", "--dry-run")
-    assert "apply_chat_template=tool_use" in text.out
+
+
+def test_a_dry_run_tells_all_that_is_wrong_with_the_settings(tmp_path, capsys, sums):
+    config = tmp_path / "config.yaml"
+    own = {"num_fewshot": 1, "samples": [7]}
+    none = write_task(tmp_path / "none.yaml", num_fewshot=None)
+    config.write_text(yaml.safe_dump({"benchmarks": [{str(sums): {"samples": [2, 99]}}, {str(none): own}]}))
+    code, text = end(
+        *(capsys, TIES, "--config", config, "--dry-run", "--out", tmp_path / "runs"),
+        *("--apply-chat-template", "--gen-kwargs", "max_gen_tok=3", "--with-base"),
+    )
+    assert code == 2
+    assert text.out == ""
+    for part in (
+        "gen_kwargs: max_gen_tok: no generation argument; did you mean 'max_gen_toks'",
+        "apply_chat_template: the tokenizer of zoo:base has no chat template",
+        "samples: task sums has 4 documents, from 0 to 3: 99 is none",
+        "num_fewshot=1: task none has no examples",
+        "samples: task none has 4 documents, from 0 to 3: 7 is none",
+    ):
+        assert part in text.err
+
+
+def test_a_template_that_a_tokenizer_does_not_have_by_name_is_told(tmp_path, capsys):
+    code, text = end(
+        *(capsys, "--apply-chat-template", "tool_use", f"{TIES},chat_template=chatml"),
+        *("--benchmarks", "zoo_math", "--dry-run"),
+    )
+    assert code == 2
+    assert "one template, without a name: 'tool_use' is not there" in text.err
 
 
 def test_a_run_without_benchmarks_says_where_they_are_named(capsys):
