@@ -46,7 +46,7 @@ def request_key(server: str, request: ChatRequest, vote: int = 0, attempt: int =
 
 
 class Cache:
-    """The file of answers; a context manager. Several processes may use it at once, and of each one thread at a time."""
+    """The file of answers; a context manager. Several processes may use it at once, one thread of each at a time."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it. Raises JudgeError where it is none of ours, or of a newer version."""
