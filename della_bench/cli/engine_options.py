@@ -79,8 +79,10 @@ def engine_arguments(
 
 
 def dollars(option: str, text: str | None) -> Decimal | None:
-    """Return an option's US dollars. Raises BadParameter that names the option."""
+    """Return an option's US dollars. Raises UsageError that names the option."""
     from decimal import Decimal, InvalidOperation
+
+    from della_bench.errors import UsageError
 
     if text is None:
         return None
@@ -89,5 +91,5 @@ def dollars(option: str, text: str | None) -> Decimal | None:
     except InvalidOperation:
         number = Decimal(-1)
     if not number.is_finite() or number < 0:
-        raise typer.BadParameter(f"{option} {text}: US dollars, such as 2.50")
+        raise UsageError(f"{option} {text}: US dollars, such as 2.50")
     return number

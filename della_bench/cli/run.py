@@ -204,8 +204,8 @@ def run(
         unsafe=unsafe,
         judge=judge,
         annotator=annotator,
-        max_cost=dollars("--max-cost", max_cost),
-        max_cost_each=dollars("--max-cost-each", max_cost_each),
+        max_cost=faults.of(lambda: dollars("--max-cost", max_cost), None),
+        max_cost_each=faults.of(lambda: dollars("--max-cost-each", max_cost_each), None),
     )
     if not options.benchmarks:
         faults.add("--benchmarks: none are named, neither here nor in a file of settings (--config)")

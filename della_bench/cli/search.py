@@ -39,7 +39,6 @@ from della_bench.cli.worker_options import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
     from della_bench.errors import Faults
     from della_bench.run.options import Options
@@ -177,7 +176,7 @@ def search(
         unsafe=unsafe,
         judge=judge,
         annotator=annotator,
-        max_cost=faults.of(lambda: _dollars(max_cost), None),
+        max_cost=faults.of(lambda: dollars("--max-cost", max_cost), None),
     )
     over = {
         "benchmarks": benchmarks,
@@ -247,16 +246,6 @@ def _plan(
         listed = names.split(",") if isinstance(names, str) else names
         faults.of(lambda: Tasks(listed, include_path=options.include_path, unsafe=True), None)
     return make_plan(found, settings, options, storage=storage, warm_start=warm_start, faults=faults)
-
-
-def _dollars(text: str | None) -> Decimal | None:
-    """Return the US dollars of --max-cost. Raises UsageError, so that it is told with all other faults."""
-    from della_bench.errors import UsageError
-
-    try:
-        return dollars("--max-cost", text)
-    except typer.BadParameter as error:
-        raise UsageError(error.message) from None
 
 
 def _beside(plan: Plan) -> Plan:

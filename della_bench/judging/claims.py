@@ -27,7 +27,7 @@ _OF_ONE = "DELETE FROM claims WHERE owner = ? AND key = ?"
 
 
 class Claims:
-    """The claims of one open cache, for one thread at a time. Methods raise sqlite3.Error where the file is at fault."""
+    """The claims of one open cache; one thread at a time. Methods raise sqlite3.Error where the file is at fault."""
 
     def __init__(self, db: sqlite3.Connection, cache: Path) -> None:
         self._db, self._owners = db, cache.with_name(f"{cache.name}.claims")

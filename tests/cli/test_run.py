@@ -169,6 +169,7 @@ def test_all_faults_of_settings_names_specs_and_a_file_are_told_at_once(tmp_path
         TIES.replace("ties", "tis"),
         *("--config", config, "--benchmarks", "zoo_maths", "--limit", "2.5", "--seed", "1,x", "--engine", "vlm"),
         *("--gen-kwargs", "a=1,a=2", "--max-batch-size", "4", "--samples", "none.json", "--out", tmp_path / "runs"),
+        *("--max-cost", "-1", "--max-cost-each", "free"),
     )
     assert code == 2
     for part in (
@@ -181,6 +182,8 @@ def test_all_faults_of_settings_names_specs_and_a_file_are_told_at_once(tmp_path
         "--gen-kwargs: a: given twice",
         "--max-batch-size 4: needs --batch-size auto",
         "--samples: none.json: no JSON object, and no file",
+        "--max-cost -1: US dollars",
+        "--max-cost-each free: US dollars",
     ):
         assert part in text.err
     assert not (tmp_path / "runs").exists()
