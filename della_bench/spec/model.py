@@ -14,13 +14,15 @@ from functools import cached_property
 from typing import Any
 
 from della_bench.errors import SpecError
+from della_bench.spec.expert_numbers import too_wide
 from della_bench.spec.keys import KEYS, is_used
 from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.methods import ALGORITHM_VERSION
 from della_bench.spec.numbers import number_text
 from della_bench.spec.option import OptionValue
 from della_bench.spec.own_keys import OwnValue, default
-from della_bench.spec.parsing import key_name, read_fields, too_wide, uses_base
+from della_bench.spec.parsing import key_name, read_fields, uses_base
+from della_bench.spec.plain import key_text, one_for_all, plain, plain_option
 from della_bench.spec.recipe import SOURCE_KEYS, algorithms, recipe
 from della_bench.spec.registry import find_method
 from della_bench.spec.slices import Place, Slices, slice_text
@@ -28,7 +30,7 @@ from della_bench.spec.source import Source, encode
 from della_bench.spec.templates import AUTO, Template, TemplateChoice, template_text
 from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import fits_density
-from della_bench.spec.varying import Value, Varying, text, value_at
+from della_bench.spec.varying import Value, Varying, value_at
 from della_bench.spec.vocabulary import TokenizerChoice, TokenRow, tokenizer_text
 
 __all__ = ["MergeSpec"]
@@ -231,15 +233,15 @@ class MergeSpec:
             "experts": [str(source) for source in self.experts],
             "slices": self._slice_texts() or None,
             "merge_method": self.merge_method,
-            "weights": [_plain(value) for value in self.weights],
-            "density": [_plain(value) for value in self.density],
-            "epsilon": _one_for_all([_plain(value) for value in self.epsilon]),
-            "lambda": _plain(self.lambda_),
+            "weights": [plain(value) for value in self.weights],
+            "density": [plain(value) for value in self.density],
+            "epsilon": one_for_all([plain(value) for value in self.epsilon]),
+            "lambda": plain(self.lambda_),
             "rescale": self.rescale,
             "elect": self.elect,
             "normalize": self.normalize,
             "seed": self.seed,
-            **{name: _option(value) for name, value in self.options},
+            **{name: plain_option(value) for name, value in self.options},
             "dtype": self.dtype,
             "tokenizer": None if self.tokenizer is None else tokenizer_text(self.tokenizer),
             "tokens": [str(row) for row in self.tokens] or None,
@@ -268,7 +270,7 @@ class MergeSpec:
             "elect": row.elect,
             "normalize": row.normalize,
             **{
-                option.name: _option(value)
+                option.name: plain_option(value)
                 for option in row.options
                 if (value := default(option, len(self.experts))) is not None
             },
@@ -278,7 +280,7 @@ class MergeSpec:
         return [slice_text(one, len(self.experts), with_base=self.merges_into_base) for one in self.slices]
 
     def _texts(self) -> dict[str, str]:
-        return {key: _text(key, value) for key, value in self.as_keys().items()}
+        return {key: key_text(key, value) for key, value in self.as_keys().items()}
 
 
 def _numbers_of(spec: MergeSpec, name: str, place: Place) -> TensorSpec:
@@ -324,29 +326,3 @@ def _numbers_of(spec: MergeSpec, name: str, place: Place) -> TensorSpec:
     if faults:
         raise SpecError(faults)
     return made
-
-
-def _plain(value: Value) -> float | str:
-    """Return a value as JSON and YAML hold it: what varies in its short form."""
-    return text(value) if isinstance(value, Varying) else value
-
-
-def _option(value: OwnValue) -> float | str | list[float | str]:
-    """Return the value of a method's own key as JSON and YAML hold it."""
-    return [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
-
-
-def _one_for_all(values: list[float | str]) -> float | str | list[float | str] | None:
-    return (values[0] if len(set(values)) == 1 else values) if values else None
-
-
-def _text(key: str, value: Any) -> str:
-    if key in ("experts", "tokens", "slices"):
-        return ("/" if key == "slices" else "+").join(value)
-    if isinstance(value, list):
-        return "+".join(_text(key, one) for one in (value[:1] if len(set(value)) == 1 else value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return number_text(value)
-    return str(value)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from della_bench.errors import SpecError
 from della_bench.spec.documents import is_foreign, our_keys
+from della_bench.spec.expert_numbers import densities_and_epsilons, weights_of, without_lone_slice
 from della_bench.spec.files import is_file_name, read_json, read_yaml_documents
 from della_bench.spec.keys import KEYS, OTHER_NAMES, is_used, read_rescale_flag
 from della_bench.spec.method import Elect, Method, Rescale
@@ -19,12 +20,11 @@ from della_bench.spec.registry import find_method
 from della_bench.spec.slices import Slices, check_slices, spelled_out
 from della_bench.spec.source import Source
 from della_bench.spec.templates import settled
-from della_bench.spec.thresholds import fits_density, room
-from della_bench.spec.varying import Value, anchors, slices_in, text, without_slices
+from della_bench.spec.varying import Value, anchors, text
 from della_bench.spec.vocabulary import expanded, source_faults
 from della_bench.suggest import nearest
 
-__all__ = ["key_name", "read_fields", "too_wide", "uses_base"]
+__all__ = ["key_name", "read_fields", "uses_base"]
 
 
 def read_fields(
@@ -174,7 +174,7 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
         return {}
     row = find_method(merge_method)
     experts: tuple[tuple[Source, Value | None], ...] = values.get("experts") or ()
-    weights = _weights(values, experts, faults)
+    weights = weights_of(values, experts, faults)
     unused = tuple(given[key][0] for key in given if row.option(key) is None and not is_used(key, row))
     if not is_used("weights", row):
         if any(weight is not None for _, weight in experts):
@@ -189,7 +189,7 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     if not all(low <= number <= high for weight in weights for number in anchors(weight)):
         within = f"[{number_text(low)}, {number_text(high)}]"
         faults.append(f"weights={'+'.join(map(text, weights))}: a weight of {merge_method} is in {within}")
-    density, epsilon = _density(row, values, given, len(experts), faults)
+    density, epsilon = densities_and_epsilons(row, values, given, len(experts), faults)
     if row.drop in ("magnitude", "magnitude_row") and "rescale" in given:
         # In the authors' code the flag has no effect there, and is on by default; inverse_keep by name still does.
         name, value = given["rescale"]
@@ -216,7 +216,7 @@ def _complete(values: dict[str, Any], given: Mapping[str, tuple[str, object]], f
     lambda_ = used("lambda", KEYS["lambda"].default)
     numbers = {"weights": weights, "density": density, "epsilon": epsilon, "lambda": lambda_, **dict(options)}
     if values.get("slices") or "slices" not in given:
-        numbers = _of_slices(numbers, len(slices), faults)
+        numbers = without_lone_slice(numbers, len(slices), faults)
     return {
         "base": values.get("base"),
         "experts": tuple(source for source, _ in experts),
@@ -249,85 +249,3 @@ def _slices(slices: Slices, row: Method, count: int, options: Mapping[str, objec
     slices = spelled_out(slices, count, with_base=with_base)
     faults += check_slices(slices, row, count, with_base=with_base)
     return slices
-
-
-def _of_slices(numbers: Mapping[str, Any], count: int, faults: list[str]) -> dict[str, Any]:
-    """Return numbers without what says nothing: which slice, where there is only one. Other slices become faults."""
-    changed: dict[str, Any] = {}
-    for key, value in numbers.items():
-        several = value if isinstance(value, tuple) else (value,)
-        strange = {number for one in several for number in slices_in(one) if number >= count}
-        if strange:
-            there = f"there are slices 0 to {count - 1}" if count else "the spec has no slices"
-            faults.append(f"{key}: a rule for slice {', '.join(map(str, sorted(strange)))}, but {there}")
-        elif count == 1:
-            several = tuple(map(without_slices, several))
-        changed[key] = several if isinstance(value, tuple) else several[0]
-    return changed
-
-
-def _weights(
-    values: Mapping[str, Any], experts: Sequence[tuple[Source, Value | None]], faults: list[str]
-) -> tuple[Value, ...]:
-    beside = [weight for _, weight in experts]
-    if values.get("weights") is None:
-        return tuple(KEYS["weights"].default if weight is None else weight for weight in beside)
-    if any(weight is not None for weight in beside):
-        faults.append("weights: given beside experts=source:weight; give one of them")
-    return _one_each("weights", values["weights"], len(experts), faults)
-
-
-def _density(
-    row: Method,
-    values: Mapping[str, Any],
-    given: Mapping[str, tuple[str, object]],
-    count: int,
-    faults: list[str],
-) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
-    """Return the densities and the epsilons that the method uses; each must be there where it is needed."""
-    if not row.drops:
-        return (), _epsilon(row, values, given, count, faults)
-    if "density" not in values:
-        allowed = "density in (0, 1] or drop_rate in [0, 1)"
-        faults.append(f"density: missing, and {row.name} drops parameters; give {allowed}")
-    density = values.get("density")
-    if density is not None:
-        density = _one_each(given["density"][0], density, count, faults)
-    epsilon = _epsilon(row, values, given, count, faults)
-    if row.magprune and density and epsilon:
-        both = zip(density, epsilon, strict=False) if len(set(epsilon)) > 1 else ((d, epsilon[0]) for d in density)
-        pairs = {pair for pair in both if all(isinstance(number, float) for number in pair)}  # others by the plan
-        for d, e in sorted(cast("set[tuple[float, float]]", pairs)):
-            if not fits_density(e, d):
-                faults.append(f"{given['epsilon'][0]}={given['epsilon'][1]!r}: {too_wide(d)}")
-    return density or (), epsilon
-
-
-def too_wide(density: float) -> str:
-    """Return the reason why an epsilon does not go with a density."""
-    limit, included = room(density)
-    return (
-        f"too wide for a density of {number_text(density)}; "
-        "density - epsilon must be above 0 and density + epsilon at most 1, "
-        f"so epsilon (half of window_size) {'at most' if included else 'below'} {number_text(limit)}"
-    )
-
-
-def _epsilon(
-    row: Method, values: Mapping[str, Any], given: Mapping[str, tuple[str, object]], count: int, faults: list[str]
-) -> tuple[Value, ...]:
-    if not row.uses("epsilon"):
-        return ()
-    if "epsilon" not in values:
-        allowed = "epsilon in [0, 0.5) or window_size (2 * epsilon)"
-        faults.append(f"epsilon: missing, and {row.name} needs it; give {allowed}")
-    epsilon = values.get("epsilon")
-    return () if epsilon is None else _one_each(given["epsilon"][0], epsilon, count, faults)
-
-
-def _one_each(name: str, values: tuple[Value, ...], count: int, faults: list[str]) -> tuple[Value, ...]:
-    if len(values) == 1:
-        return values * count
-    if count and len(values) != count:
-        faults.append(f"{name}: {len(values)} numbers for {count} experts; give one, or one for each expert")
-    return values
