@@ -40,7 +40,8 @@ def by_uv(arguments: list[str]) -> bool:
     listed = subprocess.run([*pip, "config", "list"], capture_output=True, text=True).stdout
     # pip takes the best of all indexes; uv, unless told so, the first that has the package.
     environment = {"UV_INDEX_STRATEGY": "unsafe-best-match", **settings_for_uv(listed), **os.environ}
-    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", sys.executable]
+    # Compiled once here, as pip does it, and not by every process that imports them, where Python may write no files.
+    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--compile-bytecode", "--python", sys.executable]
     return subprocess.run([*uv, *arguments], env=environment).returncode == 0
 
 

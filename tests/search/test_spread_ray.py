@@ -15,7 +15,7 @@ import pytest
 from della_bench.cli import main
 from della_bench.search import host, spread
 from della_bench.workers.worker import Worker
-from tests.clustering import actors, of_ray
+from tests.clustering import actors
 from tests.search.test_search import table
 from tests.search.test_spread import contents
 from tests.waiting import until
@@ -95,14 +95,14 @@ def test_two_workers_leave_what_one_process_leaves_though_one_is_killed(
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(space, alone, address, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "della_bench.cli", *arguments(space, out, ["--workers", "2"])]
+    out, shared = tmp_path / "out", ["--workers", "2", "--ray", address]
+    command = [sys.executable, "-m", "della_bench.cli", *arguments(space, out, shared)]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     until(lambda: any(out.glob("runs/*/results_*.json")))
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
-    until(lambda: not of_ray())
+    until(lambda: not actors())
     known = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/results_*.json")}
-    search(space, out, "--ray", address, "--workers", "2")
+    search(space, out, *shared)
     assert same(out, alone)
     assert {path: path.stat().st_mtime_ns for path in known} == known
