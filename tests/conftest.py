@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's nodes of a test meet on the loopback address, whatever networks there are; and nothing is sent to its makers.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # a type checker beside them would get all of the processor
 # Nor may one read or write what the user has there.
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
 os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "datasets")

@@ -28,6 +28,8 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
 # A Ray of one machine needs no address that others reach, and with one it would let others run programs here. Ray takes
 # the loopback address where this variable, made for other systems, is 0; else it takes one that other hosts may see.
 _HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Workers are what this machine is asked to do; Ray lets them come after all other programs, unless somebody says else.
+_NOT_LAST = {"RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0")}
 # Its processes know each other by a token of their own; else Ray would put one into the user's home.
 _TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 _OBJECTS = 200 * 2**20  # bytes: of answers on their way to the driver
@@ -75,8 +77,8 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
     # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
     guard = subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True)
     name, _, value = mark.partition("=")
-    before = {each: os.environ.get(each) for each in (name, *_HERE, *_TOKEN)}
-    os.environ.update({name: value, **_HERE, **_TOKEN})
+    before = {each: os.environ.get(each) for each in (name, *_HERE, *_NOT_LAST, *_TOKEN)}
+    os.environ.update({name: value, **_HERE, **_NOT_LAST, **_TOKEN})
     _look_again()
     try:
         import ray
