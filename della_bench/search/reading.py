@@ -92,7 +92,7 @@ def read_space(given: Mapping[str, Any], *, text: bool = False) -> Space:
         if key in _FIXED and any(dimensions_of(template)):
             faults.append(f"{name}: cannot be searched; one engine runs all candidates")
         elif key not in KEYS and key not in own_key_names() and not _own(key, templates, given):
-            known = [*KEYS, *OTHER_NAMES, *own_key_names(), SEARCH]
+            known = [*KEYS, *OTHER_NAMES, *sorted(own_key_names()), SEARCH]
             faults.append(f"{name}: unknown key{nearest(str(name), known)}")
         else:
             templates[key] = template

@@ -10,6 +10,7 @@ from della_bench.errors import SpecError
 from della_bench.search.reading import read_space, space_mapping
 from della_bench.search.space import Space
 from della_bench.spec import MergeSpec
+from della_bench.spec.own_keys import own_key_names
 from della_bench.spec.thresholds import fits_density
 
 TWO = "base=zoo:base,experts=zoo:math+zoo:code"
@@ -172,6 +173,15 @@ def test_what_is_wrong_with_a_space_is_told_all_at_once(text):
     with pytest.raises(SpecError) as raised:
         of(text)
     assert [fault for fault in FAULTS[text] if fault not in str(raised.value)] == []
+
+
+def test_the_keys_of_methods_are_listed_in_one_order_in_every_process():
+    with pytest.raises(SpecError, match="qqqq: unknown key; one of: ") as raised:
+        of(f"{TWO},merge_method=ties,density=0.2..0.9,qqqq=1")
+    listed = raised.value.faults[0].partition("one of: ")[2].split(", ")
+    own = [name for name in listed if name in own_key_names()]
+    assert len(own) > 5
+    assert own == sorted(own)
 
 
 def test_a_range_that_cannot_be_read_is_not_said_to_be_missing():
