@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from della_bench.visible import visible
+from della_bench.visible import visible, visible_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
-__all__ = ["one_of", "paused_gc", "plain_table", "say", "say_data", "show_warnings", "start_numba"]
+__all__ = ["cut_to_fit", "one_of", "paused_gc", "plain_table", "say", "say_data", "show_warnings", "start_numba"]
 
 
 def show_warnings() -> None:
@@ -104,6 +105,13 @@ def plain_table(*columns: str) -> Table:
     for index, column in enumerate(columns):
         table.add_column(Text(column), style="bold" if index == 0 else "", overflow="fold")
     return table
+
+
+def cut_to_fit(text: str) -> Text:
+    """Return a text that is shown in one line, and ends with an ellipsis where there is no room for all of it."""
+    from rich.text import Text
+
+    return Text(visible_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def one_of(option: str, wanted: str, valid: Iterable[str]) -> str:

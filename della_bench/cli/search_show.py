@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from della_bench.cli.console import plain_table, say
+from della_bench.cli.console import cut_to_fit, plain_table, say
 from della_bench.cli.terminal import Terminal
 from della_bench.errors import UsageError
 from della_bench.jsonfiles import read_json
@@ -20,8 +20,13 @@ from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score
 from della_bench.spec.numbers import number_text
 from della_bench.visible import visible_line
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
 __all__ = ["show_outcome", "show_plan", "show_search"]
 
+_WIDE = 100  # columns of a terminal that has room for blanks, and for intervals beside their values
 _TESTED = 4  # the winner, the runner-up, the untuned default and the best expert
 
 
@@ -99,16 +104,27 @@ def show_outcome(plan: Plan, outcome: Outcome) -> None:
     seen, whole = saved(plan, outcome.candidates)
     if whole > seen:
         say(f"racing saved {whole - seen:,} of {whole:,} answers ({100 * (whole - seen) / whole:.0f} %)")
-    table = plain_table("", "candidate", *(f"{which} items" for which in SETS), "search - test")
+    console = Terminal()
+    table = _table(console, "", "candidate", *(f"{which} items" for which in SETS), "search - test")
     for role, each in outcome.roles:
         scores = [score_text(score_of(plan, each, which)) for which in SETS]
         difference = difference_of(plan, each)
+        if console.width < _WIDE:  # intervals below what they belong to
+            scores = [score.replace(" [", "\n[") for score in scores]
         name = visible_line(each.name)
         table.add_row(ROLES[role], name, *scores, "" if difference is None else f"{difference:+.1f}")
-    Terminal().print(table)
+    console.print(table)
     if outcome.winner is not None:
         say(f"{plan.out / 'winner.yaml'}; to paste into lm_eval, merge or serve:")
         say(outcome.winner.spec)
+
+
+def _table(console: Console, *columns: str) -> Table:
+    """Return a table with blanks between its columns as the console has room for them."""
+    table = plain_table(*columns)
+    if console.width < _WIDE:
+        table.padding, table.show_edge = (0, 1, 0, 0), False
+    return table
 
 
 def saved(plan: Plan, candidates: Sequence[Candidate]) -> tuple[int, int]:
@@ -129,7 +145,8 @@ def show_search(out: Path) -> None:
     )
     counts = Counter(each.state for each in candidates if each.number is not None)
     say(f"{out}: {sum(counts.values())} candidates; " + ", ".join(f"{n} {state}" for state, n in counts.items()))
-    table = plain_table("candidate", "state", *definition["search"]["benchmarks"], "items", "seconds", "merge")
+    console = Terminal()
+    table = _table(console, "candidate", "state", *definition["search"]["benchmarks"], "items", "seconds", "merge")
     for each in candidates:
         values = each.values.get("search", {})
         whole = each.state == "complete"
@@ -139,8 +156,8 @@ def show_search(out: Path) -> None:
         ]
         state = "under way" if each.state == "new" else each.state
         cells = [each.name, state, *means, str(each.seen("search")), f"{sum(each.seconds.values()):.1f}"]
-        table.add_row(*map(visible_line, [*cells, each.spec.display_name]))
-    Terminal().print(table)
+        table.add_row(*map(visible_line, cells), cut_to_fit(each.spec.display_name))
+    console.print(table)
     tested = out / "tested.json"
     if not tested.is_file():
         say("under way" if is_held(out) else "not ended: the command that began it goes on")

@@ -171,13 +171,13 @@ class LiveSearch(_Tally):
         from rich.console import Group
         from rich.text import Text
 
-        from della_bench.cli.console import plain_table
+        from della_bench.cli.console import cut_to_fit, plain_table
 
         table = plain_table("candidate", "items", "how", "merge")
         for candidate, which, value in self._last:
             mark = " *" if self.best is not None and candidate.spec == self.best.spec else ""
             cells = (candidate.name + mark, which, how(candidate, which, value), candidate.spec.display_name)
-            table.add_row(*map(visible_line, cells))
+            table.add_row(*map(cut_to_fit, cells))  # a line each: a display that grows and shrinks flickers
         spent = sum(self._seconds.values())
         shares = [f"{name} {100 * seconds / spent:.0f} %" for name, seconds in self._seconds.items() if spent]
         lines = [self.tried, self.best_text(), self.end(), "time: " + ", ".join(shares) if shares else ""]
@@ -187,7 +187,8 @@ class LiveSearch(_Tally):
         """Return a row for each worker: a bar, and what it is at."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
-        from rich.text import Text
+
+        from della_bench.cli.console import cut_to_fit
 
         idle = self._idle()
         grid = Table.grid(padding=(0, 1))
@@ -199,5 +200,5 @@ class LiveSearch(_Tally):
                 parts += [f"{candidate.name}, {how_far}", f"{what} {done}/{total}" if total else ""]
                 parts.append(candidate.spec.display_name)
             bar = ProgressBar(total=total, completed=done, width=30) if total else ""
-            grid.add_row(bar, Text(visible_line(": ".join(part for part in parts if part))))
+            grid.add_row(bar, cut_to_fit(": ".join(part for part in parts if part)))
         return grid

@@ -38,6 +38,23 @@ def test_a_search_ends_with_a_spec_to_paste_and_is_shown_afterwards(capsys, work
     assert f"; {spec}" in shown.out
 
 
+def test_in_80_columns_numbers_are_whole_and_each_candidate_takes_one_line(capsys, worker, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setenv("COLUMNS", "80")
+    space = SPACE.replace("task_arithmetic|ties", "dare_ties|ties") + ",weights=0.2..1.2"
+    code, shown = call(capsys, space, *FEW, "-o", tmp_path / "out")
+    assert code == 0
+    lines = shown.out.splitlines()
+    table = lines[next(n for n, line in enumerate(lines) if "candidate" in line and "test items" in line) :]
+    for whole in ("search - test", "the best expert", "the runner-up"):
+        assert whole in "\n".join(table)
+    assert all(line.count("[") == line.count("]") for line in table)
+    code, shown = call(capsys, "--show", tmp_path / "out")
+    assert code == 0
+    lines = shown.out.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.strip().startswith("──")) + 1
+    assert [line.split()[0] for line in lines[first : first + 5]] == ["math", "code", "#0", "#1", "#2"]
+
+
 def test_a_search_wants_a_space_and_a_folder(capsys):
     code, shown = call(capsys)
     assert code == 2

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from della_bench.cli.search_watching import LiveSearch
-from della_bench.search.candidate import Candidate
+from della_bench.search.candidate import Candidate, State
+from della_bench.spec import MergeSpec
 from tests.search.making import plan
 
 
@@ -22,8 +23,8 @@ def candidate(made, number: int) -> Candidate:
     return Candidate(made.example(), Path("x"), "proposed", number, seconds={"generate": 8.0})
 
 
-def text(search: LiveSearch) -> str:
-    console = Console(width=150, color_system=None)
+def text(search: LiveSearch, width: int = 150) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(search.render())
     return captured.get()
@@ -38,6 +39,25 @@ def test_each_worker_is_shown_with_its_candidate_its_bar_and_how_idle_it_was(sho
     lines = text(search)
     assert "worker 1 on a (4% idle): #3, block 2 of 4, 61.2 so far: answering 3/12" in lines
     assert ["worker", "2", "on", "b", "(50%", "idle)"] in [line.split() for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_each_candidate_takes_one_line_however_long_its_name_and_its_reason(shown_search, width):
+    long = {"weights": [0.8287, 0.849], "density": [0.4713, 0.5312], "lambda": 0.9393, "merge_method": "dare_ties"}
+    spec = MergeSpec.parse({**shown_search.example().as_keys(), **long})
+    search = LiveSearch(shown_search)
+    for number in range(8):
+        state: State = "failed" if number % 2 else "stopped"
+        ended = replace(candidate(shown_search, number), spec=spec, state=state, reason="the tensor holds NaN " * 9)
+        search.ended(ended, "search", None, None)
+    search.began(replace(candidate(shown_search, 8), spec=spec), "search")
+    search.working("answering", 3, 12)
+    lines = text(search, width).splitlines()
+    named = [line.split()[0] for line in lines if "dare_ties" in line]
+    assert named[:8] == [f"#{number}" for number in range(8)]
+    assert sum("stopped after" in line for line in lines) == 4
+    assert [line for line in lines if "#8, search: answering 3/12: dare_ties" in line] == [lines[-1]]
+    assert max(map(len, lines)) <= width
 
 
 def test_one_process_alone_is_no_worker(shown_search):
