@@ -123,7 +123,7 @@ def _table(console: Console, *columns: str) -> Table:
     """Return a table with blanks between its columns as the console has room for them."""
     table = plain_table(*columns)
     if console.width < _WIDE:
-        table.padding, table.show_edge = (0, 1, 0, 0), False
+        table.padding, table.show_edge = 0, False  # a blank between columns is enough
     return table
 
 

@@ -52,7 +52,7 @@ def test_in_80_columns_numbers_are_whole_and_each_candidate_takes_one_line(capsy
     assert code == 0
     lines = shown.out.splitlines()
     first = next(n for n, line in enumerate(lines) if line.strip().startswith("──")) + 1
-    assert [line.split()[0] for line in lines[first : first + 5]] == ["math", "code", "#0", "#1", "#2"]
+    assert [line.split()[0] for line in lines[first : first + 5]] == ["code", "math", "#0", "#1", "#2"]
 
 
 def test_a_search_wants_a_space_and_a_folder(capsys):
