@@ -87,6 +87,11 @@ class Faults:
     def __init__(self) -> None:
         self._found: list[DellaBenchError] = []
 
+    @property
+    def found(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self._found)
+
     def add(self, *faults: str) -> None:
         """Note mistakes of the user's, a line each."""
         self._found += map(UsageError, faults)

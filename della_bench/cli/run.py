@@ -158,6 +158,7 @@ def run(
     from della_bench.cli.console import one_of, say, show_warnings
     from della_bench.errors import DellaBenchError, Faults
     from della_bench.run.options import Options
+    from della_bench.run.preflight import check_asked
     from della_bench.run.runner import Runner
     from della_bench.run.specs import read_specs, with_references
     from della_bench.run.watching import Watchers
@@ -212,8 +213,12 @@ def run(
     from della_bench.cli.plan import show_plan, show_settings
     from della_bench.cli.watching import watching
 
+    asked = [settings, *(settings.changed(own) for own in by_benchmark.values())]
+
     def runner(watcher: Watcher | None = None) -> Runner:
         made = faults.of(lambda: Runner(options, say, watcher=watcher, workers=wanted), None)
+        if faults.found:  # else the settings are checked with all the rest before the first merge
+            faults.of(lambda: made.check_settings(models()) if made else check_asked(models(), asked, options), None)
         with told_with_the_cluster(wanted):
             faults.raise_them()
         assert made is not None

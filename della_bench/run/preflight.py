@@ -18,6 +18,7 @@ from della_bench.suggest import nearest
 
 __all__ = [
     "check_all",
+    "check_asked",
     "check_engine",
     "check_generation",
     "check_scorers",
@@ -37,7 +38,8 @@ def check_all(
     faults = Faults()
     if engine_here:
         faults.of(lambda: check_engine(specs[0], options), None)
-    templates = _check_asked(specs, tasks, options, faults)
+    nobody: dict[str, list[str]] = {}
+    templates = faults.of(lambda: check_asked(specs, _settings(tasks), options), nobody)
     faults.of(lambda: check_scorers(tasks.benchmarks, options), None)
     faults.of(tasks.build, None)  # now, while nothing is written; else when a step turns out to be undone
     faults.raise_them()
@@ -50,16 +52,25 @@ def check_settings(specs: Sequence[MergeSpec], tasks: Tasks, options: Options) -
     So a run can be planned on a machine that lacks the data, the engine or a judge.
     """
     faults = Faults()
-    _check_asked(specs, tasks, options, faults)
+    faults.of(lambda: check_asked(specs, _settings(tasks), options), None)
     faults.of(tasks.check_settings, None)
     faults.raise_them()
 
 
-def _check_asked(specs: Sequence[MergeSpec], tasks: Tasks, options: Options, faults: Faults) -> dict[str, list[str]]:
-    """Note wrong generation arguments and missing templates; returns what `check_templates` does."""
-    settings, nobody = [tasks.settings(row) for row in tasks.benchmarks], dict[str, list[str]]()
+def check_asked(specs: Sequence[MergeSpec], settings: Sequence[EvalSettings], options: Options) -> dict[str, list[str]]:
+    """Raise one error with wrong generation arguments and missing templates, for which no task need be known.
+
+    Returns what `check_templates` does.
+    """
+    faults, nobody = Faults(), dict[str, list[str]]()
     faults.of(lambda: check_generation(settings, options.engine), None)
-    return faults.of(lambda: check_templates(specs, settings, options), nobody)
+    templates = faults.of(lambda: check_templates(specs, settings, options), nobody)
+    faults.raise_them()
+    return templates
+
+
+def _settings(tasks: Tasks) -> list[EvalSettings]:
+    return [tasks.settings(row) for row in tasks.benchmarks]
 
 
 def check_engine(spec: MergeSpec, options: Options) -> None:

@@ -37,13 +37,20 @@ def effective(
 
 
 def setting_faults(
-    settings: EvalSettings, own: Mapping[str, Mapping[str, Any]], benchmarks: Iterable[Chosen]
+    settings: EvalSettings,
+    own: Mapping[str, Mapping[str, Any]],
+    benchmarks: Iterable[Chosen],
+    *,
+    all_known: bool = True,
 ) -> list[str]:
-    """Return what is wrong with settings whatever is in the data."""
+    """Return what is wrong with settings whatever is in the data.
+
+    all_known: whether `benchmarks` are all that were asked for; else samples may be of one that nobody could find.
+    """
     chosen = list(benchmarks)
     names = {name for each in chosen for name in (each.given, each.row.name, *each.leaves)}
     given = [settings, *(settings.changed(changes) for changes in own.values())]
-    unknown = dict.fromkeys(name for each in given for name in each.samples or () if name not in names)
+    unknown = dict.fromkeys(name for each in given for name in each.samples or () if name not in names and all_known)
     faults = [f"samples: {name} is no task of this run{nearest(name, names)}" for name in unknown]
     faults += [
         f"samples: {each.row.name} has {len(each.leaves)} tasks: name them, such as {each.leaves[0]}"

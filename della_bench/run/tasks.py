@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ class Tasks:
         benchmarks; by_benchmark: those that a benchmark has of its own, by the name that it is asked for by.
 
         Raises UsageError with all faults: an unknown name, a missing folder or file, a group that holds a task twice,
-        settings that name none of the tasks or contradict each other, programs that nobody allowed.
+        settings that name none of the tasks or contradict each other, programs that nobody allowed. Where there is one,
+        what the other tasks lack for their settings is told with it.
         """
         self._include_path, self._unsafe, self._given_manager = include_path, unsafe, manager
         self._built: dict[str, Any] = {}
@@ -68,12 +69,14 @@ class Tasks:
                 faults.append(str(error))
         self._settings = settings or EvalSettings()
         self._own = {name: own for name, own in (by_benchmark or {}).items() if name in names}
-        wrong = setting_faults(self._settings, self._own, self._chosen.values()) if not faults else []
-        if faults or wrong:
-            raise UsageError("\n".join([*faults, *wrong]), argument="benchmarks" if faults else None)
         self.benchmarks = [each.row for each in self._chosen.values()]
-        if (programs := [row.name for row in self.benchmarks if row.unsafe]) and not unsafe:
-            raise UsageError(_not_allowed(programs), argument="unsafe")
+        wrong = setting_faults(self._settings, self._own, self._chosen.values(), all_known=not faults)
+        programs = [row.name for row in self.benchmarks if row.unsafe and not unsafe]
+        if faults or wrong or programs:
+            argument = "benchmarks" if faults else None if wrong else "unsafe"
+            told = [*faults, *wrong, *([_not_allowed(programs)] if programs else [])]
+            needy = [row for row in self.benchmarks if self.settings(row).num_fewshot or self.settings(row).samples]
+            raise UsageError("\n".join([*told, *self._lacking(needy)]), argument=argument)
 
     @cached_property
     def manager(self) -> Any:
@@ -109,15 +112,19 @@ class Tasks:
 
     def check_settings(self) -> None:
         """Raise UsageError with what the tasks lack for their settings; data that are not here are no fault."""
+        if faults := self._lacking(self.benchmarks):
+            raise UsageError("\n".join(faults))
+
+    def _lacking(self, rows: Iterable[Benchmark]) -> list[str]:
+        """Return what the tasks of these benchmarks lack for their settings."""
         faults = []
-        for row in self.benchmarks:
+        for row in rows:
             try:
                 self.only(row)
             except BrokenTasksError as error:
                 if isinstance(error.__cause__, UsageError):
                     faults.append(str(error))
-        if faults:
-            raise UsageError("\n".join(faults))
+        return faults
 
     def only(self, row: Benchmark) -> Any:
         """Return what `task` does. Raises BrokenTasksError where this one cannot be built, whatever the others can."""
@@ -195,7 +202,8 @@ class Tasks:
             entry = TaskIndex.entry_from_config(overrides)
         built = TaskFactory(meta=dict(settings.metadata)).build(entry, overrides=overrides, registry=index)
         tasks = built.get_all_tasks() if isinstance(built, Group) else [built]
-        if any(getattr(task, "UNSAFE_CODE", False) for task in tasks) and not self._unsafe:  # said by a task's class
+        known = self._unsafe or row.unsafe  # what a task's file says is told with the names
+        if any(getattr(task, "UNSAFE_CODE", False) for task in tasks) and not known:  # its class says so
             raise UsageError(_not_allowed([row.task]))
         if faults := ask(tasks, settings, self._own.get(chosen.given, {})):
             raise UsageError("; ".join(faults))

@@ -15,7 +15,7 @@ from della_bench.benchmarks import Benchmark
 from della_bench.errors import Faults, SpecError, UsageError
 from della_bench.jsonfiles import write_whole
 from della_bench.run.options import Options
-from della_bench.run.preflight import unusable
+from della_bench.run.preflight import check_asked, unusable
 from della_bench.run.scorer import Scorer
 from della_bench.run.scorers import scorers_of
 from della_bench.run.tasks import Tasks
@@ -139,6 +139,7 @@ def make_plan(
     if options.out.exists() and not options.out.is_dir():
         faults.add(f"out: {options.out} is a file")
     faults.add(*(f"warm start: there is no folder {path}" for path in warm_start if not path.is_dir()))
+    faults.of(lambda: check_asked([_example(space)] if space else [], [options.settings], options), None)
     plan = None
     if settings is not None:
         faults.of(lambda: check_sampler(settings), None)

@@ -219,6 +219,34 @@ def test_a_dry_run_tells_all_that_is_wrong_with_the_settings(tmp_path, capsys, s
         assert part in text.err
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_wrong_names_hide_nothing_that_is_wrong_with_the_settings(tmp_path, capsys, dry):
+    for name in ("one", "two", "programs"):
+        write_task(tmp_path / f"{name}.yaml", num_fewshot=None, unsafe_code=name == "programs")
+    (tmp_path / "twice.yaml").write_text(yaml.safe_dump({"group": "twice", "task": ["one", "two", "one"]}))
+    code, text = end(
+        *(capsys, TIES, "--include-path", tmp_path, "--benchmarks", "one,twice,programs,zoo_maths"),
+        *("--apply-chat-template", "--gen-kwargs", "max_gen_tok=3", "--num-fewshot", "2", "--seed", "x"),
+        *("--samples", '{"one": [9], "zoo_maths": [0]}', "--out", tmp_path / "runs", *dry),
+    )
+    assert code == 2
+    for part in (
+        "twice holds one twice",
+        "zoo_maths is neither a benchmark nor a task or group of lm-eval; did you mean 'zoo_math'",
+        "programs: runs programs that the model wrote",
+        "gen_kwargs: max_gen_tok: no generation argument; did you mean 'max_gen_toks'",
+        "apply_chat_template: the tokenizer of zoo:base has no chat template",
+        "num_fewshot=2: task one has no examples",
+        "samples: task one has 4 documents, from 0 to 3: 9 is none",
+        "num_fewshot=2: task programs has no examples",
+        "seed=['x']: one whole number",
+    ):
+        assert text.err.count(part) == 1, (part, text.err)
+    assert "zoo_maths is no task of this run" not in text.err  # it is said above what it is
+    assert text.out == ""
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_template_that_a_tokenizer_does_not_have_by_name_is_told(tmp_path, capsys):
     code, text = end(
         *(capsys, "--apply-chat-template", "tool_use", f"{TIES},chat_template=chatml"),

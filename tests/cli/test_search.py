@@ -86,6 +86,15 @@ def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("benchmarks", ["zoo_math", "zoo_mth"])
+def test_a_plan_is_refused_where_the_items_cannot_be_asked_in_this_way(capsys, tmp_path, benchmarks):
+    wrong = ["--gen-kwargs", "max_gen_tok=3", "--apply-chat-template"]
+    code, shown = call(capsys, SPACE, "--benchmarks", benchmarks, *wrong, "-o", tmp_path / "out", "--dry-run")
+    assert code == 2
+    assert "gen_kwargs: max_gen_tok: no generation argument; did you mean 'max_gen_toks'" in shown.err
+    assert "apply_chat_template: the tokenizer of zoo:base has no chat template" in shown.err
+
+
 def test_a_cluster_that_does_not_answer_is_told_with_everything_else(capsys, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--ray", "nowhere", "--device", "cuda:1"]
