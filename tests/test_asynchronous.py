@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from della_bench.asynchronous import run
+from tests.notebook import as_in_a_notebook
 
 
 async def half(number: int) -> float:
@@ -25,15 +26,9 @@ def test_a_coroutine_runs_to_its_end_where_no_loop_runs() -> None:
 
 
 def test_it_does_so_inside_of_a_running_loop_as_in_a_notebook() -> None:
-    async def cell() -> float:
-        return run(half(3))
-
-    assert in_a_thread(lambda: asyncio.run(cell())) == 1.5
+    assert as_in_a_notebook(lambda: run(half(3))) == 1.5
 
 
 def test_what_it_raises_is_raised() -> None:
-    async def cell() -> float:
-        return run(half("x"))  # type: ignore[arg-type]
-
     with pytest.raises(TypeError):
-        in_a_thread(lambda: asyncio.run(cell()))
+        as_in_a_notebook(lambda: run(half("x")))  # type: ignore[arg-type]

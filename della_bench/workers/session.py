@@ -29,7 +29,7 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
 # the loopback address where this variable, made for other systems, is 0; else it takes one that other hosts may see.
 _HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Workers are what this machine is asked to do; Ray lets them come after all other programs, unless somebody says else.
-_NOT_LAST = {"RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0")}
+_NOT_LAST = {"RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0")}  # noqa: SIM112  # as Ray spells it
 # Its processes know each other by a token of their own; else Ray would put one into the user's home.
 _TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 _OBJECTS = 200 * 2**20  # bytes: of answers on their way to the driver

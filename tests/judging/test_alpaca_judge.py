@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import math
@@ -31,8 +30,9 @@ from della_bench.judging.prices import end_warning, known
 from della_bench.judging.reply import OutOfBudget, StopRun
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings
-from della_bench.results.schema import Score, read_items, read_score
+from della_bench.results.schema import read_items, read_score
 from tests.judging import alpaca
+from tests.notebook import as_in_a_notebook
 from tests.waiting import HANGS
 
 pytestmark = pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed")
@@ -60,19 +60,14 @@ def items(answers: Path, name: str = "alpaca_eval_gpt4") -> list[dict[str, Any]]
     return [dict(item) for item in read_items(answers.parent / "scores" / f"alpaca_eval.{name}.items.jsonl")]
 
 
-async def in_a_notebook(answers: Path, settings: JudgeSettings) -> Score:
-    """Judge where an event loop runs already; only the cache has the answers."""
-    shutil.rmtree(answers.parent / "scores")
-    return judge_alpaca_eval(answers, settings=settings)
-
-
 def test_a_score_its_items_and_alpaca_evals_own_files_are_written_and_a_second_run_asks_nothing(answers):
     with alpaca.Server(alpaca.ranking) as server:
         score = judge_alpaca_eval(answers, settings=terms(server, answers))
         assert server.requests == 20
         again = judge_alpaca_eval(answers, settings=terms(server, answers))
         assert server.requests == 20
-        assert asyncio.run(in_a_notebook(answers, terms(server, answers))) == score
+        shutil.rmtree(answers.parent / "scores")  # only the cache has the answers
+        assert as_in_a_notebook(lambda: judge_alpaca_eval(answers, settings=terms(server, answers))) == score
         assert server.requests == 20
     assert again == score == read_score(answers.parent / "scores" / "alpaca_eval.alpaca_eval_gpt4.json")
     assert (score["metric"], score["value"], score["n"], score["unscored"]) == ("win_rate", 50.0, 20, 0)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import shutil
@@ -23,6 +22,7 @@ from della_bench.results.schema import Score, items_path, read_items, read_score
 from della_bench.results.stats import wilson
 from tests.judging import stub
 from tests.judging.problems import plain_rows, sample_rows, verdict_of, write_plain, write_rows
+from tests.notebook import as_in_a_notebook
 
 N = 12
 
@@ -428,11 +428,8 @@ def test_the_end_of_a_model_is_announced_as_a_warning(tmp_path: Path, caplog: py
 
 
 def test_it_judges_where_an_event_loop_runs_already_as_in_a_notebook(tmp_path: Path) -> None:
-    async def cell() -> Score:
-        return judged(tmp_path, server.url)
-
     with stub.serving(perfect) as server:
-        score = asyncio.run(cell())
+        score = as_in_a_notebook(lambda: judged(tmp_path, server.url))
         assert judged(tmp_path, server.url) == score  # the file of answers is whole, and there for anybody
         assert len(server.texts()) == N
     assert score["n"] - score["unscored"] == N
