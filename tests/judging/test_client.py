@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from della_bench import asynchronous
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache
 from della_bench.judging.client import Client
@@ -42,7 +43,7 @@ def with_client(
             async with Client(Server(url), cache, budget, limits, retry_policy) as client:
                 return await work(client)
 
-    return asyncio.run(run())
+    return asynchronous.run(run())
 
 
 def test_an_answer_carries_words_model_and_tokens_and_is_asked_for_once(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_azure_is_asked_at_its_deployment_with_its_own_key(tmp_path: Path, monke
                 async with Client(Server(azure=True), cache) as client:
                     return (await client.ask({**request(), "model": "my-deployment"})).text
 
-        assert asyncio.run(run()) == "hi"
+        assert asynchronous.run(run()) == "hi"
     assert server.paths == ["/openai/deployments/my-deployment/chat/completions?api-version=2024-10-21"]
     assert server.headers[0].get("api-key") == "azure-secret"
 
@@ -312,7 +313,7 @@ def test_the_key_organisation_and_project_come_from_the_standard_variables(
                 async with Client(Server(), cache) as client:
                     await client.ask(request())
 
-        asyncio.run(run())
+        asynchronous.run(run())
     headers = {name.lower(): value for name, value in server.headers[0].items()}
     assert headers["authorization"] == "Bearer sk-verysecret-1234"
     assert headers["openai-organization"] == "org-1"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from della_bench import asynchronous
 from della_bench.errors import JudgeError
 from della_bench.judging.cost import Budget, Price, prompt_bound
 from della_bench.judging.reply import OutOfBudget, Reply
@@ -64,7 +65,7 @@ def test_what_does_not_fit_waits_for_others_to_settle_and_is_refused_when_none_i
         with pytest.raises(OutOfBudget, match="higher limit"):
             await budget.hold(request())
 
-    asyncio.run(run())
+    asynchronous.run(run())
 
 
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1), st.booleans()), min_size=1, max_size=40),
@@ -89,6 +90,6 @@ def test_no_order_of_answers_spends_more_than_the_limit(work: list[tuple[int, fl
         await asyncio.gather(*(one(budget, *each) for each in work))
         return budget
 
-    budget = asyncio.run(run())
+    budget = asynchronous.run(run())
     assert budget.spent + budget.lost <= limit
     assert budget.left() == limit - budget.spent - budget.lost  # nothing is held for good

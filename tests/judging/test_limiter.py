@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from della_bench import asynchronous
 from della_bench.judging.limiter import Limiter, Limits
 
 
@@ -35,7 +36,7 @@ def test_never_more_than_the_window_are_under_way_and_all_get_their_turn() -> No
         assert limiter.active == 0
         return most, done
 
-    assert asyncio.run(run()) == (5, 100)
+    assert asynchronous.run(run()) == (5, 100)
 
 
 def test_a_cancelled_waiter_keeps_no_slot() -> None:
@@ -52,7 +53,7 @@ def test_a_cancelled_waiter_keeps_no_slot() -> None:
         limiter.release(refused=False)
         assert limiter.active == 0
 
-    asyncio.run(run())
+    asynchronous.run(run())
 
 
 async def _rounds(limiter: Limiter, refused: float, requests: int) -> float:
@@ -70,14 +71,14 @@ def test_a_server_that_refuses_much_is_asked_by_fewer_and_by_more_again_when_it_
         assert await _rounds(limiter, 1.0, 200) == 1  # and never none
         assert await _rounds(limiter, 0.0, 2000) == 64
 
-    asyncio.run(run())
+    asynchronous.run(run())
 
 
 def test_a_few_refusals_are_tolerated() -> None:
     async def run() -> None:
         assert await _rounds(Limiter(Limits(64)), 0.1, 2000) == 64
 
-    asyncio.run(run())
+    asynchronous.run(run())
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_no_minute_holds_more_requests_or_tokens_than_it_may(
             limiter.release(refused=False)
 
     began = clock.now
-    asyncio.run(run())
+    asynchronous.run(run())
     assert clock.now - began == pytest.approx(least)
 
 
@@ -112,4 +113,4 @@ def test_a_pause_that_the_server_asks_for_holds_for_all(monkeypatch: pytest.Monk
         return starts
 
     began = clock.now
-    assert all(start - began >= 20 for start in asyncio.run(run()))
+    assert all(start - began >= 20 for start in asynchronous.run(run()))
