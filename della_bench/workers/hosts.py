@@ -168,10 +168,12 @@ class Hosts:
     def _end(self, group: Any, actor: Any) -> None:
         from ray.util.placement_group import remove_placement_group
 
-        if actor is not None:
-            self._ray.kill(actor, no_restart=True)
+        # Ray ends the actor of a group with it. Killed at the same moment by another request, the actor's share of the
+        # host was sometimes never given back, and nobody could use it any more.
         if group is not None:
             remove_placement_group(group)
+        elif actor is not None:
+            self._ray.kill(actor, no_restart=True)
 
 
 def _environment() -> dict[str, str]:
