@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from della_bench.checkpoint import (
     Fit,
@@ -28,7 +28,8 @@ from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.checkpoint.vocabulary import Vocabulary
 from della_bench.errors import CheckpointError, MergeError
 from della_bench.merge.kernels.coverage import BrokenSourceError
-from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, merge_tensor_fast, working
+from della_bench.merge.kernels.dispatch import is_finite, merge_device_tensors, merge_host_tensors, working
+from della_bench.merge.kernels.job import Job, Merged
 from della_bench.merge.plan import plan
 from della_bench.merge.staged import Staged
 from della_bench.spec import MergeSpec, Source
@@ -39,11 +40,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "Merge", "is_cpu", "open_part"]
 
-_Tensor = TypeVar("_Tensor")
+_Name = TypeVar("_Name")
 _Sources = TypeVar("_Sources")
+
+_READERS = 2
+_GROUP = 2**32  # bytes of the sources and results that are merged together on a device
 
 Cache = Callable[[Fit, str], "torch.Tensor"]
 """Returns what `fit.tensor(name)` does, from memory where it was asked for before; on any device."""
+
+
+class _Started(NamedTuple):
+    """A group of tensors whose merge was started, by name: those that are done, and those that a device computes."""
+
+    names: list[str]
+    done: dict[str, torch.Tensor]
+    merges: Merged | None
 
 
 class Merge:
@@ -128,7 +140,7 @@ class Merge:
         """Yield (name, merged tensor) for `names`, default all.
 
         While one tensor merges, a thread loads the sources of the next; no more than these two tensors' sources are
-        held at any time.
+        held at any time. On a GPU tensors are merged, and held, in groups of up to four gigabytes with their sources.
         """
         if is_cpu(device):
             for name, host in self.stream_host(names, owned=True):
@@ -137,18 +149,81 @@ class Merge:
                 yield name, tensor
                 del tensor  # or its memory could not serve for the next
             return
-        read = partial(self._read, device=device)
-        with ThreadPoolExecutor(2, "della_bench-expert") as pool:
-            for name, sources in self._sources_of(names, read, pool):
-                merged, dtype = sources[0], torch_dtype(self.info(name).dtype)
-                if len(sources) == 1:
-                    merged = merged.to(dtype)
-                else:
-                    merged = merge_tensor_fast(self.plan[name], name, merged, sources[1:], dtype)
-                    self._check_result(name, merged)
+        started: _Started | None = None
+        with ThreadPoolExecutor(_READERS, "della_bench-expert") as pool:
+            load = partial(self._load_group, device=device, pool=pool)
+            for group, sources in _ahead(self._groups(names, device), load):
+                following = self._start(group, sources)
                 del sources
-                yield name, merged
-                del merged
+                if started is not None:
+                    yield from self._finish(started)
+                started = following
+        if started is not None:
+            yield from self._finish(started)
+
+    def _groups(self, names: Iterable[str] | None, device: torch.device | str) -> Iterator[list[str]]:
+        """Yield names of tensors that are merged together, whose sources take a bounded part of the device's memory."""
+        import torch
+
+        free = torch.cuda.mem_get_info(device)[0] if str(device).startswith("cuda") else 0
+        room = max(min(_GROUP, free // 16), 1)
+        group: list[str] = []
+        size = 0
+        for name in self.names if names is None else names:
+            info = self.info(name)
+            needed = info.nbytes * (1 + len(self._fits_of(name)))
+            if group and size + needed > room:
+                yield group
+                group, size = [], 0
+            group.append(name)
+            size += needed
+        if group:
+            yield group
+
+    def _load_group(
+        self, group: list[str], device: torch.device | str, pool: ThreadPoolExecutor
+    ) -> list[list[torch.Tensor]]:
+        """Return the sources of each tensor of a group, on the device; see `_sources_of`."""
+        wanted = [[(fit, name) for fit in self._merged_fits(name)] for name in group]
+        flat = [pair for pairs in wanted for pair in pairs]
+
+        def read(pairs: list[tuple[Fit, str]]) -> list[torch.Tensor]:
+            return [self._read(fit, name, device) for fit, name in pairs]
+
+        shares = list(pool.map(read, [flat[first::_READERS] for first in range(_READERS)]))
+        tensors = [shares[index % _READERS][index // _READERS] for index in range(len(flat))]
+        taken = iter(tensors)
+        return [[next(taken) for _ in pairs] for pairs in wanted]
+
+    def _start(self, group: list[str], sources: list[list[torch.Tensor]]) -> _Started:
+        """Start merging a group of tensors; those that have one source are done."""
+        merged: dict[str, torch.Tensor] = {}
+        jobs: list[Job] = []
+        for name, (base, *experts) in zip(group, sources, strict=True):
+            dtype = torch_dtype(self.info(name).dtype)
+            if experts:
+                jobs.append(Job(self.plan[name], name, base, experts, dtype))
+                continue
+            if not is_finite(base):
+                raise _not_finite(self.base, name)
+            merged[name] = base.to(dtype)
+        return _Started(group, merged, merge_device_tensors(jobs) if jobs else None)
+
+    def _finish(self, started: _Started) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield a group's merged tensors. Raises MergeError where one is not finite."""
+        group, tensors, merges = started
+        if merges is not None:
+            fault = merges.first_fault()
+            if fault is not None:
+                index, position = fault
+                name = merges.jobs[index].name
+                if position is None:
+                    raise self._overflow(name)
+                raise _not_finite(self._fits_of(name)[position].expert, name)
+            tensors |= {job.name: tensor for job, tensor in zip(merges.jobs, merges.tensors, strict=True)}
+        del merges, started
+        for name in group:
+            yield name, tensors.pop(name)
 
     def stream_host(
         self, names: Iterable[str] | None = None, *, owned: bool = False
@@ -184,24 +259,26 @@ class Merge:
     def _check_result(self, name: str, merged: torch.Tensor | HostTensor) -> None:
         """Raise MergeError where finite sources gave a result that its dtype does not hold."""
         if not is_finite(merged):
-            info = self.info(name)
-            wider = "dtype=bfloat16 or float32 holds it" if info.dtype == "F16" else "smaller weights or lambda do not"
-            raise MergeError(f"tensor {name} overflows {DTYPES[info.dtype]} when it is merged; {wider}", exit_code=2)
+            raise self._overflow(name)
+
+    def _overflow(self, name: str) -> MergeError:
+        info = self.info(name)
+        wider = "dtype=bfloat16 or float32 holds it" if info.dtype == "F16" else "smaller weights or lambda do not"
+        return MergeError(f"tensor {name} overflows {DTYPES[info.dtype]} when it is merged; {wider}", exit_code=2)
+
+    def _merged_fits(self, name: str) -> list[Fit]:
+        """Return what a tensor is read from: the base alone where it is of integers, or where no expert has it."""
+        fits = self._fits_of(name)
+        merges = self.info(name).is_float and any(name in fit.names for fit in fits[1:])
+        return fits if merges else fits[:1]
 
     def _sources_of(
-        self, names: Iterable[str] | None, read: Callable[[Fit, str], _Tensor], pool: ThreadPoolExecutor | None = None
-    ) -> Iterator[tuple[str, list[_Tensor]]]:
-        """Yield (name, [the base's tensor, the experts' ...]).
+        self, names: Iterable[str] | None, read: Callable[[Fit, str], HostTensor]
+    ) -> Iterator[tuple[str, list[HostTensor]]]:
+        """Yield (name, [the base's tensor, the experts' ...])."""
 
-        The base's is alone where it is of integers, or where no expert has it.
-
-        pool: threads that read the sources of one tensor at once.
-        """
-
-        def load(name: str) -> list[_Tensor]:
-            fits = self._fits_of(name)
-            merges = self.info(name).is_float and any(name in fit.names for fit in fits[1:])
-            return list((pool.map if pool else map)(lambda fit: read(fit, name), fits if merges else fits[:1]))
+        def load(name: str) -> list[HostTensor]:
+            return [read(fit, name) for fit in self._merged_fits(name)]
 
         return _ahead(iter(self.names if names is None else names), load)
 
@@ -209,14 +286,11 @@ class Merge:
         return HostTensor.of(self.cache(fit, name)) if self.cache else fit.tensor(name)
 
     def _read(self, fit: Fit, name: str, device: torch.device | str) -> torch.Tensor:
-        """Return a tensor on a device other than the CPU. Raises MergeError where it is not finite."""
+        """Return a tensor on a device other than the CPU."""
         tensor = self.cache(fit, name) if self.cache else fit.tensor(name).to_torch()
         if str(device).startswith("cuda") and tensor.device.type == "cpu":
             tensor = tensor.pin_memory()
-        tensor = tensor.to(device)
-        if not is_finite(tensor):
-            raise _not_finite(fit.expert, name)
-        return tensor
+        return tensor.to(device)
 
 
 def open_part(source: Source, base: ModelFolder | None = None, *, trust_remote_code: bool = False) -> ModelFolder:
@@ -258,10 +332,10 @@ def _fitted(
     return fits, vocabulary, stacking
 
 
-def _ahead(names: Iterator[str], load: Callable[[str], _Sources]) -> Iterator[tuple[str, _Sources]]:
+def _ahead(names: Iterator[_Name], load: Callable[[_Name], _Sources]) -> Iterator[tuple[_Name, _Sources]]:
     """Yield (name, load(name)); a thread loads the next while the consumer has the last."""
     with ThreadPoolExecutor(1, "della_bench-reader") as reader:
-        loading: deque[tuple[str, Future[_Sources]]] = deque()
+        loading: deque[tuple[_Name, Future[_Sources]]] = deque()
 
         def load_next() -> None:
             loading.extend((name, reader.submit(load, name)) for name in islice(names, 1))

@@ -41,6 +41,7 @@ def room(density: float) -> tuple[float, bool]:
     return float(min(below, above)), above < below
 
 
+@lru_cache(maxsize=4096)
 def kept_count(density: float, n: int) -> int:
     """Return how many of n elements a magnitude cut keeps: max(1, floor(density * n)), exactly."""
     return max(1, int(exact(density) * n))

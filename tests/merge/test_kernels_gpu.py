@@ -8,6 +8,7 @@ cannot show (races, the compiler's rounding) the tests marked `gpu` do.
 
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -24,8 +25,10 @@ import triton
 if not GPU and isinstance(tl.sum, triton.JITFunction):
     pytest.skip("Triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
 
-from della_bench.merge.kernels import gpu, gpu_grid
-from della_bench.merge.kernels.dispatch import merge_tensor_fast
+from della_bench.merge.kernels import dispatch, gpu, gpu_cuts, gpu_grid
+from della_bench.merge.kernels.dispatch import merge_device_tensors, merge_tensor_fast
+from della_bench.merge.kernels.gpu_plan import plan_of
+from della_bench.merge.kernels.job import Job
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
 from tests.merge.oracle import DELTA_RULES
@@ -33,6 +36,16 @@ from tests.merge.test_own_methods import with_unknown
 from tests.merge.values import FLAVOURS, values
 
 DEVICE = "cuda" if GPU else "cpu"
+
+
+@pytest.fixture(autouse=True)
+def no_plan_of_another_test():
+    """Plans are kept, with the size of tiles that some tests change."""
+    plan_of.cache_clear()
+    yield
+    plan_of.cache_clear()
+
+
 KINDS = ("task_arithmetic", "dare_ties", "ties", "ties_row", "della", "della_layer_norm", "della_norank")
 # numpy, in which the interpreter computes, warns where values overflow.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -134,6 +147,85 @@ def test_equals_at_a_cut_are_kept_from_the_first_across_tiles(monkeypatch):
         both(Case(method, weights=(1.0,), densities=(0.6,)), base, [base + 1])
 
 
+def together(case, tensors, dtype=torch.bfloat16):
+    """Merge named tensors (base, *experts) at once."""
+    moved = {name: [source.to(DEVICE) for source in sources] for name, sources in tensors.items()}
+    return merge_device_tensors([Job(case.spec.at(name), name, s[0], s[1:], dtype) for name, s in moved.items()])
+
+
+@pytest.mark.parametrize("method", [*KINDS, "della_ada_row", "linear"])
+def test_tensors_that_are_merged_at_once_are_those_merged_one_by_one(monkeypatch, method):
+    monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
+    monkeypatch.setattr(gpu_grid, "_TILE", 16)
+    case = Case(method, weights=(1.0, 0.7), rescale="none" if method == "linear" else "inverse_keep")
+    bases = {"a": (3, 50), "b": (37,), "c": (2, 64), "d": (1, 9), "e": (64,), "f": (2, 50)}
+    made = {}
+    for name, shape in bases.items():
+        base, _ = tensors("normal", shape, "bfloat16")
+        made[name] = [base, *(slight_change(base, k) for k in range(2))]
+    made["c"][0] = made["c"][0].half()  # of another dtype, and so in a launch of its own
+    merges = together(case, made)
+    assert merges.first_fault() is None
+    for name, found in zip(made, merges.tensors, strict=True):
+        expected = merge_tensor(case.spec, name, made[name][0], made[name][1:], torch.bfloat16)
+        assert_same(found.cpu(), expected.float().numpy(), "bfloat16")
+
+
+def test_a_row_of_too_wide_a_span_for_its_bins_is_merged_all_the_same():
+    base, experts = tensors("normal", (3, 40), "bfloat16", 2)
+    experts[1][1] = base[1] + torch.logspace(-30, 20, 40, base=10)
+    both(Case("della", weights=(1.0, 0.7)), base, experts)
+    both(Case("della", weights=(1.0, 0.7)), base, [base, torch.zeros_like(base)])  # an expert without any change
+
+
+def equals_and_others(n=5000):
+    """A base, and an expert of which half the magnitudes are equal."""
+    base = torch.zeros(n)
+    return base, torch.where(torch.arange(n) % 2 == 0, 1.0, torch.linspace(0.5, 2, n))
+
+
+def test_equals_at_a_cut_are_kept_by_their_words_whatever_their_number():
+    base, expert = equals_and_others()
+    for dtype in (torch.bfloat16, torch.float32):
+        for density in (0.1, 0.5, 0.9):
+            both(Case("ties", weights=(1.0,), densities=(density,)), base.to(dtype), [expert.to(dtype)])
+
+
+def test_a_cut_whose_last_word_lies_where_it_was_not_looked_for_is_found_another_way(monkeypatch):
+    monkeypatch.setattr(gpu_cuts, "_DEVIATIONS", 0)
+    monkeypatch.setattr(gpu_cuts, "_SPARE", 0)
+    base, expert = equals_and_others()
+    monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
+    assert int(together(Case("ties", weights=(1.0,)), {"w": [base, expert]}, base.dtype).found) == 4
+    both(Case("ties", weights=(1.0,)), base, [expert])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_sample_that_misleads_changes_no_bit(dtype):
+    """Runs of 64 elements are sampled; what lies between is a thousand times as small."""
+    n = 3 * 4096
+    base, (expert,) = tensors("normal", (n,), dtype, 1)
+    between = torch.arange(n) % (n // 64) >= 64
+    expert = torch.where(between, base + 0.001 * (expert.float() - base.float()), expert).to(base.dtype)
+    both(Case("ties", weights=(1.0,), densities=(0.5,)), base, [expert])
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "dare_ties", "ties", "della", "della_layer_norm"])
+def test_what_is_not_finite_is_told_from_what_overflows(monkeypatch, method):
+    monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
+    base, experts = tensors("normal", (2, 40), "bfloat16", 2)
+    case = Case(method, weights=(1.0, 1.0))
+    for place in range(3):
+        sources = [tensor.clone() for tensor in (base, *experts)]
+        sources[place][1, 7] = math.nan if place else math.inf
+        assert together(case, {"a": [base, *experts], "b": sources}).first_fault() == (1, place)
+    huge = torch.full_like(base, 3e38)
+    assert together(case, {"a": [base, *experts], "b": [base, huge, huge]}).first_fault() == (1, None)
+    assert together(case, {"a": [base, *experts]}, torch.float16).first_fault() is None
+    large = torch.full_like(base, 70_000)
+    assert together(case, {"a": [large, large, large]}, torch.float16).first_fault() == (0, None)
+
+
 def test_a_merge_that_the_kernels_do_not_cover_is_named_so():
     base = torch.zeros(4, 4, device=DEVICE)
     assert gpu.supports(Case("della").spec.at(""), base, [base, base], base.dtype)
@@ -187,3 +279,21 @@ def test_the_same_merge_twice_gives_the_same_bits_on_a_gpu():
         case = Case(method, weights=(1.0, 0.5, 1.3))
         first, again = (merge_tensor_fast(case.spec, case.name, *moved) for _ in range(2))
         assert torch.equal(first.view(torch.int16), again.view(torch.int16))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", KINDS)
+def test_a_models_tensors_at_once_give_the_references_bits_on_a_gpu(method):
+    generator = torch.Generator("cuda").manual_seed(0)
+    shapes = [(3000, 1024), (1024,), (1024, 2816), (2816, 1024), (64, 64), (7, 1003), (512, 11_008)]
+    made = {}
+    for index, shape in enumerate(shapes * 3):
+        base, *noise = (torch.randn(shape, device="cuda", generator=generator) for _ in range(4))
+        made[f"t{index}"] = [tensor.bfloat16() for tensor in (0.02 * base, *(0.02 * base + 0.0002 * d for d in noise))]
+    case = Case(method, weights=(1.0, 0.7, 1.3), densities=(0.4,), epsilon=0.14, lambda_=1.1)
+    merges = together(case, made)
+    assert merges.first_fault() is None
+    for name, found in zip(made, merges.tensors, strict=True):
+        base, *experts = (tensor.cpu() for tensor in made[name])
+        on_cpu = merge_tensor_fast(case.spec, name, base, experts)
+        assert_same(found.cpu(), on_cpu.float().numpy(), "bfloat16")

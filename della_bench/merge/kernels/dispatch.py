@@ -6,13 +6,14 @@ the merge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from della_bench.checkpoint.tensor import HostTensor, dtype_name, torch_dtype
 from della_bench.merge.kernels.coverage import BrokenSourceError
+from della_bench.merge.kernels.job import Job, Merged
 from della_bench.merge.kernels.workers import Workers
 from della_bench.spec import MergeSpec
 from della_bench.spec.tensor import TensorSpec
@@ -20,7 +21,9 @@ from della_bench.spec.tensor import TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["is_finite", "merge_host_tensors", "merge_tensor_fast", "working"]
+    from della_bench.merge.kernels.gpu_plan import Plan
+
+__all__ = ["is_finite", "merge_device_tensors", "merge_host_tensors", "merge_tensor_fast", "working"]
 
 
 def merge_tensor_fast(
@@ -39,15 +42,57 @@ def merge_tensor_fast(
         sources = [HostTensor.of(tensor) for tensor in (base, *experts)]
         with Workers() as workers:
             return merge_host_tensors(spec, name, sources, dtype_name(dtype), workers).to_torch()
-    if base.device.type == "cuda" and find_spec("triton") is not None:
-        from della_bench.merge.kernels import gpu
-
-        numbers = spec.at(name)
-        if gpu.supports(numbers, base, experts, dtype):
-            return gpu.merge_tensor_gpu(numbers, name, base, experts, dtype)
     from della_bench.merge.tensor import merge_tensor
 
-    return merge_tensor(spec, name, base, experts, dtype)
+    job = Job(spec.at(name), name, base, experts, dtype)
+    if _plan(job) is not None:
+        from della_bench.merge.kernels import gpu
+
+        return gpu.merge_tensor_gpu(*job)
+    return merge_tensor(*job)
+
+
+def merge_device_tensors(jobs: Sequence[Job]) -> Merged:
+    """Do what `merge_tensor` does for many tensors on one device that is no CPU.
+
+    The kernels see which sources are not finite; the reference is not asked to merge those.
+    """
+    import torch
+
+    from della_bench.merge.tensor import merge_tensor
+
+    tensors: dict[int, torch.Tensor] = {}
+    found = torch.zeros(0)
+    again: Callable[[int], int] | None = None
+    plans = {index: plan for index, job in enumerate(jobs) if (plan := _plan(job)) is not None}
+    covered = list(plans)
+    if covered:
+        from della_bench.merge.kernels import gpu
+
+        merged, found, again = gpu.merge_tensors_gpu([jobs[index] for index in covered], list(plans.values()))
+        tensors = dict(zip(covered, merged, strict=True))
+    if len(covered) < len(jobs):
+        seen, found = found, torch.ones(len(jobs), dtype=torch.int32, device=jobs[0].base.device)
+        if covered:
+            found[torch.tensor(covered).to(found.device)] = seen
+        for index, job in enumerate(jobs):
+            if index not in tensors:
+                is_sound = all(is_finite(source) for source in (job.base, *job.experts))
+                tensors[index] = merge_tensor(*job) if is_sound else job.base
+
+    def merge_again(index: int) -> int:
+        return again(covered.index(index)) if again is not None else 0
+
+    return Merged(jobs, [tensors[index] for index in range(len(jobs))], found, merge_again)
+
+
+def _plan(job: Job) -> Plan | None:
+    """Return how the kernels merge a tensor on the GPU; None where they do not cover it."""
+    if job.base.device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from della_bench.merge.kernels import gpu
+
+    return gpu.plan_for(job)
 
 
 def merge_host_tensors(

@@ -10,9 +10,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["BINS", "doubled_rank", "key_of", "load", "magnitude_of", "store", "tile_of", "words_of"]
+__all__ = [
+    "BINS", "EACH", "HEAD", "divide", "doubled_rank", "is_broken", "key_of", "load", "magnitude_bits", "magnitude_of",
+    "note_faults", "store", "tile_of", "words_of",
+]  # fmt: skip
 
 BINS = tl.constexpr(32_768)  # keys of 15 bits
+_DIVIDES = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 6))
+HEAD, EACH = tl.constexpr(8), tl.constexpr(8)  # columns of a launch's table, see gpu_kernels
 
 
 # `index` is of the flattened tensor; where not `inside`, a tile hangs over its row's end, and zeros are read.
@@ -46,6 +51,43 @@ def store(pointer, index, value, inside):
         tl.store(pointer + index, rounded.to(tl.uint16).to(tl.bfloat16, bitcast=True), mask=inside)
     else:
         tl.store(pointer + index, value.to(pointer.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def magnitude_bits(value):
+    """Return the bits of a float32 without its sign, int32; those of infinity and NaN are 0x7F800000 and more."""
+    return value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+
+
+# The smallest magnitude that rounds to infinity: half a step above the dtype's largest number, since that is even.
+@triton.jit
+def is_broken(pointer, value):
+    """Whether float32 elements are infinite or NaN once they are rounded to the pointer's dtype."""
+    least = 0x7F800000
+    if pointer.dtype.element_ty == tl.bfloat16:
+        least = 0x7F7F8000
+    elif pointer.dtype.element_ty == tl.float16:
+        least = 0x477FF000
+    return magnitude_bits(value) >= least
+
+
+@triton.jit
+def note_faults(found, worst, broken):
+    """Set `found` to 1 where `magnitude_bits` of a source are of no finite number, or an element of the result is."""
+    if tl.max(((worst >= 0x7F800000) | broken).to(tl.int32), 0) > 0:
+        tl.atomic_or(found, 1, sem="relaxed")
+
+
+# Before Triton 3.6, div_rn flushes denormals. The 53 bits of float64 make a second rounding harmless, but its division
+# takes a third of a merge's instructions.
+@triton.jit
+def divide(dividend, divisor):
+    """Return the quotients of float32, rounded once."""
+    if _DIVIDES:
+        quotient = tl.div_rn(dividend, divisor)
+    else:
+        quotient = (dividend.to(tl.float64) / divisor.to(tl.float64)).to(tl.float32)
+    return quotient
 
 
 # Without its sign, a float's bits order as the float does, and comparisons of integers do not flush denormals. `base`
@@ -93,16 +135,16 @@ def _philox(key, counter):
     c1, c2, c3 = c0 ^ c0, c0 ^ c0, c0 ^ c0
     k0, k1 = key.to(tl.uint32), (key >> 32).to(tl.uint32)
     for _ in tl.static_range(10):
-        high0, low0 = tl.umulhi(c0, 0xD2511F53), c0 * 0xD2511F53
-        high1, low1 = tl.umulhi(c2, 0xCD9E8D57), c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        product0, product1 = c0.to(tl.uint64) * 0xD2511F53, c2.to(tl.uint64) * 0xCD9E8D57
+        high0, high1 = (product0 >> 32).to(tl.uint32), (product1 >> 32).to(tl.uint32)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, product1.to(tl.uint32), high0 ^ c3 ^ k1, product0.to(tl.uint32)
         k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
     return c0, c1, c2, c3
 
 
 # A counter makes four words, of the elements 4c to 4c + 3. An aligned tile computes each counter once and interleaves
 # the four lanes (a join puts its two arguments side by side in the last dimension, hence the order c0 c2, c1 c3). Any
-# other tile computes a counter for each element and picks its lane, at four times the work.
+# other tile computes a counter for each element and picks its lane.
 @triton.jit
 def words_of(key, start, aligned: tl.constexpr, block: tl.constexpr):
     """Return the random words of the elements from `start` on. aligned: start is a multiple of 4."""

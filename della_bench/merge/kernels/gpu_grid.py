@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 import triton
@@ -24,12 +24,12 @@ class Grid:
     n: int
     rows: int
 
-    @property
+    @cached_property
     def block(self) -> int:
         """Elements of a tile, at least one counter of Philox for each of a few threads."""
         return int(min(_TILE, max(16, triton.next_power_of_2(self.n))))
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         """Tiles of a row."""
         return -(-self.n // self.block)
@@ -51,7 +51,7 @@ def tables(ranks: torch.Tensor, low: int, high: int, n: int) -> tuple[torch.Tens
     return highest, (ONE / limits.to(torch.float64)).float()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def rank_tables(low: int, high: int, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the tables of every doubled rank of a row of n, (2n - 1,) each; see `tables`."""
     return tables(torch.arange(2 * n - 1, dtype=torch.int64, device=device), low, high, n)

@@ -8,15 +8,19 @@ What is known of an expert's drop depends on its kind; for the rest any tensor s
 
     RANK_ROW     doubled ranks by key (rows, BINS), or the sorted keys (rows, n)
     RANK_TENSOR  nothing; with 31-bit keys all keys of the tensor, sorted
-    CUT_ROW, CUT_TENSOR  the key at the cut, and how many of its equals of the last word are kept (rows or 1, 2)
+    CUT_ROW, CUT_TENSOR  the key at the cut, and the place in the tensor of the last of its equals kept (rows or 1, 2)
     NORMED_ROW   the smallest and the largest key (rows, 2)
 
-`equals_before`, for cuts: how many equals of the last word lie before each tile (tiles of the whole tensor). `highest`,
-`scales`: the highest random word that is kept, and 2^32 / threshold; by doubled rank (RANK_ROW), by key (RANK_TENSOR).
-For cuts `highest` is the last word of the equals that are kept (rows or 1): those of lower words are kept, too.
+`highest`, `scales`: the highest random word that is kept, and 2^32 / threshold; by doubled rank (RANK_ROW), by key
+(RANK_TENSOR). For cuts `highest` is the word of the last of the equals kept (rows or 1): those of lower words are kept,
+and of this word those up to its place.
 
 `numbers` (experts, 4) int64: the Philox key, the highest word kept, the lowest threshold, the span of thresholds.
 `factors` (experts + 1, 2) float32: weight and scale of each expert; lambda.
+
+A launch of `merge_tiles` merges many tensors. `table` has a row for each of them: HEAD numbers (elements of a row,
+rows, its first tile in the launch, its first row in the tensor, the addresses of base, result, votes and ratios) and
+EACH for each expert (its address, those of the three tensors of what is known of its drop, and its `numbers`).
 """
 
 from __future__ import annotations
@@ -26,17 +30,23 @@ import triton.language as tl
 
 from della_bench.merge.kernels.gpu_device import (
     BINS,
+    EACH,
+    HEAD,
+    divide,
     doubled_rank,
+    is_broken,
     key_of,
     load,
+    magnitude_bits,
     magnitude_of,
+    note_faults,
     store,
     tile_of,
     words_of,
 )
 
 __all__ = [
-    "COUNT", "CUT_ROW", "CUT_TENSOR", "NONE", "NORMED_ROW", "RANDOM", "RANK_ROW", "RANK_TENSOR", "SUM",
+    "COUNT", "CUT_ROW", "CUT_TENSOR", "NONE", "NORMED_ROW", "RANDOM", "RANK_ROW", "RANK_TENSOR", "SUM", "fuse",
     "magnitude_sums", "merge_tiles",
 ]  # fmt: skip
 
@@ -50,25 +60,23 @@ CUT_ROW, CUT_TENSOR, NORMED_ROW = tl.constexpr(4), tl.constexpr(5), tl.constexpr
 # tensor, which random words depend on. What is kept is decided by integers: keys with keys, words with thresholds.
 @triton.jit
 def _prune(
-    d, base, known_rows, equals_before, highest, scales, numbers, factors, first_row, n, kind: tl.constexpr,
+    d, base, known_rows, highest, scales, numbers, factors, row, start, first_row, n, kind: tl.constexpr,
     inverse: tl.constexpr, depth: tl.constexpr, aligned: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """Return one expert's delta, dropped from and rescaled."""
-    row, start = tile_of(n, block)
     inside = start + tl.arange(0, block) < n
     key = key_of(base, d)
     scale = tl.load(factors + 1)
-    words = words_of(tl.load(numbers), (first_row + row) * n + start, aligned, block)
+    offset = (first_row + row) * n + start
+    words = words_of(tl.load(numbers), offset, aligned, block)
     if kind == CUT_ROW or kind == CUT_TENSOR:  # noqa: SIM109 (Triton knows no `in`)
-        cuts = known_rows
         if kind == CUT_ROW:
-            cuts += 2 * row
+            known_rows += 2 * row
             highest += row
-        cut, last_word = tl.load(cuts), tl.load(highest).to(tl.uint32, bitcast=True)
-        equal = inside & (key == cut)
-        place = tl.load(equals_before + tl.program_id(0)) + tl.cumsum((equal & (words == last_word)).to(tl.int32), 0)
-        is_first = (words < last_word) | ((words == last_word) & (place <= tl.load(cuts + 1)))
-        kept = (key > cut) | (equal & is_first)
+        last_word = tl.load(highest).to(tl.uint32, bitcast=True)
+        cut, last_place = tl.load(known_rows), tl.load(known_rows + 1)
+        is_first = (words < last_word) | ((words == last_word) & (offset + tl.arange(0, block) <= last_place))
+        kept = (key > cut) | ((key == cut) & is_first)
     else:
         if kind == RANDOM:
             kept = words <= tl.load(numbers + 1).to(tl.uint32)
@@ -108,37 +116,10 @@ def _agrees(d, negative, elect: tl.constexpr):
     return d != 0 if elect == NONE else tl.where(negative, d < 0, d > 0)
 
 
-# A program merges one tile: it reads the base and all experts once, holds all deltas in registers (k runs over
-# experts, unrolled) and writes the result once; nothing of the tensor's size lies between. The sums run over experts
-# from left to right, as the reference's do. Some scalings depend on how many elements of a row (or of the tensor)
-# agree: for them the same kernel runs twice, first to count votes and then to merge, which costs less than storing
-# the deltas.
-@triton.jit(do_not_specialize=["first_row", "rows"])
-def merge_tiles(
-    base, experts, out, votes, ratios, known_rows, equals_before, highest, scales, numbers, factors, first_row, rows, n,
-    count: tl.constexpr, kind: tl.constexpr, drops: tl.constexpr, inverse: tl.constexpr, elect: tl.constexpr,
-    normalize: tl.constexpr, scaled: tl.constexpr, voting: tl.constexpr, depth: tl.constexpr, aligned: tl.constexpr,
-    block: tl.constexpr,
-):  # fmt: skip
-    """Merge rows `first_row` and following; or, if `voting`, add to votes how many elements of each row agree.
-
-    experts: a tuple of `count` tensors. votes: (2, count, rows) int32, elements that are not zero, and those of them
-    that take part. ratios: (count, rows) float32, used if `scaled`. drops: bit k says whether expert k is dropped from.
-    """
-    row, start = tile_of(n, block)
-    inside = start + tl.arange(0, block) < n
-    index = (first_row + row) * n + start + tl.arange(0, block)
-    wide = load(base, index, inside)
-    deltas = ()
-    for k in tl.static_range(count):
-        d = load(experts[k], index, inside) - wide
-        if (drops >> k) & 1:
-            d = _prune(
-                d, base, known_rows[k], equals_before[k], highest[k], scales[k], numbers + 4 * k, factors + 2 * k,
-                first_row, n, kind, inverse, depth, aligned, block,
-            )  # fmt: skip
-        deltas = deltas + (d * tl.load(factors + 2 * k),)  # noqa: RUF005
-
+# Sums run over experts (k, unrolled) from left to right, as the reference's do.
+@triton.jit
+def _is_negative(deltas, count: tl.constexpr, elect: tl.constexpr):
+    """Return the elected sign of each element, from deltas times their weights."""
     total = deltas[0]
     if elect == COUNT:
         total = (deltas[0] > 0).to(tl.float32) - (deltas[0] < 0).to(tl.float32)
@@ -147,44 +128,114 @@ def merge_tiles(
             total += (deltas[k] > 0).to(tl.float32) - (deltas[k] < 0).to(tl.float32)
         elif elect == SUM:
             total += deltas[k]
-    negative = total < 0
+    return total < 0
+
+
+# `ratios` and `stride`: the first expert's ratio, and how far the next one's lies behind it. `factors` and `ratios` may
+# be one address, or one an element.
+@triton.jit
+def fuse(
+    wide, deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
+    scaled: tl.constexpr,
+):  # fmt: skip
+    """Return base plus lambda times the sum (or mean) of the deltas that agree with the elected sign."""
+    negative = _is_negative(deltas, count, elect)
+    agrees = _agrees(deltas[0], negative, elect)
+    takes_part = agrees
+    term = deltas[0]
+    if scaled:
+        term *= tl.load(ratios)
+    fused = tl.where(agrees, term, 0.0)
+    if normalize:
+        weight = tl.load(factors)
+        all_weights = weight
+        divisor = tl.where(agrees, weight, 0.0)
+    for k in tl.static_range(1, count):
+        agrees = _agrees(deltas[k], negative, elect)
+        takes_part |= agrees
+        term = deltas[k]
+        if scaled:
+            term *= tl.load(ratios + k * stride)
+        fused += tl.where(agrees, term, 0.0)
+        if normalize:
+            weight = tl.load(factors + 2 * k)
+            all_weights += weight
+            divisor += tl.where(agrees, weight, 0.0)
+    if normalize:
+        if elect == NONE:
+            divisor = divisor * 0.0 + all_weights
+        fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
+    merged = wide + fused * tl.load(factors + 2 * count)
+    return tl.where(takes_part, merged, wide)
+
+
+# A program merges one tile: it reads the base and all experts once, holds all deltas in registers and writes the result
+# once; nothing of the tensor's size lies between. Some scalings depend on how many elements of a row (or of the tensor)
+# agree: for them the same kernel runs twice, first to count votes and then to merge, which costs less than storing the
+# deltas. The table has addresses; the pointers beside it say what lies there. `even`: all of them, and all rows, are
+# multiples of 16.
+@triton.jit
+def merge_tiles(
+    table, tensor_of_tile, factors, found, base, experts, out,
+    count: tl.constexpr, kind: tl.constexpr, drops: tl.constexpr, inverse: tl.constexpr, elect: tl.constexpr,
+    normalize: tl.constexpr, scaled: tl.constexpr, voting: tl.constexpr, depth: tl.constexpr, aligned: tl.constexpr,
+    even: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """Merge tensors; or, if `voting`, add to votes how many elements of each row agree.
+
+    table: see above. tensor_of_tile: int32, the table's row of each tile. found: int32 for each tensor, 1 where
+    a source is not finite, or the result is not. base, experts, out: tensors of the same dtypes; experts is a tuple of
+    `count`. votes: (2, count, rows) int32, elements that are not zero, and those of them that
+    take part. ratios: (count, rows) float32, used if `scaled`. drops: bit k says whether expert k is dropped from.
+    """
+    tensor = tl.load(tensor_of_tile + tl.program_id(0)).to(tl.int64)
+    table += tensor * (HEAD + EACH * count)
+    factors += tensor * (2 * count + 2)
+    n, rows = tl.load(table).to(tl.int32), tl.load(table + 1).to(tl.int32)
+    tile, first_row = tl.program_id(0) - tl.load(table + 2).to(tl.int32), tl.load(table + 3).to(tl.int32)
+    tiles = (n + block - 1) // block
+    row, start = tile // tiles, (tile % tiles) * block
+    inside = start + tl.arange(0, block) < n
+    offset = (first_row + row) * n + start
+    base = tl.load(table + 4).to(base.dtype)
+    out = tl.load(table + 5).to(out.dtype)
+    if even:
+        offset, base, out = tl.multiple_of(offset, 16), tl.multiple_of(base, 16), tl.multiple_of(out, 16)
+        inside = start + tl.arange(0, block) < tl.multiple_of(n, 16)
+    index = offset + tl.arange(0, block)
+    wide = load(base, index, inside)
+    worst = magnitude_bits(wide)
+    integers: tl.constexpr = tl.pointer_type(tl.int32)
+    deltas = ()
+    for k in tl.static_range(count):
+        entry = table + HEAD + EACH * k
+        expert = tl.load(entry).to(experts[k].dtype)
+        if even:
+            expert = tl.multiple_of(expert, 16)
+        value = load(expert, index, inside)
+        worst = tl.maximum(worst, magnitude_bits(value))
+        d = value - wide
+        if (drops >> k) & 1:
+            d = _prune(
+                d, base, tl.load(entry + 1).to(integers), tl.load(entry + 2).to(integers),
+                tl.load(entry + 3).to(factors.dtype), entry + 4, factors + 2 * k,
+                row, start, first_row, n, kind, inverse, depth, aligned, block,
+            )  # fmt: skip
+        deltas = deltas + (d * tl.load(factors + 2 * k),)  # noqa: RUF005
 
     if voting:
+        negative = _is_negative(deltas, count, elect)
+        votes = tl.load(table + 6).to(found.dtype)
         for k in tl.static_range(count):
             at = votes + k * rows + first_row + row
             agreeing = inside & _agrees(deltas[k], negative, elect)
             tl.atomic_add(at, tl.sum((inside & (deltas[k] != 0)).to(tl.int32), 0), sem="relaxed")
             tl.atomic_add(at + count * rows, tl.sum(agreeing.to(tl.int32), 0), sem="relaxed")
     else:
-        agrees = _agrees(deltas[0], negative, elect)
-        takes_part = agrees
-        term = deltas[0]
-        if scaled:
-            term *= tl.load(ratios + first_row + row)
-        fused = tl.where(agrees, term, 0.0)
-        if normalize:
-            weight = tl.load(factors)
-            all_weights = weight
-            divisor = tl.where(agrees, weight, 0.0)
-        for k in tl.static_range(1, count):
-            agrees = _agrees(deltas[k], negative, elect)
-            takes_part |= agrees
-            term = deltas[k]
-            if scaled:
-                term *= tl.load(ratios + k * rows + first_row + row)
-            fused += tl.where(agrees, term, 0.0)
-            if normalize:
-                weight = tl.load(factors + 2 * k)
-                all_weights += weight
-                divisor += tl.where(agrees, weight, 0.0)
-        if normalize:
-            if elect == NONE:
-                divisor = divisor * 0.0 + all_weights
-            # By float64, whose 53 bits make the second rounding harmless: before Triton 3.6, div_rn flushes denormals.
-            by = tl.where(divisor == 0, 1.0, divisor).to(tl.float64)
-            fused = (fused.to(tl.float64) / by).to(tl.float32)
-        merged = wide + fused * tl.load(factors + 2 * count)
-        store(out, index, tl.where(takes_part, merged, wide), inside)
+        ratios = tl.load(table + 7).to(factors.dtype) + first_row + row
+        merged = fuse(wide, deltas, factors, ratios, rows, count, elect, normalize, scaled)
+        store(out, index, merged, inside)
+        note_faults(found + tensor, worst, inside & is_broken(out, merged))
 
 
 # Sums of floats depend on their order, sums of integers do not: mantissas are added by exponent. A loop over the few
@@ -206,7 +257,7 @@ def _add_magnitudes(sums, d, inside):
 # which costs less than to store a delta of the tensor's size.
 @triton.jit(do_not_specialize=["first_row"])
 def magnitude_sums(
-    base, expert, sums, known_rows, equals_before, highest, scales, numbers, factors, first_row, n,
+    base, expert, sums, known_rows, highest, scales, numbers, factors, first_row, n,
     kind: tl.constexpr, depth: tl.constexpr, aligned: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """Add the mantissas of a delta, before and after its drop, to sums (2, 256) int64 by exponent: exact L1 norms.
@@ -219,7 +270,7 @@ def magnitude_sums(
     d = load(expert, index, inside) - load(base, index, inside)
     _add_magnitudes(sums, d, inside)
     pruned = _prune(
-        d, base, known_rows, equals_before, highest, scales, numbers, factors, first_row, n, kind, False, depth,
+        d, base, known_rows, highest, scales, numbers, factors, row, start, first_row, n, kind, False, depth,
         aligned, block,
     )  # fmt: skip
     _add_magnitudes(sums + 256, pruned, inside)

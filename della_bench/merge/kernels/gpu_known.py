@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 
 from della_bench.merge.kernels import gpu_counts, gpu_grid
 from della_bench.merge.kernels.gpu_device import BINS
 from della_bench.merge.kernels.gpu_grid import Grid, tables
+from della_bench.merge.kernels.gpu_table import Known
 from della_bench.spec.tensor import TensorSpec
 from della_bench.spec.thresholds import keep_bounds, kept_count
 
-__all__ = ["KEYS", "Finder", "Known"]
+__all__ = ["KEYS", "Finder"]
 
 KEYS: int = BINS.value  # of bases of 16 bits
 _SCAN = 4096  # bins that a scan reads at a time
 _HALVES = 2**16  # values of half a word
-
-
-class Known(NamedTuple):
-    """What the kernels get of one expert's drop; `gpu_kernels` says what it is for each kind of drop.
-
-    Where a kind of drop needs nothing, any tensor stands.
-    """
-
-    rows: torch.Tensor
-    equals_before: torch.Tensor
-    highest: torch.Tensor
-    scales: torch.Tensor
+_ALIKE = 64  # of 2^30 random words none occurs so often
 
 
 class Finder:
@@ -50,7 +39,7 @@ class Finder:
         self.drop, self.device, self.wide_keys = spec.method.drop_kind, base.device, base.dtype == torch.float32
         self.whole = Grid(base.numel(), 1)
         self.density = spec.density or (1.0,) * len(experts)
-        self.nothing = Known(numbers, numbers, numbers, numbers)
+        self.nothing = Known(numbers, numbers, numbers)
 
     def known_of(self, k: int) -> Known:
         """Return what is known of an expert for all rows together; ranks in a row are `row_ranks`."""
@@ -111,15 +100,19 @@ class Finder:
                 counts = self._counts(k, cut_grid, first, rows)
                 gpu_counts.find_cuts[(rows,)](counts, here, cut_grid.n, keep, block=_SCAN, enable_fp_fusion=False)
             last_words[first : first + rows] = self._last_words(k, here, first, rows)
-        grid, by_row = self.grid, self.drop == "magnitude_row"
-        equals = torch.empty(grid.rows, grid.tiles, dtype=torch.int32, device=self.device)
-        gpu_counts.count_equals[(grid.rows * grid.tiles,)](
-            self.base, self.experts[k], cuts, last_words, self.numbers[k], equals, grid.n, by_row=by_row,
-            aligned=grid.aligned, block=grid.block, enable_fp_fusion=False,
+        cuts[:, 1:] = self._last_places(k, cuts, last_words)
+        return self.nothing._replace(rows=cuts, highest=last_words)
+
+    def _last_places(self, k: int, cuts: torch.Tensor, last_words: torch.Tensor) -> torch.Tensor:
+        """Return the place in the tensor of the last equal that is kept of those with the last word, (rows or 1, 1)."""
+        grid = self.grid
+        found = torch.zeros(len(cuts), dtype=torch.int32, device=self.device)
+        places = torch.full((len(cuts), _ALIKE), 2**31 - 1, dtype=torch.int32, device=self.device)
+        gpu_counts.list_equals[(grid.rows * grid.tiles,)](
+            self.base, self.experts[k], cuts, last_words, self.numbers[k], found, places, grid.n, capacity=_ALIKE,
+            by_row=self.drop == "magnitude_row", aligned=grid.aligned, block=grid.block, enable_fp_fusion=False,
         )  # fmt: skip
-        lines = equals if by_row else equals.reshape(1, -1)
-        before = lines.cumsum(dim=1, dtype=torch.int32) - lines
-        return self.nothing._replace(rows=cuts, equals_before=before, highest=last_words)
+        return places.sort(dim=1).values.gather(1, cuts[:, 1:].to(torch.int64) - 1)
 
     def _last_words(self, k: int, cuts: torch.Tensor, first: int, rows: int) -> torch.Tensor:
         """Return the last word of the equals that are kept at each cut, (rows,) int32 of its bits.
