@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -44,6 +44,14 @@ class Shape:
     heads: int = 16
 
 
+SIZES = {
+    "374M": Shape(),
+    "1.1B": Shape(hidden=2048, intermediate=5632, layers=19, heads=32),
+    "3B": Shape(hidden=3072, intermediate=8192, layers=26, heads=24),
+    "9B": Shape(hidden=4096, intermediate=14_336, layers=32, vocabulary=128_256, heads=32),
+}
+
+
 @dataclass(frozen=True)
 class Row:
     """One method: seconds, peak memory in GB (10^9 bytes), bytes read and written a second against the copy's."""
@@ -62,8 +70,11 @@ class Row:
         return self.mergekit_seconds / self.seconds if self.mergekit_seconds else None
 
 
-def make_checkpoints(root: Path, shape: Shape, experts: int) -> None:
-    """Write base and experts, unless they are there: weights of a normal distribution, deltas a hundredth of them."""
+def make_checkpoints(root: Path, shape: Shape, experts: int, device: str = "cpu") -> None:
+    """Write base and experts, unless they are there: weights of a normal distribution, deltas a hundredth of them.
+
+    device: where the numbers are drawn, which decides what they are.
+    """
     import torch
     from safetensors.torch import save_file
     from transformers import LlamaConfig
@@ -84,26 +95,27 @@ def make_checkpoints(root: Path, shape: Shape, experts: int) -> None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(folder)
-        values, noise = torch.Generator().manual_seed(0), torch.Generator().manual_seed(index)
+        values, noise = (torch.Generator(device).manual_seed(seed) for seed in (0, index))
         tensors = {}
-        for name, dims in _shapes(shape).items():
-            weight = torch.randn(dims, generator=values) * 0.02
+        for name, dims in shapes(shape).items():
+            weight = torch.randn(dims, generator=values, device=device) * 0.02
             if index:
-                weight += torch.randn(dims, generator=noise) * 0.0002
-            tensors[name] = weight.to(torch.bfloat16)
+                weight += torch.randn(dims, generator=noise, device=device) * 0.0002
+            tensors[name] = weight.to(torch.bfloat16).cpu()
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+def shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a model's tensors."""
     h, i = shape.hidden, shape.intermediate
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (shape.vocabulary, h)}
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (shape.vocabulary, h)}
     for layer in range(shape.layers):
         prefix = f"model.layers.{layer}."
-        shapes |= {prefix + f"self_attn.{p}_proj.weight": (h, h) for p in "qkvo"}
-        shapes |= {prefix + f"mlp.{p}_proj.weight": (i, h) for p in ("gate", "up")}
-        shapes |= {prefix + "mlp.down_proj.weight": (h, i)}
-        shapes |= {prefix + f"{p}_layernorm.weight": (h,) for p in ("input", "post_attention")}
-    return shapes | {"model.norm.weight": (h,), "lm_head.weight": (shape.vocabulary, h)}
+        found |= {prefix + f"self_attn.{p}_proj.weight": (h, h) for p in "qkvo"}
+        found |= {prefix + f"mlp.{p}_proj.weight": (i, h) for p in ("gate", "up")}
+        found |= {prefix + "mlp.down_proj.weight": (h, i)}
+        found |= {prefix + f"{p}_layernorm.weight": (h,) for p in ("input", "post_attention")}
+    return found | {"model.norm.weight": (h,), "lm_head.weight": (shape.vocabulary, h)}
 
 
 def copy_bandwidth(gigabytes: float = 0.5) -> float:
@@ -215,14 +227,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
     parser.add_argument("--experts", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=Shape.layers, help="fewer for a quick look")
+    parser.add_argument("--size", choices=list(SIZES), default="374M")
+    parser.add_argument("--layers", type=int, help="fewer for a quick look")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="rounds, of which the median counts")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "della_bench_benchmark")
     parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml"), help="the mergekit-yaml to run")
     parser.add_argument("--no-mergekit", action="store_true", help="measure ours alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    shape, small = Shape(layers=options.layers), Shape(layers=1, vocabulary=512)
+    shape, small = SIZES[options.size], Shape(layers=1, vocabulary=512)
+    if options.layers:
+        shape = replace(shape, layers=options.layers)
     root, small_root = (options.work / f"{s.layers}x{s.hidden}x{s.vocabulary}" for s in (shape, small))
     methods = options.methods.split(",")
     # In a process of its own: what this one holds would count as memory of the commands it starts.
@@ -233,7 +248,7 @@ def main() -> None:
     mergekit = None if options.no_mergekit else options.mergekit
     warm_up(small_root, methods, options.experts, mergekit)
     rows = [measure(root, method, options.experts, mergekit, bandwidth, options.repeat) for method in methods]
-    parameters = sum(_product(dims) for dims in _shapes(shape).values())
+    parameters = sum(_product(dims) for dims in shapes(shape).values())
     if options.json:
         facts = {"parameters": parameters, "experts": options.experts, "copy_gb_per_second": bandwidth}
         print(json.dumps({**facts, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}, indent=2))

@@ -45,7 +45,9 @@ def merging() -> str:
 
 def remerging() -> str:
     """Return how a remerge compares with a merge that is written and loaded, on transformers."""
-    found = measured("remerge.py", "--engine", "hf", "--layers", "4", "--specs", "4", "--resident", "cpu")
+    found = measured(
+        "remerge.py", "--engine", "hf", "--size", "374M", "--layers", "4", "--specs", "4", "--resident", "cpu"
+    )
     again = statistics.median(found["remerge"]["remerge"])
     written = found["checkpoint"]["write"] + found["checkpoint"]["fresh"]
     return f"in place {again:.2f} s; written and loaded {written:.2f} s, {written / again:.1f} x"

@@ -1,10 +1,10 @@
 """One engine, many merges: seconds a remerge against a fresh engine, and against a checkpoint written beforehand.
 
-    python benchmarks/remerge.py [--engine vllm|hf] [--specs 10] [--layers N] [--tensor-parallel-size T]
-                                 [--resident PLACE] [--json]
+    python benchmarks/remerge.py [--engine vllm|hf] [--specs 10] [--size 374M] [--tensor-parallel-size T]
+                                 [--device cuda] [--resident PLACE] [--json]
 
 Starts one engine on the first merge, then takes the others in place, asking each one question, so that a row counts
-only if the answer is the one that the same merge gives from a written checkpoint. Without `--layers` the models are the
+only if the answer is the one that the same merge gives from a written checkpoint. Without `--size` the models are the
 embedded zoo; with it, synthetic ones of a Llama's shape (see benchmarks/merge.py). With several workers the merge is
 also timed with each worker merging all of it. Seconds are of the wall clock; sources lie in the page cache.
 """
@@ -14,27 +14,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 PROMPT_TOKENS = [5, 17, 40, 200, 258, 3, 9, 120]
 
 
-def specs(layers: int | None, count: int, work: Path) -> list[dict[str, Any]]:
+def specs(size: str | None, layers: int | None, count: int, work: Path, device: str) -> list[dict[str, Any]]:
     """Return `count` merges that differ in their drop rate, of one base and the same experts."""
-    if layers is None:
+    if size is None:
         sources = {"base": "zoo:base", "experts": "zoo:math+zoo:code+zoo:chat"}
     else:
-        from merge import Shape, make_checkpoints
+        from merge import SIZES, make_checkpoints
 
-        root = work / f"{layers}x{Shape.hidden}"
-        make_checkpoints(root, Shape(layers=layers), 3)
+        shape = replace(SIZES[size], layers=layers or SIZES[size].layers)
+        root = work / f"{size}-{shape.layers}-{device}"
+        make_checkpoints(root, shape, 3, device)
+        for file in Path(zoo_tokenizer()).glob("*token*"):  # they have none of their own
+            shutil.copy(file, root / "base")
         experts = "+".join(str(root / f"expert{i}") for i in (1, 2, 3))
-        sources = {"base": str(root / "base"), "experts": experts, "tokenizer": "zoo:base"}  # they have none
+        sources = {"base": str(root / "base"), "experts": experts}
     rates = [round(0.1 + 0.7 * index / max(count - 1, 1), 3) for index in range(count)]
     return [{**sources, "merge_method": "della", "drop_rate": rate, "window_size": 0.1} for rate in rates]
 
@@ -50,26 +55,26 @@ class Transformers:
     """lm-eval's models on transformers."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.resident, self.workers = options.resident, 1
+        self.resident, self.workers, self.device = options.resident, 1, options.device
 
     def merged(self, merge: dict[str, Any]) -> Any:
         """Start a model that merges."""
         from della_bench.models.hf import DellaMergedLM
 
-        return DellaMergedLM(**merge, device="cpu", **({"resident": self.resident} if self.resident else {}))
+        return DellaMergedLM(**merge, device=self.device, **({"resident": self.resident} if self.resident else {}))
 
     def written(self, folder: Path, dtype: str) -> Any:
         """Start a model on a checkpoint."""
         from lm_eval.models.huggingface import HFLM
 
-        return HFLM(pretrained=str(folder), dtype=dtype, device="cpu", tokenizer=zoo_tokenizer())
+        return HFLM(pretrained=str(folder), dtype=dtype, device=self.device, tokenizer=zoo_tokenizer())
 
     def reload(self, lm: Any, folder: Path) -> None:
         """Read a checkpoint into the running model."""
         from safetensors.torch import load_file
 
         for file in sorted(folder.glob("*.safetensors")):
-            lm.model.load_state_dict(load_file(file), strict=False)
+            lm.model.load_state_dict(load_file(file, device=self.device), strict=False)
 
     def answer(self, lm: Any) -> list[int]:
         """Return the tokens that a model continues one prompt with, greedily."""
@@ -77,7 +82,7 @@ class Transformers:
 
         with torch.inference_mode():
             out = lm.model.generate(
-                torch.tensor([PROMPT_TOKENS]), max_new_tokens=24, min_new_tokens=24, do_sample=False
+                torch.tensor([PROMPT_TOKENS], device=self.device), max_new_tokens=24, min_new_tokens=24, do_sample=False
             )
         return list(out[0, len(PROMPT_TOKENS) :].tolist())
 
@@ -151,7 +156,6 @@ def measure_remerges(engine: Transformers | VLLM, merges: list[dict[str, Any]]) 
 
 def remerge_each(lm: Any, merge: dict[str, Any]) -> None:
     """Remerge with every worker merging all tensors."""
-    from dataclasses import replace
 
     from della_bench.spec import MergeSpec
 
@@ -205,7 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=list(ENGINES), default="vllm")
     parser.add_argument("--specs", type=int, default=10)
-    parser.add_argument("--layers", type=int, help="of synthetic models; default: the zoo")
+    parser.add_argument("--size", choices=["374M", "1.1B", "3B", "9B"], help="of synthetic models; default: the zoo")
+    parser.add_argument("--layers", type=int, help="fewer of them, for a quick look")
+    parser.add_argument("--device", default="cpu", help="of transformers; vLLM takes its own")
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--resident", choices=["disk", "cpu", "gpu"])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "della_bench_benchmark")
@@ -213,7 +219,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    merges = specs(options.layers, options.specs, options.work)
+    merges = specs(options.size, options.layers, options.specs, options.work, options.device)
     engine = ENGINES[options.engine](options)
     ours = measure_remerges(engine, merges)
     with tempfile.TemporaryDirectory() as folder:
