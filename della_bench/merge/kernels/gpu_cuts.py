@@ -47,7 +47,7 @@ def merge_by_cuts(variant: Variant, parts: Sequence[Part], densities: Sequence[S
     known, missed = cuts.settle(*cuts.find())
     # Of each expert's four numbers the first two are its cut, and the last one its highest word.
     cut_at = known.data_ptr() + 4 * 4 * np.arange(keep.size).reshape(keep.shape)
-    columns = launch.table[:, _HEAD:].unflatten(1, (-1, _EACH))
+    columns = launch.table[:, _HEAD:].view(len(parts), -1, _EACH)
     columns[..., 1:3] = upload(np.stack([cut_at, cut_at + 4 * 3], axis=2), torch.int64, launch.device)
     launch.run()
     return launch.found.bitwise_or_(missed)

@@ -159,4 +159,4 @@ def upload(numbers: Any, dtype: torch.dtype, device: torch.device) -> torch.Tens
 
 @lru_cache(maxsize=64)
 def _uploads(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
