@@ -12,7 +12,7 @@ from della_bench.spec import MergeSpec, Source
 from della_bench.spec.files import is_file_name, load_documents
 from della_bench.spec.source import encode
 
-__all__ = ["folder_name", "read_specs", "with_references"]
+__all__ = ["alone", "folder_name", "named_experts", "read_specs", "with_references"]
 
 
 def read_specs(given: Sequence[str]) -> list[MergeSpec]:
@@ -61,20 +61,20 @@ def with_references(specs: Sequence[MergeSpec], *, base: bool, experts: bool) ->
     another, have no part in it.
     """
     unique: dict[str, MergeSpec] = {}
-    references = [_alone(spec, spec.base) for spec in specs] if base else []
-    references += [_alone(spec, source) for spec in specs for source in spec.experts] if experts else []
+    references = [alone(spec, spec.base) for spec in specs] if base else []
+    references += [alone(spec, source) for spec in specs for source in spec.experts] if experts else []
     for spec in (*references, *specs):
         unique.setdefault(spec.digest, spec)
     return list(unique.values())
 
 
-def _alone(spec: MergeSpec, source: Source) -> MergeSpec:
-    """Return a spec of one source of `spec`, evaluated as it is."""
+def alone(spec: MergeSpec, source: Source, name: str | None = None) -> MergeSpec:
+    """Return a spec of one source of `spec`, evaluated as it is. name: by default the source's own."""
     keys = {
         "base": spec.base,
         "experts": [source],
         "merge_method": "passthrough",
-        "name": encode(_name_of(source)),
+        "name": encode(name or _name_of(source)),
         "dtype": spec.dtype,
         "tokenizer": spec.tokenizer,
         "pad_to_multiple_of": spec.pad_to_multiple_of,
@@ -89,6 +89,14 @@ def _name_of(source: Source) -> str:
     else:
         model = Path(source.place).name or str(source)
     return model if source.adapter is None else f"{model}+{Path(source.adapter.place).name}"
+
+
+def named_experts(spec: MergeSpec) -> dict[str, Source]:
+    """Return the experts by what tables call them; where that is the same for two, by where they lie."""
+    sources = list(dict.fromkeys(spec.experts))
+    names = [_name_of(source) for source in sources]
+    pairs = zip(names, sources, strict=True)
+    return {name if names.count(name) == 1 else str(source): source for name, source in pairs}
 
 
 def folder_name(spec: MergeSpec) -> str:

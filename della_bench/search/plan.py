@@ -18,6 +18,7 @@ from della_bench.run.options import Options
 from della_bench.run.preflight import check_asked, unusable
 from della_bench.run.scorer import Scorer
 from della_bench.run.scorers import scorers_of
+from della_bench.run.specs import alone, named_experts
 from della_bench.run.tasks import Tasks
 from della_bench.search.candidate import Origin
 from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes
@@ -27,7 +28,7 @@ from della_bench.search.scoring import Number, is_paid, number_of
 from della_bench.search.settings import SearchSettings
 from della_bench.search.space import Space
 from della_bench.search.storage import check_storage
-from della_bench.spec import MergeSpec, Source
+from della_bench.spec import MergeSpec
 from della_bench.spec.files import load_documents
 from della_bench.suggest import nearest
 
@@ -105,18 +106,11 @@ class Plan:
         named = {row for _, row, _ in self.settings.keep}
         found: list[tuple[Origin, MergeSpec]] = []
         if "base" in named:
-            found.append(("base", _alone(spec, spec.base, "base")))
-        experts = {Path(source.place).name: source for source in spec.experts}
+            found.append(("base", alone(spec, spec.base, "base")))
+        experts = named_experts(spec)
         wanted = experts if self.settings.experts else {name: each for name, each in experts.items() if name in named}
-        found += [("expert", _alone(spec, source, name)) for name, source in wanted.items()]
+        found += [("expert", alone(spec, source, name)) for name, source in wanted.items()]
         return found
-
-
-def _alone(spec: MergeSpec, source: Source, name: str) -> MergeSpec:
-    """Return a source of `spec` as it is: it differs from the merge in the weights alone."""
-    keys = {"base": spec.base, "experts": [source], "merge_method": "passthrough", "name": name}
-    more = {"dtype": spec.dtype, "tokenizer": spec.tokenizer, "chat_template": spec.chat_template}
-    return MergeSpec.parse({**keys, **{key: value for key, value in more.items() if value is not None}})
 
 
 def make_plan(
@@ -215,7 +209,7 @@ def _check_rows(space: Space | None, settings: SearchSettings) -> None:
     """Raise UsageError where a score is to be held against a row that there will not be."""
     if space is None:
         return
-    experts = [Path(source.place).name for source in _example(space).experts]
+    experts = named_experts(_example(space))
     if unknown := sorted({row for _, row, _ in settings.keep} - {"base", *experts}):
         raise UsageError(f"search.keep: no row {unknown[0]!r}{nearest(unknown[0], ['base', *experts])}")
 

@@ -381,6 +381,12 @@ def test_a_source_that_is_not_there_is_told_before_anything_is_written(searched,
     assert not (tmp_path / "out").exists()
 
 
+def test_experts_of_the_same_last_name_are_two_rows(tmp_path):
+    space = {**SPACE, "experts": ["zoo:math", "/some/run/final", "/another/run/final"]}
+    found = plan(tmp_path / "out", space=space, search={"keep": {"zoo_math": "/some/run/final - 2"}}).references()
+    assert [spec.display_name for _, spec in found] == ["math", "/some/run/final", "/another/run/final"]
+
+
 def test_somebody_else_in_the_folder_is_not_disturbed(worker, tmp_path):
     from della_bench.lock import folder_lock
 
