@@ -231,20 +231,21 @@ def _plan(
     from della_bench.search.reading import SEARCH, read_space, space_mapping
     from della_bench.search.settings import read_settings
 
-    nothing: tuple[dict[str, Any], bool] = {}, False
-    keys, text = faults.of(lambda: space_mapping(space), nothing)
+    mapping: tuple[dict[str, Any], bool] | None = faults.of(lambda: space_mapping(space), None)
+    keys, text = mapping or ({}, False)
     inside = keys.get(SEARCH, {})
     if not isinstance(inside, dict):
         faults.add(f"{SEARCH}: holds {type(inside).__name__}, not a mapping of keys to values")
         inside = {}
-    found = faults.of(lambda: read_space(keys, text=text), None) if keys else None
+    found = faults.of(lambda: read_space(keys, text=text), None) if mapping else None
     settings = faults.of(lambda: read_settings(inside, over), None)
     names = over.get("benchmarks") or inside.get("benchmarks") or []
     if settings is None and names:  # else the plan looks at them
         from della_bench.run.tasks import Tasks
 
         listed = names.split(",") if isinstance(names, str) else names
-        faults.of(lambda: Tasks(listed, include_path=options.include_path, unsafe=True), None)
+        if isinstance(listed, list) and all(isinstance(name, str) and name.strip() for name in listed):
+            faults.of(lambda: Tasks(listed, include_path=options.include_path, unsafe=True), None)
     return make_plan(found, settings, options, storage=storage, warm_start=warm_start, faults=faults)
 
 
@@ -259,7 +260,8 @@ def _beside(plan: Plan) -> Plan:
     out = plan.out
     while (kept := kept_definition(out)) is not None and differences(kept, plan.definition):
         number += 1
-        out = plan.out.with_name(f"{plan.out.name}-{number}")
+        named = plan.out if plan.out.name not in ("", "..") else plan.out.resolve()
+        out = named.with_name(f"{named.name}-{number}")
     if out != plan.out:
         say(f"{plan.out} holds another search: this one is in {out}", err=True)
     return replace(plan, options=replace(plan.options, out=out))

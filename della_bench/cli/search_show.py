@@ -15,7 +15,7 @@ from della_bench.jsonfiles import read_json
 from della_bench.lock import is_held
 from della_bench.search.candidate import Candidate, read_candidate
 from della_bench.search.dimension import Dimension
-from della_bench.search.plan import Plan, kept_definition, paid_scorers
+from della_bench.search.plan import Plan, is_definition, kept_definition, paid_scorers
 from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
 from della_bench.spec.numbers import number_text
 from della_bench.visible import visible_line
@@ -137,7 +137,7 @@ def saved(plan: Plan, candidates: Sequence[Candidate]) -> tuple[int, int]:
 def show_search(out: Path) -> None:
     """Print how the search in a folder stands, running or ended."""
     definition = kept_definition(out)
-    if definition is None:
+    if definition is None or not is_definition(definition):
         raise UsageError(f"{out} holds no search")
     found = [read_candidate(path.parent) for path in sorted((out / "runs").glob("*/candidate.json"))]
     candidates = sorted(

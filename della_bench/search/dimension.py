@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DIGITS", "Dimension", "is_range", "read_dimension", "rounded"]
 
 DIGITS = 4  # significant ones, of a number that a spec gets: a search tells no two apart that differ later
+_MOST_STEPS = 100_000  # steps so fine are no grid that anybody wants, and too many to list
 _RANGE_KEYS = ("low", "high", "step", "log", "int", "choices", "shared")
 
 
@@ -38,18 +39,34 @@ class Dimension:
     choices: Mapping[str, Any] | None = None
 
     @property
+    def points(self) -> int | None:
+        """How many proposals there are; None where there is a number between any two."""
+        if self.choices is not None:
+            return len(self.choices)
+        if self.low == self.high:
+            return 1
+        if self._width is None:
+            return None
+        return int((read_decimal(self.high) - read_decimal(self.low)) / self._width) + 1
+
+    @property
     def grid(self) -> list[float] | list[str] | None:
         """Every proposal that there is; None where there is a number between any two."""
         if self.choices is not None:
             return list(self.choices)
-        if self.low == self.high:
-            return [self.low]
-        step = self.step or (1.0 if self.whole and not self.log else None)
-        if step is None:
-            return [float(n) for n in range(int(self.low), int(self.high) + 1)] if self.whole else None
-        low, width = read_decimal(self.low), read_decimal(step)
-        count = int((read_decimal(self.high) - low) / width) + 1
-        return [float(low + number * width) for number in range(count)]
+        return None if self.points is None else [self._point(place) for place in range(self.points)]
+
+    @property
+    def top(self) -> float:
+        """The highest proposal: the end of the range, or the last step below it."""
+        return self.high if self.points is None else self._point(self.points - 1)
+
+    @property
+    def _width(self) -> Decimal | None:
+        return read_decimal(self.step or 1) if self.step or self.whole else None
+
+    def _point(self, place: int) -> float:
+        return float(read_decimal(self.low) + place * (self._width or 0))
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -58,11 +75,9 @@ class Dimension:
 
         if self.choices is not None:
             return CategoricalDistribution(list(self.choices))
-        grid = self.grid
-        high = grid[-1] if grid is not None and self.step else self.high  # Optuna warns where the step does not fit
-        if self.whole:
-            return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, float(high), log=self.log, step=self.step)
+        if self.whole:  # up to the top: Optuna warns where the step does not fit
+            return IntDistribution(int(self.low), int(self.top), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.top, log=self.log, step=self.step)
 
     def value(self, proposed: Any) -> Any:
         """Return what a spec gets for a proposal of Optuna."""
@@ -76,7 +91,11 @@ class Dimension:
 
     def snapped(self, number: float) -> float:
         """Return the number of the grid that lies nearest: steps of 0.1 add up to 0.30000000000000004."""
-        return min((abs(float(each) - number), float(each)) for each in self.grid or [number])[1]
+        if self.points is None or self._width is None:
+            return number
+        place = int((read_decimal(number) - read_decimal(self.low)) / self._width)
+        places = {min(self.points - 1, max(0, near)) for near in (place - 1, place, place + 1)}
+        return min((abs(point - number), point) for point in map(self._point, places))[1]
 
     @property
     def middle(self) -> float:
@@ -117,6 +136,8 @@ def read_dimension(value: Mapping[str, Any], name: str, key: str) -> Dimension:
     """Read `{low, high, step, log, int}` or `{choices}`. Raises ValueError that says what is allowed."""
     if unknown := [each for each in value if each not in _RANGE_KEYS]:
         raise ValueError(f"{unknown[0]!r}: no key of a range{nearest(str(unknown[0]), _RANGE_KEYS)}")
+    if value.get("shared") is not None:  # of whom it is one dimension: read where experts are known
+        _flag(value["shared"], "shared")
     if "choices" in value:
         return _of_choices(value, name, key)
     missing = [end for end in ("low", "high") if end not in value]
@@ -133,7 +154,13 @@ def read_dimension(value: Mapping[str, Any], name: str, key: str) -> Dimension:
         raise ValueError("log: needs a low above 0, and no step")
     if whole and any(number % 1 for number in (low, high, step or 1)):
         raise ValueError("int: low, high and step must be whole numbers")
-    return Dimension(name, key, low, high, step, log, whole)
+    found = Dimension(name, key, low, high, step, log, whole)
+    if step is not None and (found.points or 0) > _MOST_STEPS:
+        raise ValueError(
+            f"step {number_text(step)}: makes {found.points:,} points, and at most {_MOST_STEPS:,} are listed; without "
+            "a step any number of the range is proposed"
+        )
+    return found
 
 
 def _of_choices(value: Mapping[str, Any], name: str, key: str) -> Dimension:

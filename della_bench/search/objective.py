@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ def read_goal(value: object, benchmarks: Sequence[str]) -> Goal:
     if isinstance(value, Mapping):
         weights = {_benchmark(name, benchmarks): weight for name, weight in value.items()}
         numbers = [each for each in weights.values() if isinstance(each, (int, float)) and not isinstance(each, bool)]
-        if len(numbers) < len(weights) or not numbers or min(numbers) < 0 or not sum(numbers):
-            raise ValueError("weights are numbers of at least 0, not all of them 0")
+        usable = bool(numbers) and len(numbers) == len(weights) and math.isfinite(sum(numbers))
+        if not usable or min(numbers) < 0 or not sum(numbers):
+            raise ValueError("weights are finite numbers of at least 0, not all of them 0")
         return Goal(({name: weight / sum(numbers) for name, weight in weights.items() if weight},))
     if isinstance(value, Sequence) and value:
         names = [_benchmark(name, benchmarks) for name in value]

@@ -37,6 +37,7 @@ __all__ = [
     "check_folder",
     "check_sources",
     "differences",
+    "is_definition",
     "keep_definition",
     "kept_definition",
     "make_plan",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 DEFINITION = "space.yaml"
+_MOST_POINTS = 100_000  # of a grid: all of them are made and shuffled before the first
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,13 @@ def _with_items(space: Space | None, settings: SearchSettings, options: Options)
         faults.raise_them()
         return None
     if groups := [row.name for row in tasks.benchmarks if len(tasks.leaves(row)) > 1]:
-        raise UsageError(f"{groups[0]} is a group of tasks: name its tasks")
-    tasks.build()
+        faults.add(*(f"{name} is a group of tasks: name its tasks" for name in groups))
+        faults.raise_them()
     rows = {row.task: row for row in tasks.benchmarks}
+    hashes = faults.of(lambda: _hashes(tasks, rows), None)
+    if hashes is None:
+        faults.raise_them()
+        return None
     numbers: dict[tuple[str, str], Number] = {}
     for (name, which), (_, task) in splits.items():
         try:
@@ -169,7 +175,6 @@ def _with_items(space: Space | None, settings: SearchSettings, options: Options)
             numbers[name, which] = number_of(rows[task], name, tasks.task(rows[task]), wanted, options)
         except UsageError as error:
             faults.add(str(error))
-    hashes = {task: document_hashes(tasks.task(rows[task])) for task in names}
     nothing: dict[str, list[ItemSet]] = {}
     sets = faults.of(lambda: divide(settings, splits, hashes), nothing)
     faults.add(*_unpaid(rows, numbers, options))
@@ -179,6 +184,11 @@ def _with_items(space: Space | None, settings: SearchSettings, options: Options)
     own = {row.name: vars(tasks.settings(row)) for row in tasks.benchmarks}
     options = replace(options, benchmarks=tuple(names), by_benchmark=own)
     return Plan(space, settings, options, sets, tasks, rows, numbers)
+
+
+def _hashes(tasks: Tasks, rows: Mapping[str, Benchmark]) -> dict[str, list[str]]:
+    tasks.build()
+    return {task: document_hashes(tasks.task(row)) for task, row in rows.items()}
 
 
 def _unpaid(rows: Mapping[str, Benchmark], numbers: Mapping[tuple[str, str], Number], options: Options) -> list[str]:
@@ -200,9 +210,16 @@ def paid_scorers(rows: Mapping[str, Benchmark], number: Number, options: Options
 
 
 def _check_grid(space: Space | None, settings: SearchSettings) -> None:
-    if space is not None and settings.sampler == "grid" and space.size is None:
-        names = [each.name for each in space.all_dimensions if each.grid is None]
+    if space is None or settings.sampler != "grid":
+        return
+    if space.size is None:
+        names = [each.name for each in space.all_dimensions if each.points is None]
         raise UsageError(f"sampler grid: {', '.join(names)}: a range without a step has no grid")
+    if space.size > _MOST_POINTS:
+        raise UsageError(
+            f"sampler grid: {space.size:,} points, and at most {_MOST_POINTS:,} are gone through: take wider steps, or "
+            "another sampler"
+        )
 
 
 def _check_rows(space: Space | None, settings: SearchSettings) -> None:
@@ -241,6 +258,12 @@ def kept_definition(out: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else {}
 
 
+def is_definition(kept: Mapping[str, Any]) -> bool:
+    """Return whether a search wrote this, and not somebody a space of the same file name."""
+    inside = kept.get("search")
+    return isinstance(inside, Mapping) and "engine" in inside
+
+
 def keep_definition(plan: Plan) -> None:
     """Write the definition into the search's folder."""
     write_whole(plan.out / DEFINITION, yaml.safe_dump(plan.definition, sort_keys=False, allow_unicode=True))
@@ -262,6 +285,9 @@ def differences(kept: Mapping[str, Any], asked: Mapping[str, Any], place: str = 
 def check_folder(plan: Plan) -> None:
     """Raise UsageError where the search's folder holds another search, named difference by difference."""
     kept = kept_definition(plan.out)
+    if kept is not None and not is_definition(kept):
+        path = plan.out / DEFINITION
+        raise UsageError(f"{path}: no search wrote it, and this one would write over it: --out names another folder")
     if kept is not None and (differing := differences(kept, plan.definition)):
         lines = "\n".join(differing)
         raise UsageError(f"{plan.out} holds another search (--force-new starts beside it):\n{lines}")

@@ -149,13 +149,11 @@ class Proposals:
             if each.choices is not None:
                 found[each.name] = trial.suggest_categorical(each.name, list(each.choices))
             elif each.whole:
-                high = int((each.grid or [each.high])[-1])
                 found[each.name] = trial.suggest_int(
-                    each.name, int(each.low), high, step=int(each.step or 1), log=each.log
+                    each.name, int(each.low), int(each.top), step=int(each.step or 1), log=each.log
                 )
             else:
-                high_ = float((each.grid or [each.high])[-1])
-                found[each.name] = trial.suggest_float(each.name, each.low, high_, step=each.step, log=each.log)
+                found[each.name] = trial.suggest_float(each.name, each.low, each.top, step=each.step, log=each.log)
         return found
 
     def report(self, trial: Trial, look: int, value: float, items: Mapping[int, float]) -> bool:

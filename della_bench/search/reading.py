@@ -18,6 +18,7 @@ from della_bench.spec.files import is_file_name, read_yaml
 from della_bench.spec.genome import genome_space
 from della_bench.spec.keys import is_used
 from della_bench.spec.numbers import number_text
+from della_bench.spec.option import Option
 from della_bench.spec.own_keys import own_key_names, read_option
 from della_bench.spec.registry import find_method, registered
 from della_bench.suggest import nearest
@@ -26,6 +27,7 @@ __all__ = ["SEARCH", "read_space", "space_mapping"]
 
 SEARCH = "search"  # the key of a space file that says how to search
 _FIXED = ("base", "dtype", "tokenizer", "name")  # what the engine is started with, or what is no choice
+_NEEDED = {"base": "base_model", "experts": "models"}  # with their other names
 _ONE_EACH = ("weights", "density", "epsilon")
 _RATES = {"drop_rate": lambda number: 1 - number, "window_size": lambda number: number / 2}
 
@@ -89,7 +91,9 @@ def read_space(given: Mapping[str, Any], *, text: bool = False) -> Space:
         except (ValueError, ArithmeticError, TypeError) as error:
             faults.append(f"{name}: {error}")
             continue
-        if key in _FIXED and any(dimensions_of(template)):
+        if any(isinstance(each, Dimension) and each.choices is None for each in _names_in(key, template)):
+            faults.append(f"{name}: has no range of numbers; {{choices: [...]}} lists what may be chosen")
+        elif key in _FIXED and any(dimensions_of(template)):
             faults.append(f"{name}: cannot be searched; one engine runs all candidates")
         elif key not in KEYS and key not in own_key_names() and not _own(key, templates, given):
             known = [*KEYS, *OTHER_NAMES, *sorted(own_key_names()), SEARCH]
@@ -99,12 +103,23 @@ def read_space(given: Mapping[str, Any], *, text: bool = False) -> Space:
     misread = bool(faults)  # what could not be read may have been a range
     experts = _expert_names(templates.get("experts"), faults)
     space = Space({key: _one_each(key, template, given, experts) for key, template in templates.items()})
-    faults += [*_method_faults(space), *_unused(space), *_outside(space), *([] if misread else _points(space))]
+    for key, other in _NEEDED.items():
+        if given.get(key) is None and given.get(other) is None:
+            faults.append(f"{key}: missing; it is {KEYS[key].meaning}")
+    faults += [*_method_faults(space), *_unused(space), *_outside(space), *_unreadable(space)]
+    faults += [] if misread else _points(space)
     if not faults:
         faults = _invalid(space)
     if faults:
         raise SpecError(list(dict.fromkeys(faults)))
     return space
+
+
+def _names_in(key: str, template: Any) -> list[Any]:
+    """Return the parts of a key's template that are names, of a method or of sources."""
+    if key == METHOD or (key == "experts" and isinstance(template, Dimension)):
+        return [template]
+    return _sources(template) if key == "experts" else []
 
 
 def _own(key: str, templates: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -123,7 +138,6 @@ def _own(key: str, templates: Mapping[str, Any], given: Mapping[str, Any]) -> bo
 def _expert_names(template: Any, faults: list[str]) -> list[str]:
     """Return what the experts are called in the names of dimensions: by their sources' last part, or counted."""
     if template is None:
-        faults.append("experts: missing; it is source[:weight]+source[:weight]...")
         return []
     if isinstance(template, Dimension):
         several = [_sources(choice) for choice in (template.choices or {}).values()]
@@ -157,7 +171,7 @@ def _one_each(key: str, template: Any, given: Mapping[str, Any], experts: list[s
     shared = value.get("shared") if isinstance(value, Mapping) else None
     single = isinstance(template, Dimension)
     each = key in _ONE_EACH or _takes_each(key)
-    if single and each and not (shared if shared is not None else key != "weights"):
+    if single and each and experts and not (shared if shared is not None else key != "weights"):
         template = [_renamed(template, f"{key}.{name}", key) for name in experts]
     elif isinstance(template, list) and key in _ONE_EACH and len(template) == len(experts):
         pairs = zip(template, enumerate(experts, start=1), strict=True)
@@ -222,7 +236,9 @@ def _outside(space: Space) -> list[str]:
     for each in space.all_dimensions:
         if each.key in (METHOD, "experts"):
             continue
-        option = next((found for row in rows if (found := row.option(each.key)) is not None), None)
+        option = _option(rows, each.key)
+        if option is None and each.key not in KEYS:  # some other method's own: told by `_unused`
+            continue
         values = list(each.choices.values()) if each.choices is not None else [each.low, each.high]
         for value in dict.fromkeys(map(_hashable, values)):
             try:
@@ -230,6 +246,30 @@ def _outside(space: Space) -> list[str]:
             except ValueError as error:
                 text = number_text(value) if isinstance(value, float) else repr(value)
                 faults.append(f"{each.name}={text}: {error}")
+    return faults
+
+
+def _option(rows: list[Method], key: str) -> Option | None:
+    """Return what a key is as some method's own; None where it is none of theirs."""
+    return next((found for row in rows if (found := row.option(key)) is not None), None)
+
+
+def _unreadable(space: Space) -> list[str]:
+    """Return a fault for each fixed value that its key does not allow, where a method of the space uses the key."""
+    faults: list[str] = []
+    rows = _rows(space)
+    for key, value in space.keys.items():
+        option = _option(rows, key)
+        absent = value is None and key in KEYS and (key in _NEEDED or KEYS[key].none_is_absent)
+        unused = option is None and not any(is_used(key, row) for row in rows)
+        if key == METHOD or any(dimensions_of(value)) or absent or unused:
+            continue
+        try:
+            read_option(option, value) if option is not None else KEYS[key].read(value)
+        except SpecError as error:  # of a source that is a merge
+            faults += error.faults
+        except ValueError as error:
+            faults.append(f"{key}={value!r}: {error}")
     return faults
 
 
@@ -243,8 +283,7 @@ def _points(space: Space) -> list[str]:
         return [
             "nothing to search: no key has a range (density: {low: 0.2, high: 0.9}, or density=0.2..0.9) or choices"
         ]
-    grids = [each.grid for each in space.all_dimensions]
-    if all(grid is not None and len(grid) == 1 for grid in grids):
+    if all(each.points == 1 for each in space.all_dimensions):
         return ["nothing to search: every range is a single point"]
     return []
 

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from della_bench.errors import UsageError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 __all__ = ["check_sampler", "make_pruner", "make_sampler", "quiet"]
+
+_RANDOM_FIRST = ("tpe", "gp", "cmaes")
 
 
 @contextmanager
@@ -99,15 +102,27 @@ def check_sampler(settings: SearchSettings) -> None:
 
 
 def _tried(settings: SearchSettings) -> None:
-    """Make the sampler and, where the user gave options, let it propose: most options are looked at only then."""
+    """Make the sampler and, where the user gave options, let it propose: most options are looked at only then.
+
+    Some begin with random proposals, and look at their other options later: these are tried without such a beginning,
+    too.
+    """
+    if not settings.sampler_options:
+        make_sampler(settings, 0)
+        return
+    _propose(make_sampler(settings, 0))
+    if settings.sampler in _RANDOM_FIRST:
+        options = {**settings.sampler_options, "n_startup_trials": 1}
+        _propose(make_sampler(replace(settings, sampler_options=options), 0))
+
+
+def _propose(sampler: BaseSampler) -> None:
     import optuna
 
-    sampler = make_sampler(settings, 0)
-    if settings.sampler_options:
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        for value in (0.25, 0.5, 0.75):
-            trial = study.ask()
-            study.tell(trial, trial.suggest_float("a", 0, 1) + trial.suggest_float("b", 0, value))
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for value in (0.25, 0.5, 0.75):
+        trial = study.ask()
+        study.tell(trial, trial.suggest_float("a", 0, 1) + trial.suggest_float("b", 0, value))
 
 
 def _reason(error: Exception) -> str:

@@ -84,9 +84,10 @@ def read_settings(given: Mapping[str, Any], options: Mapping[str, Any]) -> Searc
     """
     values = {**given, **{key: value for key, value in options.items() if value is not None}}
     faults: list[str] = []
-    known = [*(each.name for each in fields(SearchSettings)), "maximize", "time"]
+    inner = ("goal", "seconds", "sampler_options")  # what `maximize`, `time` and `sampler` become
+    known = [*(each.name for each in fields(SearchSettings) if each.name not in inner), "maximize", "time"]
     for name in values:
-        if name not in known or name in ("goal", "seconds", "sampler_options"):
+        if name not in known:
             faults.append(f"search.{name}: unknown key{nearest(str(name), known)}")
 
     def read(name: str, reader: Callable[[Any], Any], default: Any) -> Any:
@@ -149,6 +150,8 @@ def _names(value: object) -> tuple[str, ...]:
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ValueError("a list of benchmarks")
     found = tuple(name.strip() for name in names if name.strip())
+    if names and not found:
+        raise ValueError("a list of benchmarks, and all are blank")
     if len(set(found)) < len(found):
         raise ValueError("one stands there twice")
     return found
@@ -187,17 +190,27 @@ def _items(value: object, benchmarks: Sequence[str]) -> dict[tuple[str, str], Se
     """Read {search: 40, select: 24}, or the same below benchmarks; a set is a count or {split, count}."""
     if not isinstance(value, Mapping):
         raise ValueError("counts by set (search, select, test), for all or below each benchmark")
-    found = {}
+    places: dict[tuple[str, str], object] = {}
+    faults = []
     for name, each in value.items():
         if name in benchmarks:
-            if not isinstance(each, Mapping):
-                raise ValueError(f"{name}: counts by set, such as {{search: 40}}")
-            found.update({(str(name), str(which)): _set(str(which), part) for which, part in each.items()})
+            if isinstance(each, Mapping):
+                places.update({(str(name), str(which)): part for which, part in each.items()})
+            else:
+                faults.append(f"{name}: counts by set, such as {{search: 40}}")
         elif name in _SETS:
-            found["", str(name)] = _set(str(name), each)
+            places["", str(name)] = each
         else:
             hint = nearest(str(name), (*_SETS, *benchmarks))
-            raise ValueError(f"{name!r} is neither a set of items nor a benchmark{hint}")
+            faults.append(f"{name!r} is neither a set of items nor a benchmark{hint}")
+    found = {}
+    for (name, which), part in places.items():
+        try:
+            found[name, which] = _set(which, part)
+        except ValueError as error:
+            faults.append(f"{name}: {error}" if name else str(error))
+    if faults:
+        raise ValueError("; ".join(faults))
     return found
 
 
@@ -207,9 +220,16 @@ def _set(which: str, value: object) -> SetCounts:
     if isinstance(value, Mapping):
         if unknown := set(value) - {"split", "count"}:
             raise ValueError(f"{which}: {sorted(map(str, unknown))[0]!r} is neither split nor count")
-        count = None if value.get("count") is None else _at_least(1, "items")(value["count"])
+        count = None if value.get("count") is None else _count(which, value["count"])
         return SetCounts(None if value.get("split") is None else str(value["split"]), count)
-    return SetCounts(None, _at_least(1, "items")(value))
+    return SetCounts(None, _count(which, value))
+
+
+def _count(which: str, value: object) -> int:
+    try:
+        return _at_least(1, "items")(value)
+    except ValueError as error:
+        raise ValueError(f"{which}: {error}") from None
 
 
 def _scorers(value: object, benchmarks: Sequence[str]) -> dict[str, str]:

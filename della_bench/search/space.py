@@ -117,7 +117,7 @@ class Space:
         if not spec.method.magprune:
             return found
         for each in self.dimensions(spec.merge_method):
-            if each.key == "epsilon" and each.grid is None:
+            if each.key == "epsilon" and each.points is None:
                 densities = [value for value in spec.density if isinstance(value, float)]
                 top = min([each.high, *(_room(density) for density in densities if density < 1)])
                 if each.low < top < each.high:
@@ -163,10 +163,10 @@ class Space:
         """How many merges there are, None where there is a number between any two; large grids count all points."""
         total = 0
         for method in self.methods:
-            grids = [each.grid for each in self.dimensions(method)]
-            if any(grid is None for grid in grids):
+            points = [each.points for each in self.dimensions(method)]
+            if any(count is None for count in points):
                 return None
-            total += math.prod(len(grid or []) for grid in grids)
+            total += math.prod(count or 0 for count in points)
         return total if total > _COUNTED else len(self.grid() or [])
 
     def corners(self) -> Iterator[dict[str, Any]]:

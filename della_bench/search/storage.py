@@ -45,7 +45,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
 
 
 def check_storage(url: str | None) -> None:
-    """Raise UsageError where a database cannot be reached; nothing is written there."""
+    """Raise UsageError where a database cannot be reached, or a file is none; nothing is written there."""
     if url is None:
         return
     import sqlalchemy
@@ -55,6 +55,9 @@ def check_storage(url: str | None) -> None:
         file = engine.url.database
         if engine.dialect.name != "sqlite":
             engine.connect().close()
+        elif file and Path(file).exists():
+            with engine.connect() as connection:  # which opens the file only when it reads
+                connection.exec_driver_sql("PRAGMA schema_version")
         elif file and not Path(file).absolute().parent.is_dir():  # connecting would make the file
             raise FileNotFoundError(f"there is no folder {Path(file).absolute().parent}")
     except Exception as error:  # of SQLAlchemy, of the database's driver, ...
@@ -67,4 +70,5 @@ def _unreachable(url: str, error: Exception) -> UsageError:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
+    hidden = re.sub(r"(://[^:/@]+):.*@", r"\1:***@", url)
+    return re.sub(r"([?&](?:password|passwd|pwd)=)[^&]*", r"\1***", hidden)

@@ -17,6 +17,7 @@ from della_bench.spec.source import decode
 __all__ = ["dimensions_of", "filled", "mapped_leaves", "numbers_of", "read_template"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NAMED = ("base", "experts", "merge_method", "slices", "tokenizer", "tokens", "chat_template", "name")  # .. is a path's
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER}|log|int))?")
 
 
@@ -37,10 +38,15 @@ def _named(value: object, name: str, key: str) -> Any:
     """Return a value with its ranges read as dimensions, each named after its place."""
     if isinstance(value, str) and (found := _RANGE.fullmatch(value.strip())):
         value = _range(found)
+    elif isinstance(value, str) and ".." in value and key not in _NAMED:
+        raise ValueError(f"{value!r}: no range; write 0.2..0.9, 0.2..0.9..0.1, 1e-3..1..log or 1..8..int")
     if isinstance(value, Mapping):
         if is_range(value):
             return read_dimension(value, name, key)
-        return {each: _named(part, _inside(name, value, str(each)), key) for each, part in value.items()}
+        return {
+            each: part if each == "filter" else _named(part, _inside(name, value, str(each)), key)
+            for each, part in value.items()
+        }
     if isinstance(value, list):
         rules = all(isinstance(part, Mapping) and "value" in part for part in value)
         names = [_rule_name(name, part) if rules else f"{name}.{place}" for place, part in enumerate(value, start=1)]

@@ -86,6 +86,29 @@ def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("space", [" ", ",,,"])
+def test_a_space_without_keys_is_told(capsys, tmp_path, space):
+    code, shown = call(capsys, space, "--benchmarks", "zoo_math", "-o", tmp_path / "out")
+    assert code == 2
+    for told in ("base: missing", "experts: missing", "nothing to search"):
+        assert told in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "benchmarks", ["3", "true", "[1]", "[[zoo_math]]", "[zoo_math, null]", "2024-01-01", "',,'", "['']"]
+)
+def test_benchmarks_that_are_no_names_are_told(capsys, tmp_path, benchmarks):
+    (tmp_path / "space.yaml").write_text(
+        "base: zoo:base\nexperts: [zoo:math]\nmerge_method: ties\ndensity: {low: 0.2, high: 0.9}\n"
+        f"search: {{benchmarks: {benchmarks}, trials: 0}}\n"
+    )
+    code, shown = call(capsys, tmp_path / "space.yaml", "-o", tmp_path / "out")
+    assert code == 2
+    assert "a list of benchmarks" in shown.err
+    assert "search.trials=0" in shown.err
+
+
 @pytest.mark.parametrize("benchmarks", ["zoo_math", "zoo_mth"])
 def test_a_plan_is_refused_where_the_items_cannot_be_asked_in_this_way(capsys, tmp_path, benchmarks):
     wrong = ["--gen-kwargs", "max_gen_tok=3", "--apply-chat-template"]
@@ -114,6 +137,26 @@ def test_another_search_is_refused_and_with_force_new_starts_beside_it(capsys, w
     code, _ = call(capsys, *other, "--force-new")
     assert code == 0
     assert (tmp_path / "out-2" / "winner.yaml").is_file()
+
+
+def test_beside_a_folder_that_is_named_by_a_dot_is_beside_it_too(capsys, worker, monkeypatch, tmp_path):  # noqa: F811
+    call(capsys, SPACE, *FEW, "-o", tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    code, _ = call(capsys, SPACE.replace("0.2..0.9", "0.3..0.9"), *FEW, "-o", ".", "--force-new")
+    assert code == 0
+    assert (tmp_path / "out-2" / "winner.yaml").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "search: 3", "base: zoo:base\nsearch: {benchmarks: [zoo_math]}"])
+def test_a_space_of_the_users_own_in_the_folder_is_no_search_and_is_left_alone(capsys, worker, tmp_path, text):  # noqa: F811
+    (tmp_path / "space.yaml").write_text(text)
+    code, shown = call(capsys, SPACE, *FEW, "-o", tmp_path)
+    assert code == 2
+    assert "space.yaml: no search wrote it" in shown.err
+    code, shown = call(capsys, "--show", tmp_path)
+    assert code == 2
+    assert "holds no search" in shown.err
+    assert (tmp_path / "space.yaml").read_text() == text
 
 
 def test_ctrl_c_says_how_to_go_on(capsys, worker, monkeypatch, tmp_path):  # noqa: F811

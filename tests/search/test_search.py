@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from della_bench.errors import DellaBenchError, MergeError, UsageError
+from della_bench.benchmarks import Benchmark
+from della_bench.errors import DataError, DellaBenchError, MergeError, UsageError
 from della_bench.jsonfiles import RowLog, read_json
 from della_bench.results.leaderboard import build_table
+from della_bench.search import plan as plan_module
 from della_bench.search import search as module
 from della_bench.search.report import Outcome
 from della_bench.spec import MergeSpec
@@ -328,6 +330,25 @@ def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched,
         searched(storage="nonsense://x")
     with pytest.raises(UsageError, match="there is no folder"):
         searched(storage=f"sqlite:///{tmp_path}/none/study.db")
+    with pytest.raises(UsageError) as raised:
+        searched(storage="postgresql+psycopg://127.0.0.1:1/none?user=someone&password=secret")
+    assert "secret" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_database_is_told_before_anything_is_written(searched, tmp_path):
+    (tmp_path / "study.db").write_text("no database " * 20)
+    for file in ("study.db", ""):
+        with pytest.raises(UsageError, match="cannot be reached"):
+            searched(storage=f"sqlite:///{tmp_path}/{file}")
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+    assert (tmp_path / "study.db").read_text() == "no database " * 20
+
+
+def test_a_grid_that_nobody_can_go_through_is_refused_at_once(searched, tmp_path):
+    space = {**SPACE, "density": {"low": 0.2, "high": 1.0, "step": 1e-4}, "lambda": {"low": 0, "high": 1, "step": 1e-4}}
+    with pytest.raises(UsageError, match=r"sampler grid: [\d,]+ points, and at most 100,000 are gone through"):
+        searched(space={**space, "epsilon": 0.1}, search={"sampler": "grid"})
     assert not (tmp_path / "out").exists()
 
 
@@ -337,6 +358,8 @@ def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched,
         ({"sampler": {"name": "tpe", "n_startup_trails": 3}}, "did you mean 'n_startup_trials'?"),
         ({"sampler": {"name": "tpe", "n_startup_trials": "x"}}, "tpe with n_startup_trials='x'"),
         ({"race": {"pruner": "halving", "min_resorce": 1}}, "did you mean 'min_resource'?"),
+        ({"sampler": {"name": "tpe", "n_ei_candidates": -1}}, "tpe with n_ei_candidates=-1"),
+        ({"sampler": {"name": "tpe", "gamma": 5}}, "tpe with gamma=5"),
         ({"sampler": "grid"}, "a range without a step has no grid"),
         ({"scorers": {"zoo_math": "judge"}}, "no such number"),
         ({"keep": {"zoo_math": "maths - 2"}}, "no row 'maths'"),
@@ -372,6 +395,20 @@ def test_all_that_is_wrong_with_a_plan_is_told_at_once(searched, tmp_path):
     ):
         assert str(raised.value).count(told) == 1, told
     assert (tmp_path / "out").read_text() == "a file"
+
+
+def test_data_that_is_missing_is_told_with_everything_else(searched, monkeypatch):
+    class Missing:
+        benchmarks: tuple[Benchmark, ...] = ()
+
+        def build(self) -> None:
+            raise DataError("no data for zoo_math")
+
+    monkeypatch.setattr(plan_module, "Tasks", lambda *_, **__: Missing())
+    with pytest.raises(UsageError) as raised:
+        searched(search={"items": {"search": {"split": "train"}}})
+    for told in ("no data for zoo_math", "zoo_math: no train split to search on", "zoo_code: no train split"):
+        assert told in str(raised.value)
 
 
 @pytest.mark.parametrize("experts", [["zoo:math", "/nowhere"], ["zoo:math", {"choices": ["zoo:code", "/nowhere"]}]])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from della_bench.errors import SpecError
@@ -35,6 +37,7 @@ def test_every_fault_of_the_settings_is_told():
         "items": {"serch": 3},
         "maximize": ["c"],
         "patiense": 3,
+        "goal": "mean",
         "scorers": {"c": "exact"},
     }
     with pytest.raises(SpecError) as raised:
@@ -47,6 +50,7 @@ def test_every_fault_of_the_settings_is_told():
         "'serch' is neither a set of items nor a benchmark; did you mean 'search'?",
         "unknown objective 'c'",
         "search.patiense: unknown key; did you mean 'patience'?",
+        "search.goal: unknown key; one of: benchmarks, keep",
         "'c' is none of the benchmarks",
     ):
         assert told in str(raised.value)
@@ -65,6 +69,14 @@ def test_a_benchmarks_items_are_by_set():
         read_settings({**TWO, "items": {"a": 3}}, {})
 
 
+def test_every_set_of_items_that_cannot_be_read_is_named():
+    wrong = {"search": 0, "select": -3, "serch": 2, "a": {"test": {"count": 1.5}, "tset": 1}}
+    with pytest.raises(SpecError) as raised:
+        read_settings({**TWO, "items": wrong}, {})
+    for told in ("search: a whole", "select: a whole", "'serch' is neither", "a: test: a whole", "a: 'tset' is no set"):
+        assert told in str(raised.value)
+
+
 def test_goals_are_a_mean_weights_or_several_numbers():
     means = {"a": 30.0, "b": 60.0}
     assert read_goal("mean", ["a", "b"]).values(means) == [45.0]
@@ -72,6 +84,12 @@ def test_goals_are_a_mean_weights_or_several_numbers():
     several = read_goal(["a", "b"], ["a", "b"])
     assert several.several
     assert several.values(means) == [30.0, 60.0]
+
+
+@pytest.mark.parametrize("weights", [{"a": math.nan}, {"a": math.inf, "b": 1}, {"a": 1e308, "b": 1e308}, {"a": 0}, {}])
+def test_weights_that_make_no_mean_are_refused(weights):
+    with pytest.raises(ValueError, match="weights are finite numbers of at least 0, not all of them 0"):
+        read_goal(weights, ["a", "b"])
 
 
 def test_what_is_to_be_kept_names_a_row_and_points():

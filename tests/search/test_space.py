@@ -150,6 +150,24 @@ def test_a_grid_holds_every_merge_once():
     assert of(f"{TWO},merge_method=ties,density=0.1..0.3").grid() is None
 
 
+def test_a_range_of_whole_numbers_may_be_as_wide_as_a_seed_is():
+    space = of(f"{TWO},merge_method=dare_ties,density=0.5,seed=0..4294967295..int")
+    (seed,) = space.all_dimensions
+    assert seed.points == space.size == 2**32
+    assert seed.top == 2**32 - 1
+
+
+@pytest.mark.parametrize("text", ["0.1..0.9..0.2", "0.1..0.8..0.2", "0.25..0.25..0.1", "0.1..0.9..0.07"])
+def test_a_number_is_snapped_to_the_nearest_of_the_grid(text):
+    (density,) = of(f"{TWO},merge_method=ties,density={text},lambda=1..2").all_dimensions[:1]
+    grid = density.grid
+    assert grid is not None
+    assert density.points == len(grid)
+    assert density.top == grid[-1]
+    for number in [place / 64 for place in range(65)]:
+        assert density.snapped(number) == min((abs(float(each) - number), float(each)) for each in grid)[1]
+
+
 FAULTS = {
     f"{TWO},merge_method=ties,density=0.5": ["nothing to search: no key has a range"],
     f"{TWO},merge_method=ties,density=0.5..0.5": ["single point"],
@@ -165,6 +183,27 @@ FAULTS = {
     f"{TWO},merge_method=ties,densty=0.1..0.5": ["densty: unknown key; did you mean 'density'?"],
     "base=zoo:base|zoo:math,experts=zoo:math,merge_method=ties,density=0.1..0.5": ["base: cannot be searched"],
     f"{TWO},merge_method=della,density=0.2..0.3,epsilon=0.4..0.45": ["too wide for a density"],
+    f"{TWO},merge_method=ties,density=0.2..0.9,t=0..1,gamma=0.1..0.2": [
+        "t: searched, but no method of the space uses it (ties)",
+        "gamma: searched, but no method of the space uses it (ties)",
+    ],
+    f"{TWO},merge_method=tis,t=0..1,density=1.5": ["merge_method='tis': no such method"],
+    f"{TWO},merge_method=1..2,density=0.2..0.9": ["merge_method: has no range of numbers"],
+    "base=zoo:base,experts=1..2,merge_method=ties,density=0.2..0.9": ["experts: has no range of numbers"],
+    f"{TWO},merge_method=ties,density=0.2..0.9..1e-12": ["density: step 1e-12: makes 700,000,000,001 points"],
+    f"{TWO},merge_method=ties,density=0.2...0.9,lambda=nan..1": [
+        "density: '0.2...0.9': no range; write 0.2..0.9",
+        "lambda: 'nan..1': no range",
+    ],
+    "merge_method=ties,density=1.5,rescale=l2,weights=a,lambda=2..1": [
+        "base: missing",
+        "experts: missing",
+        "density='1.5': a density is in (0, 1]",
+        "rescale='l2': not a choice",
+        "weights='a': not a number",
+        "lambda: upside down",
+    ],
+    "": ["base: missing", "experts: missing", "nothing to search"],
 }
 
 
@@ -184,6 +223,15 @@ def test_the_keys_of_methods_are_listed_in_one_order_in_every_process():
     assert own == sorted(own)
 
 
+def test_what_is_nothing_is_missing_and_experts_that_cannot_be_read_are_not():
+    with pytest.raises(SpecError) as raised:
+        read_space({**WIDE, "base": None, "experts": {"low": 1, "high": 2}})
+    assert [fault.partition(";")[0] for fault in raised.value.faults] == [
+        "experts: has no range of numbers",
+        "base: missing",
+    ]
+
+
 def test_a_range_that_cannot_be_read_is_not_said_to_be_missing():
     with pytest.raises(SpecError) as raised:
         of(f"{TWO},merge_method=ties,density=0.9..0.2")
@@ -200,6 +248,7 @@ def test_a_range_that_cannot_be_read_is_not_said_to_be_missing():
         ({"choices": []}, "at least one entry"),
         ({"choices": [0.5, 0.5]}, "stands there twice"),
         ({"low": "a", "high": 0.5}, "not a number"),
+        ({"low": 0.1, "high": 0.5, "shared": "perhaps"}, "shared 'perhaps': true or false"),
     ],
 )
 def test_what_is_wrong_with_a_range_is_told(value, told):
