@@ -51,11 +51,26 @@ class _Tally(SearchWatcher):
         self._trials = plan.settings.trials
         self.best: Candidate | None = None
         self._ended: set[int] = set()
+        self._before: dict[str, float] = {}  # by candidate, the seconds that its other sets of items took
 
     def planned(self, trials: int | None, known: Sequence[Candidate]) -> None:
         """Count what an earlier start has evaluated."""
         for each in known:
             self._count(each)
+
+    def began(self, candidate: Candidate, which: str, worker: str = "") -> None:
+        """Take note of what the candidate has taken already."""
+        self._before[candidate.spec.digest] = 0.0 if which == "search" else sum(candidate.seconds.values())
+
+    def how(self, candidate: Candidate, which: str, value: float | None) -> str:
+        """Return how a candidate ended, in words."""
+        if candidate.state == "failed" and which == "search":
+            reason = " ".join(candidate.reason.split())
+            return f"failed: {reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 3] + '...'}"
+        took = f"{sum(candidate.seconds.values()) - self._before.get(candidate.spec.digest, 0.0):.1f} s"
+        if candidate.state == "stopped" and which == "search":
+            return f"stopped after {candidate.seen('search')} items, {took}"
+        return f"{'–' if value is None else f'{value:.1f}'}, {took}"
 
     def ended(self, candidate: Candidate, which: str, value: float | None, best: Candidate | None) -> None:
         """Count a candidate."""
@@ -105,7 +120,10 @@ class SearchLines(_Tally):
         super().ended(candidate, which, value, best)
         tried = sum(self.counts.values())
         count = f"[{tried}/{self._trials or '?'}] " if which == "search" and candidate.number is not None else ""
-        parts = [f"{count}{candidate.name}, {which} {how(candidate, which, value)}", visible_line(str(candidate.spec))]
+        parts = [
+            f"{count}{candidate.name}, {which} {self.how(candidate, which, value)}",
+            visible_line(str(candidate.spec)),
+        ]
         if which == "search" and (text := self.best_text()):
             parts.append(text)
         if which == "search" and (end := self.end()):
@@ -117,23 +135,12 @@ class SearchLines(_Tally):
         say(visible_line(line), err=True)
 
 
-def how(candidate: Candidate, which: str, value: float | None) -> str:
-    """Return how a candidate ended, in words."""
-    if candidate.state == "failed" and which == "search":
-        reason = " ".join(candidate.reason.split())
-        return f"failed: {reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 3] + '...'}"
-    took = f"{sum(candidate.seconds.values()):.1f} s"
-    if candidate.state == "stopped" and which == "search":
-        return f"stopped after {candidate.seen('search')} items, {took}"
-    return f"{'–' if value is None else f'{value:.1f}'}, {took}"
-
-
 class LiveSearch(_Tally):
     """The candidates that ended last, the best one, and what each worker is at, with a bar."""
 
     def __init__(self, plan: Plan, now: Callable[[], float] = time.time) -> None:
         super().__init__(plan, now)
-        self._last: list[tuple[Candidate, str, float | None]] = []
+        self._last: list[tuple[Candidate, str, str]] = []  # the candidate, the set, and how it ended
         self._running: dict[str, tuple[Candidate, str]] = {}  # by worker: the candidate, and how far it is
         self._works: dict[str, tuple[str, int, int]] = {}  # by worker
         self._idle: Callable[[], Mapping[str, float]] = dict
@@ -145,6 +152,7 @@ class LiveSearch(_Tally):
 
     def began(self, candidate: Candidate, which: str, worker: str = "") -> None:
         """Name what is under way."""
+        super().began(candidate, which, worker)
         self._running[worker] = candidate, which
         self._works.pop(worker, None)
 
@@ -159,7 +167,7 @@ class LiveSearch(_Tally):
     def ended(self, candidate: Candidate, which: str, value: float | None, best: Candidate | None) -> None:
         """Put the candidate into the table."""
         super().ended(candidate, which, value, best)
-        self._last = [*self._last, (candidate, which, value)][-_SHOWN:]
+        self._last = [*self._last, (candidate, which, self.how(candidate, which, value))][-_SHOWN:]
         if which == "search":
             self._seconds.update(candidate.seconds)
         for worker in [worker for worker, (each, _) in self._running.items() if each.spec == candidate.spec]:
@@ -174,9 +182,9 @@ class LiveSearch(_Tally):
         from della_bench.cli.console import cut_to_fit, plain_table
 
         table = plain_table("candidate", "items", "how", "merge")
-        for candidate, which, value in self._last:
+        for candidate, which, how in self._last:
             mark = " *" if self.best is not None and candidate.spec == self.best.spec else ""
-            cells = (candidate.name + mark, which, how(candidate, which, value), candidate.spec.display_name)
+            cells = (candidate.name + mark, which, how, candidate.spec.display_name)
             table.add_row(*map(cut_to_fit, cells))  # a line each: a display that grows and shrinks flickers
         spent = sum(self._seconds.values())
         shares = [f"{name} {100 * seconds / spent:.0f} %" for name, seconds in self._seconds.items() if spent]

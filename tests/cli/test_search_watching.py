@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from della_bench.cli.search_watching import LiveSearch
+from della_bench.cli.search_watching import LiveSearch, SearchLines
 from della_bench.search.candidate import Candidate, State
 from della_bench.spec import MergeSpec
 from tests.search.making import plan
@@ -58,6 +58,19 @@ def test_each_candidate_takes_one_line_however_long_its_name_and_its_reason(show
     assert sum("stopped after" in line for line in lines) == 4
     assert [line for line in lines if "#8, search: answering 3/12: dare_ties" in line] == [lines[-1]]
     assert max(map(len, lines)) <= width
+
+
+def test_the_seconds_of_a_set_of_items_are_its_own(shown_search, capsys):
+    searched = candidate(shown_search, 3)
+    tested = replace(searched, seconds={"generate": 10.5})
+    for shown in (LiveSearch(shown_search), SearchLines(shown_search)):
+        shown.began(replace(searched, seconds={}), "search")
+        shown.ended(searched, "search", 50.0, None)
+        shown.began(searched, "test")
+        shown.ended(tested, "test", 60.0, None)
+        lines = text(shown) if isinstance(shown, LiveSearch) else capsys.readouterr().err
+        assert "50.0, 8.0 s" in lines
+        assert "60.0, 2.5 s" in lines
 
 
 def test_one_process_alone_is_no_worker(shown_search):
