@@ -22,12 +22,15 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # a type checker beside them 
 # Nor may one read or write what the user has there.
 os.environ["DELLA_BENCH_CACHE"] = tempfile.mkdtemp(prefix="della_bench_cache_")
 os.environ["HF_DATASETS_CACHE"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "datasets")
+# vLLM looks at a class of models in a process of its own, and keeps there what it has seen.
+os.environ["VLLM_CACHE_ROOT"] = os.path.join(os.environ["DELLA_BENCH_CACHE"], "vllm")
 
 import hypothesis
 import pytest
 
 from tests.browsing import browser, visit  # noqa: F401  (one instance of them: two browsers in a process do not go)
 from tests.clustering import address, cluster  # noqa: F401
+from tests.models.engine import vllm_inside  # noqa: F401
 
 hypothesis.settings.register_profile("busy", deadline=None)  # of how long an example takes a busy machine decides
 hypothesis.settings.load_profile("busy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -57,6 +58,11 @@ class Watch(threading.Thread):
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """Send all that an engine may write into one folder, and watch it from before the engine's start."""
     made = Watch(tmp_path_factory.mktemp("written"))
+    seen_before = Path(
+        os.environ["VLLM_CACHE_ROOT"], "modelinfos"
+    )  # of classes of models, for which it takes a process
+    if seen_before.is_dir():
+        shutil.copytree(seen_before, made.folder / "modelinfos")
     made.start()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("TMPDIR", "XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "TORCHINDUCTOR_CACHE_DIR"):

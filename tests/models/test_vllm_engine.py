@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -54,12 +55,22 @@ def test_every_tensor_has_one_worker_and_windows_stay_small(sizes, workers):
         start += len(owners)
 
 
-def _worker(rank: int, folder: str, fails: str) -> None:
-    """One of two processes that merge the zoo together; writes what it got, or the error it saw."""
+FAILS = ("", "merging", "using")
+
+
+def _worker(rank: int, folder: str) -> None:
+    """One of two processes that merge the zoo together, once for each of FAILS."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for fails in FAILS:
+        _merge_together(rank, folder, fails)
+    dist.destroy_process_group()
+
+
+def _merge_together(rank: int, folder: str, fails: str) -> None:
+    """Write what this process got, or the error it saw."""
     from della_bench.models.vllm_engine.sharing import Exchange
     from della_bench.models.vllm_engine.versions import TensorParallel
 
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     group = TensorParallel(rank, [0, 1], dist.group.WORLD, dist.group.WORLD)
     merge = Merge(MergeSpec.parse(SPEC))
     asked: list[str] = []
@@ -79,17 +90,23 @@ def _worker(rank: int, folder: str, fails: str) -> None:
             if fails == "using" and rank == 1 and name == merge.names[-2]:
                 raise MergeError("this one broke")
             got[name] = tensor
-        torch.save({"got": got, "asked": asked}, f"{folder}/{rank}")
+        torch.save({"got": got, "asked": asked}, f"{folder}/{rank}{fails}")
     except MergeError as error:
         exchange.fail(error)
-        torch.save({"error": str(error)}, f"{folder}/{rank}")
-    dist.destroy_process_group()
+        torch.save({"error": str(error)}, f"{folder}/{rank}{fails}")
 
 
-@pytest.mark.parametrize("fails", ["", "merging", "using"])
-def test_two_workers_merge_each_tensor_once_and_both_learn_of_a_failure(tmp_path, fails):
-    spawn(_worker, (str(tmp_path), fails), nprocs=2)
-    seen = [torch.load(tmp_path / str(rank)) for rank in (0, 1)]
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory) -> Path:
+    """The folder of what two processes have written, which import much before they begin."""
+    folder = tmp_path_factory.mktemp("two")
+    spawn(_worker, (str(folder),), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("fails", FAILS)
+def test_two_workers_merge_each_tensor_once_and_both_learn_of_a_failure(two_workers, fails):
+    seen = [torch.load(two_workers / f"{rank}{fails}") for rank in (0, 1)]
     if fails:
         assert [one["error"] for one in seen] == ["worker 1 of 2 failed: MergeError: this one broke", "this one broke"]
         return
