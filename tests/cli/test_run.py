@@ -58,6 +58,7 @@ def test_a_plan_without_the_data_set_says_that_the_cost_is_unknown(tmp_path, cap
     assert "and 1 of unknown price" in text.out
 
 
+@pytest.mark.usefixtures("indexed_once")
 def test_tasks_that_cannot_be_built_are_told_together_and_nothing_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DELLA_BENCH_DATA", str(tmp_path))
     write_task(tmp_path / "mine.yaml", doc_to_text="{{no_such_field}}")
@@ -161,6 +162,7 @@ def test_a_dry_run_shows_the_settings_and_the_first_prompt_of_each_benchmark(tmp
     assert "  | ->  2\n" in text.out
 
 
+@pytest.mark.usefixtures("indexed_once")
 def test_all_faults_of_settings_names_specs_and_a_file_are_told_at_once(tmp_path, capsys):
     config = tmp_path / "config.yaml"
     config.write_text("num_fewshots: 3")
@@ -219,6 +221,7 @@ def test_a_dry_run_tells_all_that_is_wrong_with_the_settings(tmp_path, capsys, s
         assert part in text.err
 
 
+@pytest.mark.usefixtures("indexed_once")
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_wrong_names_hide_nothing_that_is_wrong_with_the_settings(tmp_path, capsys, dry):
     for name in ("one", "two", "programs"):

@@ -62,6 +62,7 @@ def test_a_search_wants_a_space_and_a_folder(capsys):
     assert "--out" in shown.err
 
 
+@pytest.mark.usefixtures("indexed_once")
 def test_everything_that_is_wrong_is_told_in_one_message(capsys, tmp_path):
     space = "base=zoo:base,experts=zoo:math,merge_method=tis,density=0.9..0.1,foo=1"
     wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--time", "0", "--trials", "0", "--engine", "hff"]
@@ -118,6 +119,7 @@ def test_a_plan_is_refused_where_the_items_cannot_be_asked_in_this_way(capsys, t
     assert "apply_chat_template: the tokenizer of zoo:base has no chat template" in shown.err
 
 
+@pytest.mark.usefixtures("indexed_once")
 def test_a_cluster_that_does_not_answer_is_told_with_everything_else(capsys, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--ray", "nowhere", "--device", "cuda:1"]

@@ -21,8 +21,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("indexed_once")
 @pytest.mark.parametrize("block", RUN)
-def test_an_example_runs(block: Block, folders: dict[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_runs(
+    block: Block, folders: dict[Path, Path], few_tasks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folders[block.page])
     if block.language == "python":
         # Else lm-eval asks pip and the like about the machine each time, which takes longer than the answers.
@@ -31,7 +34,7 @@ def test_an_example_runs(block: Block, folders: dict[Path, Path], monkeypatch: p
         exec(source, {"__name__": "__main__"})
         return
     programs = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    environment = {**os.environ, **few_tasks, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-ec", block.text], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
 
