@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.judging.forked import forked_alpaca_eval, origin  # noqa: F401
+
 
 @pytest.fixture(autouse=True)
 def no_keys_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -20,7 +20,10 @@ from della_bench.judging.alpaca.reference import ReferenceRow
 from tests.judging import alpaca
 from tests.waiting import HANGS
 
-pytestmark = pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed"),
+    pytest.mark.usefixtures("forked_alpaca_eval"),
+]
 
 SHIPPED = "evaluators_configs"
 

@@ -35,7 +35,10 @@ from tests.judging import alpaca
 from tests.notebook import as_in_a_notebook
 from tests.waiting import HANGS
 
-pytestmark = pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="alpaca_eval is not installed"),
+    pytest.mark.usefixtures("forked_alpaca_eval"),
+]
 
 QUICK = RetryPolicy(first=0.01, longest=0.05)
 
