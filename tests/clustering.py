@@ -11,7 +11,8 @@ import pytest
 
 __all__ = ["NODE", "actors", "address", "cluster", "of_ray"]
 
-NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+# Nobody reads here what the workers print: they have logs of their own.
+NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_log_monitor": False}
 
 
 @pytest.fixture(scope="session")

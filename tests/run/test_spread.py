@@ -26,10 +26,6 @@ SPECS = """
 - {base: "zoo:base", experts: "zoo:math+zoo:code", merge_method: task_arithmetic, lambda: 0.5, name: ta}
 - {base: "zoo:base", experts: "zoo:math+zoo:chat", merge_method: dare_ties, density: 0.5, name: dare ties}
 - {base: "zoo:base", experts: "zoo:math+zoo:chat", merge_method: della, density: 0.6, epsilon: 0.1, name: della}
-- {base: "zoo:base", experts: "zoo:code+zoo:chat", merge_method: ties, density: 0.7, name: "ties 0.7"}
-- {base: "zoo:base", experts: "zoo:code+zoo:chat", merge_method: dare_linear, density: 0.5, name: dare}
-- {base: "zoo:base", experts: "zoo:math+zoo:code+zoo:chat", merge_method: ties, density: 0.3, name: "ties 0.3"}
-- {base: "zoo:base", experts: "zoo:math+zoo:code+zoo:chat", merge_method: task_arithmetic, lambda: 0.4, name: "ta 0.4"}
 """
 ARGUMENTS = ["--benchmarks", "zoo_math,zoo_code", "--limit", "4", "--batch-size", "4", "--device", "cpu"]
 KILLS = int(os.environ.get("DELLA_BENCH_TEST_KILLS", "1"))
@@ -48,16 +44,36 @@ def specs(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """The command sets these, for its whole process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TQDM_DISABLE", "TOKENIZERS_PARALLELISM"):
+            patch.setenv(name, "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def alone(specs, tmp_path_factory):
     """The folder of a run of one process."""
     out = tmp_path_factory.mktemp("alone")
-    finish(start(out, specs))
+    run(out, specs)
     return out
 
 
+def arguments(out, specs, *more):
+    return ["run", str(specs), *ARGUMENTS, *more, "--out", str(out)]
+
+
+def run(out, specs, *more):
+    """Run to the end in this process, which has imported everything."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments(out, specs, *more))
+    assert ended.value.code == 0
+
+
 def start(out, specs, *more):
-    command = [sys.executable, "-m", "della_bench.cli", "run", str(specs), *ARGUMENTS, *more, "--out", str(out)]
+    command = [sys.executable, "-m", "della_bench.cli", *arguments(out, specs, *more)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 
@@ -87,19 +103,10 @@ def table(out: Path, tmp_path: Path) -> list[list[str]]:
     return sorted([field for index, field in enumerate(row) if index != date] for row in rows)
 
 
-def test_two_workers_leave_what_one_process_leaves(alone, specs, tmp_path):
-    finish(start(tmp_path / "two", specs, "--workers", "2"))
-    expected, found = contents(alone), contents(tmp_path / "two")
-    assert len(expected) == 8 * (1 + 2 * 2 + 2 * 2)
-    assert found == expected
-    assert table(tmp_path / "two", tmp_path) == table(alone, tmp_path)
-    logs = sorted(path.name for path in (tmp_path / "two" / "workers").iterdir())
-    assert logs == ["worker-1.log", "worker-2.log"]
-    assert of_ray() == []
-
-
-def test_killed_drivers_take_their_ray_along_and_the_same_command_goes_on(alone, specs, tmp_path):
+def test_killed_drivers_take_their_ray_along_and_two_workers_then_leave_what_one_process_leaves(alone, specs, tmp_path):
     """The first is killed once there is a result; DELLA_BENCH_TEST_KILLS says how many more are, at random moments."""
+    expected = contents(alone)
+    assert len(expected) == 4 * (1 + 2 * 2 + 2 * 2)
     done, rounds = 0, 0
     while done < KILLS:
         rounds += 1
@@ -110,9 +117,12 @@ def test_killed_drivers_take_their_ray_along_and_the_same_command_goes_on(alone,
                 break
             done += 1
             print(f"kill {done}, results: {len(list(out.glob('*/results_*')))}", flush=True)
-        finish(start(out, specs, "--workers", "2"))
-        assert contents(out) == contents(alone)
+        run(out, specs, "--workers", "2")
+        assert contents(out) == expected
         assert table(out, tmp_path) == table(alone, tmp_path)
+        logs = sorted(path.name for path in (out / "workers").iterdir())
+        assert logs == ["worker-1.log", "worker-2.log"]
+        assert of_ray() == []
 
 
 def kill(process: subprocess.Popen[bytes], out: Path, moment: float | None) -> bool:

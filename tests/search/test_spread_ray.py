@@ -32,7 +32,7 @@ lambda: {low: 0.5, high: 1.2}
 search:
   benchmarks: [zoo_math, zoo_code]
   sampler: random
-  trials: 6
+  trials: 4
   race: false
   experts: false
   finalists: 2
@@ -70,31 +70,28 @@ def same(out: Path, alone: Path) -> bool:
     return (table(out), contents(out), winners[0]) == (table(alone), contents(alone), winners[1])
 
 
-def test_two_workers_leave_what_one_process_leaves_though_one_is_killed(
-    space, alone, address, tmp_path, monkeypatch, capsys
-):
-    killed: list[int] = []
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Kill the first worker of this process that is asked something; the process is in the list from then on."""
+    pids: list[int] = []
 
     def asker(worker: Worker) -> Any:
         def ask(*asked: Any) -> Any:
-            if not killed:
-                killed.append(worker.pid)
+            if not pids:
+                pids.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
             return host.asker(worker)(*asked)
 
         return ask
 
     monkeypatch.setattr(spread, "asker", asker)
-    search(space, tmp_path / "out", "--workers", "2", "--ray", address)
-    told = capsys.readouterr().err
-    assert killed
-    assert told.count("is lost: the worker's process has died") == 1
-    assert "of its time idle" in told
-    assert same(tmp_path / "out", alone)
-    until(lambda: not actors())
+    return pids
 
 
-def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(space, alone, address, tmp_path):
+def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on_though_a_worker_is_killed(
+    space, alone, address, tmp_path, killed, capsys
+):
+    """It leaves what one process leaves; one test, because workers take ten seconds to start."""
     out, shared = tmp_path / "out", ["--workers", "2", "--ray", address]
     command = [sys.executable, "-m", "della_bench.cli", *arguments(space, out, shared)]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -104,5 +101,10 @@ def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(sp
     until(lambda: not actors())
     known = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/results_*.json")}
     search(space, out, *shared)
+    told = capsys.readouterr().err
+    assert killed
+    assert told.count("is lost: the worker's process has died") == 1
+    assert "of its time idle" in told
     assert same(out, alone)
     assert {path: path.stat().st_mtime_ns for path in known} == known
+    until(lambda: not actors())

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from della_bench.errors import DellaBenchError, UsageError
+from della_bench.workers import session
 from della_bench.workers.crew import Crew
 from della_bench.workers.session import open_ray
 from della_bench.workers.wanted import Wanted
@@ -22,6 +23,12 @@ from tests.workers.held import Held, dies, says_no
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+
+@pytest.fixture(autouse=True)
+def not_asked_first(monkeypatch):
+    """Let nobody ask whether the cluster answers, which takes a process and a second in each of these tests."""
+    monkeypatch.setattr(session, "_require_answer", lambda address, place: None)
 
 
 class Shared:
