@@ -110,6 +110,7 @@ def test_benchmarks_that_are_no_names_are_told(capsys, tmp_path, benchmarks):
     assert "search.trials=0" in shown.err
 
 
+@pytest.mark.usefixtures("indexed_once")
 @pytest.mark.parametrize("benchmarks", ["zoo_math", "zoo_mth"])
 def test_a_plan_is_refused_where_the_items_cannot_be_asked_in_this_way(capsys, tmp_path, benchmarks):
     wrong = ["--gen-kwargs", "max_gen_tok=3", "--apply-chat-template"]

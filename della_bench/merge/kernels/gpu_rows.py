@@ -38,7 +38,7 @@ def merge_rows(variant: Variant, parts: Sequence[Part]) -> torch.Tensor:
         launch.table, launch.part_of_program, launch.factors, launch.found, scratch, *launch.like, count=count,
         drops=variant.drops, inverse=variant.inverse, elect=variant.elect, normalize=variant.normalize,
         aligned=variant.aligned, even=variant.even, missed=MISSED, shared=not _INTERPRETED,
-        allocate=f".shared .align 16 .b32 della_bench_bins[{count * kernels.WORDS.value}]; mov.u32 $0, della_bench_bins;",
+        allocate=f".shared .align 16 .b32 bins[{count * kernels.WORDS.value}]; mov.u32 $0, bins;",
         block=_BLOCK, step=_STEP, enable_fp_fusion=False, num_warps=_WARPS,
     )  # fmt: skip
     return launch.found
