@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 from della_bench.checkpoint import (
     Fit,
@@ -27,9 +24,10 @@ from della_bench.checkpoint.stacking import Stacking, stack
 from della_bench.checkpoint.tensor import DTYPES, torch_dtype
 from della_bench.checkpoint.vocabulary import Vocabulary
 from della_bench.errors import CheckpointError, MergeError
+from della_bench.merge.ahead import loaded_ahead
 from della_bench.merge.kernels.coverage import BrokenSourceError
-from della_bench.merge.kernels.dispatch import is_finite, merge_device_tensors, merge_host_tensors, working
-from della_bench.merge.kernels.job import Job, Merged
+from della_bench.merge.kernels.dispatch import is_finite, merge_host_tensors, working
+from della_bench.merge.on_device import BrokenTensorError, Task, merged_on_device
 from della_bench.merge.plan import plan
 from della_bench.merge.staged import Staged
 from della_bench.spec import MergeSpec, Source
@@ -40,22 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "Merge", "is_cpu", "open_part"]
 
-_Name = TypeVar("_Name")
-_Sources = TypeVar("_Sources")
-
-_READERS = 2
-_GROUP = 2**32  # bytes of the sources and results that are merged together on a device
-
 Cache = Callable[[Fit, str], "torch.Tensor"]
 """Returns what `fit.tensor(name)` does, from memory where it was asked for before; on any device."""
-
-
-class _Started(NamedTuple):
-    """A group of tensors whose merge was started, by name: those that are done, and those that a device computes."""
-
-    names: list[str]
-    done: dict[str, torch.Tensor]
-    merges: Merged | None
 
 
 class Merge:
@@ -149,81 +133,12 @@ class Merge:
                 yield name, tensor
                 del tensor  # or its memory could not serve for the next
             return
-        started: _Started | None = None
-        with ThreadPoolExecutor(_READERS, "della_bench-expert") as pool:
-            load = partial(self._load_group, device=device, pool=pool)
-            for group, sources in _ahead(self._groups(names, device), load):
-                following = self._start(group, sources)
-                del sources
-                if started is not None:
-                    yield from self._finish(started)
-                started = following
-        if started is not None:
-            yield from self._finish(started)
-
-    def _groups(self, names: Iterable[str] | None, device: torch.device | str) -> Iterator[list[str]]:
-        """Yield names of tensors that are merged together, whose sources take a bounded part of the device's memory."""
-        import torch
-
-        free = torch.cuda.mem_get_info(device)[0] if str(device).startswith("cuda") else 0
-        room = max(min(_GROUP, free // 16), 1)
-        group: list[str] = []
-        size = 0
-        for name in self.names if names is None else names:
-            info = self.info(name)
-            needed = info.nbytes * (1 + len(self._fits_of(name)))
-            if group and size + needed > room:
-                yield group
-                group, size = [], 0
-            group.append(name)
-            size += needed
-        if group:
-            yield group
-
-    def _load_group(
-        self, group: list[str], device: torch.device | str, pool: ThreadPoolExecutor
-    ) -> list[list[torch.Tensor]]:
-        """Return the sources of each tensor of a group, on the device; see `_sources_of`."""
-        wanted = [[(fit, name) for fit in self._merged_fits(name)] for name in group]
-        flat = [pair for pairs in wanted for pair in pairs]
-
-        def read(pairs: list[tuple[Fit, str]]) -> list[torch.Tensor]:
-            return [self._read(fit, name, device) for fit, name in pairs]
-
-        shares = list(pool.map(read, [flat[first::_READERS] for first in range(_READERS)]))
-        tensors = [shares[index % _READERS][index // _READERS] for index in range(len(flat))]
-        taken = iter(tensors)
-        return [[next(taken) for _ in pairs] for pairs in wanted]
-
-    def _start(self, group: list[str], sources: list[list[torch.Tensor]]) -> _Started:
-        """Start merging a group of tensors; those that have one source are done."""
-        merged: dict[str, torch.Tensor] = {}
-        jobs: list[Job] = []
-        for name, (base, *experts) in zip(group, sources, strict=True):
-            dtype = torch_dtype(self.info(name).dtype)
-            if experts:
-                jobs.append(Job(self.plan[name], name, base, experts, dtype))
-                continue
-            if not is_finite(base):
-                raise _not_finite(self.base, name)
-            merged[name] = base.to(dtype)
-        return _Started(group, merged, merge_device_tensors(jobs) if jobs else None)
-
-    def _finish(self, started: _Started) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield a group's merged tensors. Raises MergeError where one is not finite."""
-        group, tensors, merges = started
-        if merges is not None:
-            fault = merges.first_fault()
-            if fault is not None:
-                index, position = fault
-                name = merges.jobs[index].name
-                if position is None:
-                    raise self._overflow(name)
-                raise _not_finite(self._fits_of(name)[position].expert, name)
-            tensors |= {job.name: tensor for job, tensor in zip(merges.jobs, merges.tensors, strict=True)}
-        del merges, started
-        for name in group:
-            yield name, tensors.pop(name)
+        every = self.names if names is None else names
+        tasks = (Task(name, self._merged_fits(name), self.plan[name].at(name), self.info(name)) for name in every)
+        try:
+            yield from merged_on_device(tasks, partial(self._read, device=device), device)
+        except BrokenTensorError as error:
+            raise self._broken(error.name, error.position) from None
 
     def stream_host(
         self, names: Iterable[str] | None = None, *, owned: bool = False
@@ -241,8 +156,9 @@ class Merge:
                     try:
                         merged = merge_host_tensors(self.plan[name], name, sources, dtype, workers)
                     except BrokenSourceError as error:
-                        raise _not_finite(self._fits_of(name)[error.position].expert, name) from None
-                    self._check_result(name, merged)
+                        raise self._broken(name, error.position) from None
+                    if not is_finite(merged):
+                        raise self._broken(name, None)
                 if owned and any(merged.address == source.address for source in sources):
                     merged = replace(merged, data=merged.data.copy())
                 del sources
@@ -256,15 +172,16 @@ class Merge:
             return self._fits
         return [self._fits[0], *(self.fits[expert] for expert, _ in members)]
 
-    def _check_result(self, name: str, merged: torch.Tensor | HostTensor) -> None:
-        """Raise MergeError where finite sources gave a result that its dtype does not hold."""
-        if not is_finite(merged):
-            raise self._overflow(name)
-
-    def _overflow(self, name: str) -> MergeError:
-        info = self.info(name)
-        wider = "dtype=bfloat16 or float32 holds it" if info.dtype == "F16" else "smaller weights or lambda do not"
-        return MergeError(f"tensor {name} overflows {DTYPES[info.dtype]} when it is merged; {wider}", exit_code=2)
+    def _broken(self, name: str, position: int | None) -> MergeError:
+        """Return what is wrong where a source is not finite, or where finite sources gave a result that is not."""
+        if position is not None:
+            label = self._fits_of(name)[position].expert.label
+            told = f"{label}: tensor {name} holds NaN or infinity; a merge needs finite weights"
+        else:
+            info = self.info(name)
+            wider = "dtype=bfloat16 or float32 holds it" if info.dtype == "F16" else "smaller weights or lambda do not"
+            told = f"tensor {name} overflows {DTYPES[info.dtype]} when it is merged; {wider}"
+        return MergeError(told, exit_code=2)
 
     def _merged_fits(self, name: str) -> list[Fit]:
         """Return what a tensor is read from: the base alone where it is of integers, or where no expert has it."""
@@ -280,7 +197,7 @@ class Merge:
         def load(name: str) -> list[HostTensor]:
             return [read(fit, name) for fit in self._merged_fits(name)]
 
-        return _ahead(iter(self.names if names is None else names), load)
+        return loaded_ahead(iter(self.names if names is None else names), load)
 
     def _read_host(self, fit: Fit, name: str) -> HostTensor:
         return HostTensor.of(self.cache(fit, name)) if self.cache else fit.tensor(name)
@@ -332,27 +249,6 @@ def _fitted(
     return fits, vocabulary, stacking
 
 
-def _ahead(names: Iterator[_Name], load: Callable[[_Name], _Sources]) -> Iterator[tuple[_Name, _Sources]]:
-    """Yield (name, load(name)); a thread loads the next while the consumer has the last."""
-    with ThreadPoolExecutor(1, "della_bench-reader") as reader:
-        loading: deque[tuple[_Name, Future[_Sources]]] = deque()
-
-        def load_next() -> None:
-            loading.extend((name, reader.submit(load, name)) for name in islice(names, 1))
-
-        load_next()
-        while loading:
-            name, future = loading.popleft()
-            sources = [future.result()]
-            del future
-            load_next()
-            yield name, sources.pop()  # nothing here may hold them while the consumer does something else
-
-
 def is_cpu(device: torch.device | str) -> bool:
     """Whether a device is the CPU, told without torch."""
     return str(device).partition(":")[0] == "cpu"
-
-
-def _not_finite(source: ModelFolder, name: str) -> MergeError:
-    return MergeError(f"{source.label}: tensor {name} holds NaN or infinity; a merge needs finite weights", exit_code=2)
