@@ -46,7 +46,7 @@ def test_a_source_that_is_not_finite_is_named_before_its_tensor_is_handed_out(mo
     tensors = load_file(folder / "model.safetensors")
     tensors[name][3, 5] = torch.nan
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    handed_out = []
+    handed_out: list[str] = []
     with pytest.raises(MergeError, match=rf"broken.*{name} holds NaN or infinity"):
         handed_out.extend(each for each, _ in merge_of("zoo:code", str(folder)).stream("cpu"))
     assert name not in handed_out
