@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokenTensorError", "Task", "merged_on_device"]
 
 _READERS = 2
-_GROUP = 2**32  # bytes of the sources and results that are merged together
+_GROUP = 2**33  # bytes of the sources and results that are merged together
 
 Read = Callable[[Fit, str], "torch.Tensor"]
 
@@ -57,20 +58,21 @@ def merged_on_device(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield (name, merged tensor) of each task.
 
-    While the device merges one group, threads read the sources of the next, and what a third one needs is started
-    before the first one's end is waited for. read: returns a source's tensor on the device, called by several threads.
+    While the device merges one group, threads read the sources of the next; it is started before the host waits for the
+    end of the one before. read: returns a source's tensor on the device, called by several threads.
     Raises BrokenTensorError before a tensor of its group is handed out.
     """
-    started: _Started | None = None
+    started: list[_Started] = []  # at most one, and none while its tensors are handed out, which would hold them
     with ThreadPoolExecutor(_READERS, "della_bench-expert") as pool:
         for group, sources in loaded_ahead(_groups(tasks, device), lambda group: _loaded(group, read, pool)):
             following = _start(group, sources)
             del sources
-            if started is not None:
-                yield from _finish(started)
-            started = following
-    if started is not None:
-        yield from _finish(started)
+            if started:
+                yield from _finish(started.pop())
+            started.append(following)
+            del following
+    if started:
+        yield from _finish(started.pop())
 
 
 def _groups(tasks: Iterable[Task], device: torch.device | str) -> Iterator[list[Task]]:
@@ -83,7 +85,7 @@ def _groups(tasks: Iterable[Task], device: torch.device | str) -> Iterator[list[
     group: list[Task] = []
     size = 0
     for task in tasks:
-        needed = task.info.nbytes * (1 + len(task.fits))
+        needed = 4 * math.prod(task.info.shape) * (1 + len(task.fits))  # as if all were float32
         if group and size + needed > room:
             yield group
             group, size = [], 0
@@ -126,6 +128,7 @@ def _finish(started: _Started) -> Iterator[tuple[str, torch.Tensor]]:
             index, position = fault
             raise BrokenTensorError(merges.jobs[index].name, position)
         tensors |= {job.name: tensor for job, tensor in zip(merges.jobs, merges.tensors, strict=True)}
-    del merges, started
-    for task in group:
-        yield task.name, tensors.pop(task.name)
+    names = [task.name for task in group]
+    del merges, started, group
+    for name in names:
+        yield name, tensors.pop(name)

@@ -133,7 +133,7 @@ class Merge:
                 yield name, tensor
                 del tensor  # or its memory could not serve for the next
             return
-        every = self.names if names is None else names
+        every = dict.fromkeys(self.names if names is None else names)
         tasks = (Task(name, self._merged_fits(name), self.plan[name].at(name), self.info(name)) for name in every)
         try:
             yield from merged_on_device(tasks, partial(self._read, device=device), device)

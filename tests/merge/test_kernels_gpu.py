@@ -226,6 +226,28 @@ def test_what_is_not_finite_is_told_from_what_overflows(monkeypatch, method):
     assert together(case, {"a": [large, large, large]}, torch.float16).first_fault() == (0, None)
 
 
+@pytest.mark.parametrize("method", ["ties", "ties_row", "della", "della_ada_row", "della_layer_norm", "della_norank"])
+def test_a_nan_of_any_bits_anywhere_is_named(monkeypatch, method):
+    """A GPU's own NaN has all bits set, which must not be rounded up to a key that no table has room for."""
+    monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
+    base, (expert, other) = tensors("normal", (3, 40), "bfloat16", 2)
+    broken = expert.float()
+    broken[2] = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    case = Case(method, weights=(1.0, 1.0))
+    assert together(case, {"a": [base, expert, other], "b": [base, broken, other]}).first_fault() == (1, 1)
+
+
+def test_nans_that_a_sample_misses_are_named(monkeypatch):
+    """More of them than are kept, so that the cut itself is one."""
+    monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
+    n = 3 * 4096
+    base, (expert,) = tensors("normal", (n,), "bfloat16", 1)
+    broken = expert.float()
+    broken[70:190] = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    case = Case("ties", weights=(1.0,), densities=(0.005,))
+    assert together(case, {"a": [base, broken]}).first_fault() == (0, 1)
+
+
 def test_a_merge_that_the_kernels_do_not_cover_is_named_so():
     base = torch.zeros(4, 4, device=DEVICE)
     assert gpu.supports(Case("della").spec.at(""), base, [base, base], base.dtype)

@@ -25,7 +25,7 @@ def merge_of(*experts, **more):
     return Merge(MergeSpec.parse({"base": "zoo:base", "experts": list(experts), **numbers}))
 
 
-@pytest.mark.parametrize("size", [1, 200_000, 2**32])
+@pytest.mark.parametrize("size", [1, 200_000, 2**33])
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_a_merge_in_groups_of_any_size_is_the_merge(monkeypatch, size, dtype):
     merge = merge_of("zoo:math", "zoo:code", **({"dtype": dtype} if dtype else {}))
@@ -38,7 +38,7 @@ def test_a_merge_in_groups_of_any_size_is_the_merge(monkeypatch, size, dtype):
     assert list(dict(merge.stream("cpu", some))) == some
 
 
-@pytest.mark.parametrize("size", [1, 2**32])
+@pytest.mark.parametrize("size", [1, 2**33])
 def test_a_source_that_is_not_finite_is_named_before_its_tensor_is_handed_out(monkeypatch, tmp_path, size):
     monkeypatch.setattr(on_device, "_GROUP", size)
     name = "model.layers.1.mlp.up_proj.weight"

@@ -3,9 +3,10 @@
 The fused kernel reads the base and all experts once and writes the result once; no delta or mask of a tensor's size is
 ever stored. Before it, what depends on a whole row or tensor is found:
 
-- ranks: a histogram of each row over all 15-bit keys (of 16-bit bases), turned into ranks by a scan. It takes 128 KiB
-  a row and expert, so rows go in chunks of a bounded scratch. Bases of 32 bits have no such few keys: their rows (or
-  all of them) are sorted by torch, and the fused kernel searches them.
+- ranks: of bfloat16 by the program that merges the row, in a kernel of its own (`gpu_row_kernels`). Where that does not
+  reach: a histogram of each row over all 15-bit keys (of 16-bit bases), turned into ranks by a scan. It takes 128 KiB a
+  row and expert, so rows go in chunks of a bounded scratch. Bases of 32 bits have no such few keys: their rows (or all
+  of them) are sorted by torch, and the fused kernel searches them.
 - cuts of whole tensors: see `gpu_cuts`. Cuts of rows: from the same histogram (or sort); then the last random word of
   those of its equals that are kept, by two histograms of words; then where the last of this very word lies.
 - the smallest and largest key of a row; exact L1 norms; how many elements agree with the election, for which the
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import triton
@@ -28,8 +29,8 @@ from della_bench.merge.kernels import gpu_cuts, gpu_grid, gpu_rows
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.gpu_known import KEYS, Finder
 from della_bench.merge.kernels.gpu_plan import Plan, plan_of
-from della_bench.merge.kernels.gpu_table import MISSED, Known, Launch, Part, Variant
-from della_bench.merge.kernels.job import Job
+from della_bench.merge.kernels.gpu_table import Known, Launch, Part, Variant, upload
+from della_bench.merge.kernels.job import MISSED, Job
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec.tensor import TensorSpec
 
@@ -80,7 +81,7 @@ def merge_tensors_gpu(
     where the tensor is not merged yet: the function that is returned last merges it, and returns what it found.
     """
     device = jobs[0].base.device
-    with nullcontext() if _INTERPRETED else torch.cuda.device(device):
+    with _on(device):
         merges = [_TensorMerge(job, plan) for job, plan in zip(jobs, plans, strict=True)]
         together: dict[Variant, list[int]] = {}
         alone = []
@@ -94,8 +95,18 @@ def merge_tensors_gpu(
         order = [*alone, *(index for group in together.values() for index in group)]
         in_order = torch.cat(found)
         if order != sorted(order):
-            in_order = in_order[torch.tensor(order).argsort().to(device)]
-        return [merge.out for merge in merges], in_order, lambda index: int(merges[index].run())
+            in_order = in_order[upload(sorted(range(len(order)), key=order.__getitem__), torch.int64, device)]
+
+    def again(index: int) -> int:
+        with _on(device):
+            return int(merges[index].run())
+
+    return [merge.out for merge in merges], in_order, again
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which kernels are launched on a device."""
+    return nullcontext() if _INTERPRETED else torch.cuda.device(device)
 
 
 def _merge_together(variant: Variant, merges: list[_TensorMerge]) -> torch.Tensor:
@@ -145,9 +156,11 @@ class _TensorMerge:
                 self.out = merge_tensor(self.spec, self.name, self.base, self.experts, self.dtype)
                 return torch.ones(1, dtype=torch.int32, device=self.device)
             factors = (*(number for pair in zip(self.spec.weights, l1, strict=True) for number in pair), *factors[-2:])
-        self.part = self._part(factors, self.known)
+        self.part = self._part(factors, self.known)  # shares the list, which chunks of rows change
         self.part.ratios = self._ratios() if self.spec.method.scaling.startswith("ada") else None
-        return self._launch_chunks(self.variant(scaled=self.part.ratios is not None))
+        seen = self._launch_chunks(self.variant(scaled=self.part.ratios is not None))
+        del self.finder, self.known, self.part  # they hold tables of the tensor's size
+        return seen
 
     def _launch_chunks(self, variant: Variant) -> torch.Tensor:
         """Launch a variant over all rows; returns what was found wrong."""

@@ -20,7 +20,8 @@ import torch
 
 from della_bench.merge.kernels import gpu_counts
 from della_bench.merge.kernels.gpu_device import EACH, HEAD
-from della_bench.merge.kernels.gpu_table import MISSED, Launch, Part, Variant, spread, upload
+from della_bench.merge.kernels.gpu_table import Launch, Part, Variant, spread, upload
+from della_bench.merge.kernels.job import MISSED
 from della_bench.spec.thresholds import kept_count
 
 __all__ = ["merge_by_cuts"]

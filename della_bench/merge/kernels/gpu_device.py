@@ -97,7 +97,7 @@ def key_of(base, d):
     """Return the magnitude of a delta, rounded to the base's dtype, as an integer."""
     bits = d.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
     if base.dtype.element_ty == tl.bfloat16:
-        key = _to_bfloat16_bits(bits)
+        key = _to_bfloat16_bits(tl.minimum(bits, 0x7FFF0000))  # a NaN's bits must not be rounded up beyond 15
     elif base.dtype.element_ty == tl.float16:
         key = tl.abs(d).to(tl.float16).to(tl.uint16, bitcast=True).to(tl.uint32)
     else:

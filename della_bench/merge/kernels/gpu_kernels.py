@@ -131,8 +131,7 @@ def _is_negative(deltas, count: tl.constexpr, elect: tl.constexpr):
     return total < 0
 
 
-# `ratios` and `stride`: the first expert's ratio, and how far the next one's lies behind it. `factors` and `ratios` may
-# be one address, or one an element.
+# `ratios` and `stride`: the first expert's ratio, and how far the next one's lies behind it.
 @triton.jit
 def fuse(
     wide, deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
@@ -163,7 +162,7 @@ def fuse(
             divisor += tl.where(agrees, weight, 0.0)
     if normalize:
         if elect == NONE:
-            divisor = divisor * 0.0 + all_weights
+            divisor = tl.where(agrees, all_weights, all_weights)
         fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
     merged = wide + fused * tl.load(factors + 2 * count)
     return tl.where(takes_part, merged, wide)

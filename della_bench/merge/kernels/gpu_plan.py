@@ -81,7 +81,8 @@ def plan_of(
     """Return how tensors are merged; None where the kernels do not cover it.
 
     They cover the rows of drop, elect and fuse that they know, on bfloat16, float16 and float32 tensors, in any
-    mixture, of fewer than 2^30 elements and at most 8 experts; not rows of more than 2^20 elements that are ranked.
+    mixture, of fewer than 2^30 elements and at most 8 experts; not rows of more than 2^20 elements that are ranked, nor
+    a scaling by rows where ranks are those of the tensor.
     """
     size = 1
     for length in shape:
@@ -93,6 +94,7 @@ def plan_of(
         and len(experts) <= _EXPERTS
         and all(each in _DTYPES for each in (base, *experts, dtype))
         and (spec.method.drop_kind != "magprune" or row <= _LONGEST_RANKED_ROW)
+        and not (spec.method.drop_kind == "magprune_layer" and spec.method.scaling.startswith("ada_row"))
     ):
         return None
     method, drop = spec.method, spec.method.drop_kind

@@ -87,7 +87,7 @@ def _rank_row(bins, base, expert, offset, n, shared: tl.constexpr, block: tl.con
         key = key_of(base, load(expert, index, inside) - load(base, index, inside))
         top = tl.maximum(top, tl.max(tl.where(inside, key, 0), 0))
         least = tl.minimum(least, tl.min(tl.where(inside & (key > 0), key, 0x7FFF), 0))
-    used = top - least + 1
+    used = top - least + 1  # below 1 where all are zeros; then no bin is looked at
     words = tl.minimum((used + 1) // 2, WORDS)
     for first in range(0, words, step):
         _store_word(bins, first + tl.arange(0, step), tl.zeros((step,), tl.int32), shared)

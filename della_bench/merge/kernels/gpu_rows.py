@@ -12,13 +12,14 @@ import triton
 
 from della_bench.merge.kernels import gpu_row_kernels as kernels
 from della_bench.merge.kernels.gpu_grid import Grid
-from della_bench.merge.kernels.gpu_table import MISSED, Launch, Part, Variant
+from della_bench.merge.kernels.gpu_table import Launch, Part, Variant
+from della_bench.merge.kernels.job import MISSED
 
 __all__ = ["covers_rows", "merge_rows"]
 
 _LONGEST = 2**15 - 1  # a count and a doubled rank take 16 bits
 _MOST = 5  # experts, whose bins fit into the 48 KiB that a program gets unasked
-_BLOCK, _STEP, _WARPS = 512, 512, 4
+_BLOCK, _STEP, _WARPS = 512, 512, 4  # fewer elements than threads would be counted more than once
 _INTERPRETED = not isinstance(kernels.merge_rows, triton.JITFunction)
 
 

@@ -17,9 +17,8 @@ import torch
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.gpu_grid import Grid
 
-__all__ = ["MISSED", "Known", "Launch", "Part", "Variant", "spread", "upload"]
+__all__ = ["Known", "Launch", "Part", "Variant", "spread", "upload"]
 
-MISSED = 4  # found where a fast way does not reach, and the tensor has to be merged another way
 _NOTHING = [0, 0, 0]  # addresses that no kernel reads
 _WIDTH = 16  # bytes and elements that addresses and rows are multiples of, if they are `even`
 

@@ -11,7 +11,9 @@ from della_bench.spec.tensor import TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Job", "Merged"]
+__all__ = ["MISSED", "Job", "Merged"]
+
+MISSED = 4  # found where a fast way does not reach, and the tensor has to be merged another way
 
 
 class Job(NamedTuple):
@@ -28,8 +30,8 @@ class Job(NamedTuple):
 class Merged:
     """The tensors that jobs give, which the device may still be computing.
 
-    found: what was found wrong, (jobs,) int32: 1 where a source or the result may not be finite, 4 where the tensor is
-    not merged yet. again: merges it, given its place, and returns what it found.
+    found: what was found wrong, (jobs,) int32: 1 where a source or the result may not be finite, MISSED where the
+    tensor is not merged yet. again: merges it, given its place, and returns what it found.
     """
 
     jobs: Sequence[Job]
@@ -45,7 +47,7 @@ class Merged:
         import torch
 
         for index, seen in enumerate(self.found.tolist()):
-            found = self.again(index) if seen & 4 else seen
+            found = self.again(index) if seen & MISSED else seen
             sources = (self.jobs[index].base, *self.jobs[index].experts)
             suspects = [*sources, self.tensors[index]] if found else []
             for position, tensor in enumerate(suspects):
