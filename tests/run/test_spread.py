@@ -143,9 +143,14 @@ def kill(process: subprocess.Popen[bytes], out: Path, moment: float | None) -> b
 
 def test_ctrl_c_ends_the_workers_and_leaves_nothing_running(specs, tmp_path):
     out = tmp_path / "interrupted"
-    process = start(out, specs, "--workers", "1")
+    # A shell's background jobs inherit that it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = start(out, specs, "--workers", "1")
+    finally:
+        signal.signal(signal.SIGINT, before)
     until(lambda: list(out.glob("workers/worker-1.log")))
     process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode != 0
+    _, told = process.communicate()
+    assert process.returncode != 0, told.decode()
     assert of_ray() == []
