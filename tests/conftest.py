@@ -30,7 +30,6 @@ import pytest
 
 from tests.browsing import browser, visit  # noqa: F401  (one instance of them: two browsers in a process do not go)
 from tests.clustering import address, cluster  # noqa: F401
-from tests.models.engine import vllm_inside  # noqa: F401
 from tests.task_index import few_tasks, indexed_once  # noqa: F401
 
 hypothesis.settings.register_profile("busy", deadline=None)  # of how long an example takes a busy machine decides

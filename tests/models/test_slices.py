@@ -18,7 +18,6 @@ from della_bench.models.hf import DellaMergedLM
 from della_bench.run.engine import Engine
 from della_bench.spec import MergeSpec
 from tests import tiny
-from tests.models.engine import end
 from tests.models.lm import ask
 
 PROMPTS = ["One two three", "A", "def f(x):", "0123456789" * 3]
@@ -181,14 +180,17 @@ def test_the_written_folder_says_what_it_is_made_of(llamas, tmp_path):
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_vllm_answers_as_transformers_does_on_a_stacked_model(vllm_inside):
+def test_vllm_answers_as_transformers_does_on_a_stacked_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     spec = {"base": "zoo:base", "experts": "zoo:math+zoo:code", "dtype": "float32"}
     stacked = {**spec, "merge_method": "passthrough", "slices": "1:0-3/2:1-4"}
-    lm: Any = DellaMergedLM(engine="vllm", **stacked, **vllm_inside)
+    options = {"enforce_eager": True, "max_model_len": 512, "gpu_memory_utilization": 0.2}
+    lm: Any = DellaMergedLM(engine="vllm", **stacked, **options)
     try:
         assert lm.model.llm_engine.vllm_config.model_config.hf_config.num_hidden_layers == 6
         assert ask(lm, *PROMPTS, tokens=24) == ask(DellaMergedLM(**stacked), *PROMPTS, tokens=24)
         with pytest.raises(SpecError, match="another shape needs a new engine"):
             lm.remerge({**spec, "merge_method": "linear"})
     finally:
-        end(lm)
+        lm.model.llm_engine.engine_core.shutdown()

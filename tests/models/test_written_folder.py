@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.models.hf import DellaMergedLM
 from della_bench.spec import MergeSpec
-from tests.models.engine import end
 from tests.models.lm import ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
@@ -58,18 +58,26 @@ def test_transformers_answers_as_on_the_written_folder(spec, folder, plain_answe
     assert ours.apply_chat_template(CHAT) == theirs.apply_chat_template(CHAT) == "<user> Hello"
 
 
+@pytest.fixture(scope="module")
+def engine_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CACHE_ROOT", str(tmp_path_factory.mktemp("vllm")))
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        yield {"enforce_eager": True, "max_model_len": 512, "gpu_memory_utilization": 0.2}
+
+
 @pytest.mark.vllm
-def test_vllm_answers_as_on_the_written_folder(spec, folder, plain_answers, vllm_inside):
+def test_vllm_answers_as_on_the_written_folder(spec, folder, plain_answers, engine_options):
     from lm_eval.models.vllm_causallms import VLLM
 
     def answers_of(lm: Any) -> tuple[list[str], str]:
         try:
             return ask(lm, *PROMPTS, tokens=24), lm.apply_chat_template(CHAT)
         finally:
-            end(lm)
+            lm.model.llm_engine.engine_core.shutdown()
 
-    ours = answers_of(DellaMergedLM(engine="vllm", **spec, **vllm_inside))
-    theirs = answers_of(VLLM(pretrained=str(folder), dtype="float32", **vllm_inside))
+    ours = answers_of(DellaMergedLM(engine="vllm", **spec, **engine_options))
+    theirs = answers_of(VLLM(pretrained=str(folder), dtype="float32", **engine_options))
     assert ours == theirs
     assert ours[0] != plain_answers
     assert ours[1] == "<user> Hello"
