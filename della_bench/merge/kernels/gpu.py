@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import triton
 
 from della_bench.merge.exact import norm_ratio
 from della_bench.merge.kernels import gpu_cuts, gpu_grid, gpu_rows
 from della_bench.merge.kernels import gpu_kernels as kernels
+from della_bench.merge.kernels.gpu_device import INTERPRETED, TRITON
 from della_bench.merge.kernels.gpu_known import KEYS, Finder
 from della_bench.merge.kernels.gpu_plan import Plan, plan_of
 from della_bench.merge.kernels.gpu_table import Known, Launch, Part, Variant, upload
@@ -36,10 +36,8 @@ from della_bench.spec.tensor import TensorSpec
 
 __all__ = ["merge_tensor_gpu", "merge_tensors_gpu", "plan_for", "supports"]
 
-_TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
-_INTERPRETED = not isinstance(kernels.merge_tiles, triton.JITFunction)
-_HAS_TRITON = _TRITON >= (3, 3) and torch.version.hip is None  # 3.3 first takes tuples
-_DEVICE = "cpu" if _INTERPRETED else "cuda"
+_HAS_TRITON = TRITON >= (3, 3) and torch.version.hip is None  # 3.3 first takes tuples
+_DEVICE = "cpu" if INTERPRETED else "cuda"
 
 
 def supports(spec: TensorSpec, base: torch.Tensor, experts: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
@@ -77,8 +75,8 @@ def merge_tensors_gpu(
 ) -> tuple[list[torch.Tensor], torch.Tensor, Callable[[int], int]]:
     """Do what `merge_tensor` does, for merges on one device by what `plan_for` says of each.
 
-    Also returns what was found wrong, (jobs,) int32 on the device: 1 where a source or the result may not be finite, 4
-    where the tensor is not merged yet: the function that is returned last merges it, and returns what it found.
+    Also returns what was found wrong, (jobs,) int32 on the device: 1 where a source or the result may not be finite,
+    MISSED where the tensor is not merged yet: the function that is returned last merges it, and returns what it found.
     """
     device = jobs[0].base.device
     with _on(device):
@@ -106,7 +104,7 @@ def merge_tensors_gpu(
 
 def _on(device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which kernels are launched on a device."""
-    return nullcontext() if _INTERPRETED else torch.cuda.device(device)
+    return nullcontext() if INTERPRETED else torch.cuda.device(device)
 
 
 def _merge_together(variant: Variant, merges: list[_TensorMerge]) -> torch.Tensor:

@@ -139,10 +139,7 @@ def key_extremes(base, expert, extremes, n, block: tl.constexpr):
 def sample_keys(table, keys, base, expert, count: tl.constexpr):
     """Write to keys (parts, experts, SAMPLE) int32 those of evenly spread runs; of a short tensor all."""
     part, k = tl.program_id(0) // count, tl.program_id(0) % count
-    table += part.to(tl.int64) * (HEAD + EACH * count)
-    n = tl.load(table).to(tl.int32)
-    base = tl.load(table + 4).to(base.dtype)
-    expert = tl.load(table + HEAD + EACH * k).to(expert.dtype)
+    n, base, expert, _ = _at_table(table, part, k, base, expert, count, False)
     lane = tl.arange(0, SAMPLE)
     index = lane
     if n > SAMPLE:
@@ -150,6 +147,18 @@ def sample_keys(table, keys, base, expert, count: tl.constexpr):
     inside = index < n
     key = key_of(base, load(expert, index, inside) - load(base, index, inside))
     tl.store(keys + tl.program_id(0) * SAMPLE + lane, tl.where(inside, key, 0x7FFFFFFF))
+
+
+@triton.jit
+def _at_table(table, part, k, base, expert, count: tl.constexpr, even: tl.constexpr):
+    """Return how long a part is, where its base and an expert lie, and the expert's Philox key."""
+    table += part.to(tl.int64) * (HEAD + EACH * count)
+    n = tl.load(table).to(tl.int32)
+    bases = tl.load(table + 4).to(base.dtype)
+    experts = tl.load(table + HEAD + EACH * k).to(expert.dtype)
+    if even:
+        n, bases, experts = tl.multiple_of(n, 16), tl.multiple_of(bases, 16), tl.multiple_of(experts, 16)
+    return n, bases, experts, tl.load(table + HEAD + EACH * k + 4)
 
 
 @triton.jit
@@ -177,12 +186,7 @@ def count_bins(
     shift = tl.load(shifts + part * count + k)
     if shift >= 0:
         low = tl.load(lows + part * count + k)
-        entry = table + part.to(tl.int64) * (HEAD + EACH * count)
-        n = tl.load(entry).to(tl.int32)
-        bases = tl.load(entry + 4).to(base.dtype)
-        experts = tl.load(entry + HEAD + EACH * k).to(expert.dtype)
-        if even:
-            n, bases, experts = tl.multiple_of(n, 16), tl.multiple_of(bases, 16), tl.multiple_of(experts, 16)
+        n, bases, experts, _ = _at_table(table, part, k, base, expert, count, even)
         first = (here - tl.load(first_spans + part)) * (span * block)
         lower, upper = tl.zeros((block,), tl.int64), tl.zeros((block,), tl.int64)
         above = tl.zeros((block,), tl.int32)
@@ -238,13 +242,7 @@ def list_open(
         cut, reach = tl.load(cuts), tl.load(cuts + 1).to(tl.uint32, bitcast=True)
         lowest = tl.load(cuts + 3).to(tl.uint32, bitcast=True)
         lists += tl.load(starts + part * count + k)
-        entry = table + part.to(tl.int64) * (HEAD + EACH * count)
-        n = tl.load(entry).to(tl.int32)
-        bases = tl.load(entry + 4).to(base.dtype)
-        experts = tl.load(entry + HEAD + EACH * k).to(expert.dtype)
-        if even:
-            n, bases, experts = tl.multiple_of(n, 16), tl.multiple_of(bases, 16), tl.multiple_of(experts, 16)
-        random = tl.load(entry + HEAD + EACH * k + 4)
+        n, bases, experts, random = _at_table(table, part, k, base, expert, count, even)
         first = (here - tl.load(first_spans + part)) * (span * block)
         tiles = tl.minimum(span, (n - first + block - 1) // block)
         below, noted = tl.zeros((block,), tl.int32), tl.zeros((block,), tl.int32)

@@ -11,12 +11,14 @@ import triton
 import triton.language as tl
 
 __all__ = [
-    "BINS", "EACH", "HEAD", "divide", "doubled_rank", "is_broken", "key_of", "load", "magnitude_bits", "magnitude_of",
+    "BINS", "EACH", "HEAD", "INTERPRETED", "TRITON", "divide", "doubled_rank", "is_broken", "key_of", "load",
+    "magnitude_bits", "magnitude_of",
     "note_faults", "store", "tile_of", "words_of",
 ]  # fmt: skip
 
 BINS = tl.constexpr(32_768)  # keys of 15 bits
-_DIVIDES = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 6))
+TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
+_DIVIDES = tl.constexpr(TRITON >= (3, 6))
 HEAD, EACH = tl.constexpr(8), tl.constexpr(8)  # columns of a launch's table, see gpu_kernels
 
 
@@ -30,6 +32,9 @@ def load(pointer, index, inside):
     else:
         wide = value.to(tl.float32)
     return wide
+
+
+INTERPRETED = not isinstance(load, triton.JITFunction)  # on the CPU, by Triton's interpreter
 
 
 # Adding 0x7FFF, or 0x8000 where the last bit that stays is 1, carries into the upper half exactly where rounding half
