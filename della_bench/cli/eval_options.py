@@ -83,11 +83,7 @@ Metadata = Annotated[
 ]
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-# Options whose value may be left out, as lm-eval has them, and whether a word can be the value.
-_OPTIONAL: Mapping[str, Callable[[str], bool]] = {
-    "--apply-chat-template": lambda word: "=" not in word and not word.endswith((".yaml", ".yml", "}")),
-    "--fewshot-as-multiturn": lambda word: word.lower() in _BOOLEANS,
-}
+_OPTIONAL = ("--apply-chat-template", "--fewshot-as-multiturn")  # their value may be left out, as lm-eval has it
 
 
 class EvalCommand(JudgeCommand):
@@ -97,7 +93,7 @@ class EvalCommand(JudgeCommand):
         """Give these options their value, and let the library parse the rest."""
         full = []
         for word, behind in pairwise([*args, "-"]):
-            bare = word in _OPTIONAL and (behind.startswith("-") or not _OPTIONAL[word](behind))
+            bare = word in _OPTIONAL and (behind.startswith("-") or _is_spec(behind))
             full.append(f"{word}=true" if bare else word)
         return list(super().parse_args(ctx, full))
 
@@ -176,6 +172,11 @@ def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
                 raise ValueError(f"{doubled[0]}: given twice")
             out |= part
     return out
+
+
+def _is_spec(word: str) -> bool:
+    """Return whether a word behind an option is a merge, and not the option's value."""
+    return "=" in word or word.endswith((".yaml", ".yml", "}"))
 
 
 def _word(text: str | None) -> bool | str | None:

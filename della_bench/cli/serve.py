@@ -9,9 +9,11 @@ import typer
 from della_bench.cli.spec import SpecArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from della_bench.merge.stream import Merge
 
-__all__ = ["PASS_ON", "run_to_its_end", "serve", "server_command"]
+__all__ = ["PASS_ON", "run_to_its_end", "serve", "server_command", "with_own"]
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -106,12 +108,39 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
             )
         if template:
             command += ["--chat-template", template]
-    if (changes := config_changes(merge)) and "--hf-overrides" not in given:
-        command += ["--hf-overrides", json.dumps(changes)]
-    if (ends := generation_changes(merge.vocabulary, merge.base)) and "--override-generation-config" not in given:
-        command += ["--override-generation-config", json.dumps(ends)]
+    options = with_own(options, "--hf-overrides", config_changes(merge))
+    options = with_own(options, "--override-generation-config", generation_changes(merge.vocabulary, merge.base))
     if "--served-model-name" not in given:
         command += ["--served-model-name", spec.display_name]
     if trust_remote_code:
         command.append("--trust-remote-code")
     return [*command, *options]
+
+
+def with_own(options: list[str], name: str, own: Mapping[str, object]) -> list[str]:
+    """Return options of vLLM with `own` in the JSON object of one of them; what stands there already is kept.
+
+    vLLM also takes single keys (`--hf-overrides.vocab_size 300`), but only where the object is not given beside them.
+    """
+    import json
+
+    def is_it(option: str) -> bool:
+        return option.partition("=")[0].replace("_", "-") == name
+
+    if not own:
+        return options
+    if any(option.startswith("--") and option.replace("_", "-").startswith(f"{name}.") for option in options):
+        return [*(word for key, value in own.items() for word in (f"{name}.{key}", json.dumps(value))), *options]
+    place = next((place for place, option in enumerate(options) if is_it(option)), None)
+    if place is None:
+        return [name, json.dumps(own), *options]
+    _, joined, text = options[place].partition("=")
+    if not joined:
+        text = options[place + 1] if place + 1 < len(options) else ""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        return options  # vLLM says what is wrong with it
+    if not isinstance(given, dict):
+        return options
+    return [*options[:place], name, json.dumps({**own, **given}), *options[place + (1 if joined else 2) :]]

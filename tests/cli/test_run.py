@@ -250,6 +250,15 @@ def test_wrong_names_hide_nothing_that_is_wrong_with_the_settings(tmp_path, caps
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_value_that_is_not_true_or_false_is_told_and_no_merge(tmp_path, capsys):
+    code, text = end(
+        *(capsys, "--apply-chat-template", "--fewshot-as-multiturn", "maybe", f"{TIES},chat_template=chatml"),
+        *("--benchmarks", "zoo_math", "--dry-run", "-o", tmp_path),
+    )
+    assert code == 2
+    assert "fewshot_as_multiturn=maybe: true or false" in text.err
+
+
 def test_a_template_that_a_tokenizer_does_not_have_by_name_is_told(tmp_path, capsys):
     code, text = end(
         *(capsys, "--apply-chat-template", "tool_use", f"{TIES},chat_template=chatml"),

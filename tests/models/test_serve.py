@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app, serve
-from della_bench.cli.serve import server_command
+from della_bench.cli.serve import server_command, with_own
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
 from della_bench.models.vllm_engine.settings import Settings
@@ -56,6 +56,30 @@ def test_a_name_that_is_given_is_not_given_twice():
 def test_an_option_that_the_spec_decides_is_refused(option):
     with pytest.raises(SpecError, match=f"{option.partition('=')[0].replace('_', '-')}: the spec decides it"):
         command(option, "x")
+
+
+@pytest.mark.parametrize("given", [["--hf-overrides", '{"a": 1}'], ['--hf_overrides={"a": 1}']])
+def test_what_a_user_overrides_stands_beside_what_the_merge_needs(given):
+    made = with_own([*given, "--port", "1"], "--hf-overrides", {"a": 7, "vocab_size": 300})
+    assert json.loads(after(made, "--hf-overrides")) == {"a": 1, "vocab_size": 300}
+    assert made[2:] == ["--port", "1"]
+
+
+def test_single_keys_that_a_user_overrides_stand_beside_those_of_the_merge():
+    made = with_own(["--hf-overrides.a", "1"], "--hf-overrides", {"vocab_size": 300, "b": [2]})
+    assert made == ["--hf-overrides.vocab_size", "300", "--hf-overrides.b", "[2]", "--hf-overrides.a", "1"]
+
+
+@pytest.mark.parametrize("given", [["--hf-overrides"], ["--hf-overrides", "{"], ["--hf-overrides", "[1]"]])
+def test_an_override_that_cannot_be_read_is_left_to_vllm(given):
+    assert with_own(given, "--hf-overrides", {"vocab_size": 300}) == given
+
+
+def test_a_resized_merge_tells_its_size_also_beside_a_users_overrides():
+    made = command("--hf-overrides", '{"a": 1}', tokenizer="union", pad_to_multiple_of="100")
+    told = json.loads(after(made, "--hf-overrides"))
+    assert told["a"] == 1
+    assert told["vocab_size"] % 100 == 0
 
 
 def test_a_made_tokenizer_is_there_as_long_as_the_server(monkeypatch):
