@@ -70,8 +70,8 @@ class Gathered:
                 other = ", ".join(sorted(model.names - {model.latest.who.name}))
                 out.append(f"{model.latest.who.name}: the same model as {other} (equal fingerprints), shown once")
         for group, tasks in self._grouped.items():
-            some = ", ".join(tasks[:2]) + (", ..." if len(tasks) > 2 else "")
-            out.append(f"{group} stands for its {len(tasks)} tasks, which can be named as benchmarks ({some})")
+            some = ", ".join(tasks[:2]) + (f", ... ({len(tasks)} in all)" if len(tasks) > 2 else "")
+            out.append(f"{group} stands for its tasks, which can be named as benchmarks: {some}")
         return out + self._several + self._advice()
 
     def _advice(self) -> list[str]:
