@@ -67,6 +67,7 @@ class Crew(Generic[T]):
         self.workers: list[Worker] = []  # all that ever worked
         self._slots: dict[int, threading.Thread] = {}
         self._losses = 0
+        self._reasons: dict[str, str] = {}  # why workers were lost, with the first one's name
 
     @property
     def size(self) -> int:
@@ -194,7 +195,7 @@ class Crew(Generic[T]):
                     work.jobs.put_back(job, later=True)
             except WorkerLostError as error:
                 worker.end()
-                self._say(f"{worker.name} is lost: {error}")
+                self._say_lost(worker, error)
                 self._hosts.let_go(worker)
                 self._note_loss(error)
                 job.lost.append(str(error))
@@ -213,6 +214,12 @@ class Crew(Generic[T]):
         worker.end()
         if not work.jobs.empty:  # what is left is not for this host
             self._hosts.park(worker)
+
+    def _say_lost(self, worker: Worker, error: WorkerLostError) -> None:
+        """Say why a worker is lost, but each reason once: where none can start, all have the same one."""
+        reason = str(error)
+        first = self._reasons.setdefault(reason, worker.name)
+        self._say(f"{worker.name} is lost{f': {reason}' if first == worker.name else f', as {first} was'}")
 
     def _note_loss(self, error: WorkerLostError) -> None:
         """Take note that a worker is lost at its work; where nothing was ever done, that is no fault of the work."""

@@ -102,6 +102,9 @@ def test_a_piece_that_kills_every_worker_is_given_up_with_the_first_reason_and_t
     shared = Shared(address, tmp_path, count=2).share(range(4), do)
     assert sorted(shared.done) == [0, 2, 3]
     assert shared.failed == [(1, "RuntimeError: CUDA out of memory")]
+    first, second = shared.told
+    assert first.endswith(" is lost: RuntimeError: CUDA out of memory")
+    assert second.endswith(f" is lost, as {first.partition(' is lost')[0]} was")
     lost = [worker for worker in shared.crew.workers if not worker.done or "worker" in worker.name]
     logs = [Path(worker.log.partition(":")[2]).read_text() for worker in lost]
     assert sum("a line in the log" in log for log in logs) == 2
