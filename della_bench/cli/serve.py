@@ -131,7 +131,7 @@ def with_own(options: list[str], name: str, own: Mapping[str, object]) -> list[s
         return options
     if any(option.startswith("--") and option.replace("_", "-").startswith(f"{name}.") for option in options):
         return [*(word for key, value in own.items() for word in (f"{name}.{key}", json.dumps(value))), *options]
-    place = next((place for place, option in enumerate(options) if is_it(option)), None)
+    place = max((place for place, option in enumerate(options) if is_it(option)), default=None)  # vLLM takes the last
     if place is None:
         return [name, json.dumps(own), *options]
     _, joined, text = options[place].partition("=")

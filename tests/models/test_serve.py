@@ -65,6 +65,11 @@ def test_what_a_user_overrides_stands_beside_what_the_merge_needs(given):
     assert made[2:] == ["--port", "1"]
 
 
+def test_of_two_overrides_the_last_counts():
+    made = with_own(["--hf-overrides", '{"a": 1}', "--hf-overrides={}"], "--hf-overrides", {"vocab_size": 300})
+    assert made == ["--hf-overrides", '{"a": 1}', "--hf-overrides", '{"vocab_size": 300}']
+
+
 def test_single_keys_that_a_user_overrides_stand_beside_those_of_the_merge():
     made = with_own(["--hf-overrides.a", "1"], "--hf-overrides", {"vocab_size": 300, "b": [2]})
     assert made == ["--hf-overrides.vocab_size", "300", "--hf-overrides.b", "[2]", "--hf-overrides.a", "1"]
