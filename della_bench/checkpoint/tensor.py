@@ -36,8 +36,11 @@ _NAMES = {name: short for short, name in DTYPES.items()}
 
 
 def dtype_name(dtype: torch.dtype | np.dtype[Any] | str) -> str:
-    """Return safetensors' name of a dtype of torch or numpy (BF16); one that has none keeps its own (complex64)."""
-    name = str(dtype).removeprefix("torch.")
+    """Return safetensors' name of a dtype of torch or numpy (BF16); one that has none keeps its own (complex64).
+
+    numpy's byte order does not count: an array is brought into this machine's.
+    """
+    name = str(dtype.newbyteorder("=") if hasattr(dtype, "newbyteorder") else dtype).removeprefix("torch.")
     return _NAMES.get(name, name)
 
 

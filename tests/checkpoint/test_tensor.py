@@ -28,6 +28,11 @@ def test_torchs_tensors_and_arrays_come_back_as_they_went_in(shape):
         assert torch.equal(host.to_torch(), tensor)
 
 
+@pytest.mark.parametrize(("dtype", "name"), [(">f4", "F32"), ("<f2", "F16"), (np.float64, "F64"), (">c8", "complex64")])
+def test_a_dtypes_name_does_not_depend_on_its_byte_order(dtype, name):
+    assert dtype_name(np.dtype(dtype)) == name
+
+
 def test_what_is_contiguous_is_looked_at_and_not_copied():
     tensor, array = torch.ones(3), np.ones(3)
     assert HostTensor.of(tensor).address == tensor.data_ptr()

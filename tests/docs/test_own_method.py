@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -43,6 +44,24 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         main(list(arguments))
     assert ended.value.code == 0
     return capsys.readouterr().out
+
+
+def test_the_guides_package_can_be_installed_so_that_it_is_edited_where_it_lies(tmp_path):
+    """By pip as the guide says, into a folder that is thrown away."""
+    project, into = tmp_path / "stripes", tmp_path / "into"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        re.findall(r"`stripes/pyproject.toml`:\n\n```toml\n(.*?)```", GUIDE, re.S)[0]
+    )
+    (project / "stripes.py").write_text("METHOD = None\n")
+    (line,) = re.findall(r"^pip (install .*)$", GUIDE, re.MULTILINE)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", *line.split()]
+    done = subprocess.run([*pip, "--no-deps", "--prefix", into], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = into.rglob("*.pth")
+    assert path.read_text().strip() == str(project)
+    (points,) = into.rglob("entry_points.txt")
+    assert "stripes = stripes:METHOD" in points.read_text()
 
 
 @pytest.mark.usefixtures("installed")

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from della_bench.merge.kernels.dispatch import merge_tensor_fast
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec import MergeSpec
+from della_bench.spec.methods import METHODS
 from della_bench.spec.paper_methods import PAPER_METHODS
+from tests.every_method import needed_keys
 
 Doubles = NDArray[np.float64]
 
@@ -164,8 +166,9 @@ def test_a_stack_of_matrices_is_merged_matrix_by_matrix(method):
 @pytest.mark.parametrize("method", [row.name for row in PAPER_METHODS])
 def test_experts_that_are_the_base_leave_it_as_it_is(method):
     base = noise(6, 10, seed=0)
-    keys = {"density": 0.5} if method in ("pcb", "consensus_ties") else {}
-    torch.testing.assert_close(merged(method, base, base, base, **keys), base, rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        merged(method, base, base, base, **needed_keys(METHODS[method])), base, rtol=0, atol=1e-7
+    )
 
 
 def interference(m: Doubles, deltas: list[Doubles]) -> float:

@@ -65,7 +65,7 @@ def test_the_digest_of_every_method_is_pinned(name: str) -> None:
     method = METHODS[name]
     experts = ["org/a", "org/b"][: expert_count(method, 2)]
     spec = MergeSpec.parse(base="org/base", experts=experts, merge_method=name, **needed_keys(method))
-    assert spec.digest[:12] == DIGESTS[name]
+    assert DIGESTS.get(name) == spec.digest[:12]  # a new method enters these digits
 
 
 def test_a_key_that_was_added_to_a_method_counts_in_the_digest_once_it_is_not_at_its_default() -> None:
