@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from della_bench.results.settings import plain_name
@@ -15,6 +16,7 @@ from della_bench.results.settings import plain_name
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from threadpoolctl import ThreadpoolController
 
     Values = NDArray[np.float64]
 
@@ -112,12 +114,13 @@ def _of_block(
             of = [place for place, index in enumerate(members) if index in row_of]
             whole, scale = _whole_numbers(values)
             means = None if average_only else _collector(whole, scale, resamples)
-            for drawn, sums in _resampled_sums(whole, benchmark, resamples):
-                if means is not None:
-                    means.add(drawn, sums)
-                if rows:
-                    picked = sums if len(rows) == len(members) else sums[of]
-                    averages[into, drawn] += np.divide(picked, n * scale, dtype=float)
+            with _libraries().limit(limits=1, user_api="blas"):
+                for drawn, sums in _resampled_sums(whole, benchmark, resamples):
+                    if means is not None:
+                        means.add(drawn, sums)
+                    if rows:
+                        picked = sums if len(rows) == len(members) else sums[of]
+                        averages[into, drawn] += np.divide(picked, n * scale, dtype=float)
             if rows:
                 observed[:, into] += mean[of], squares[of]
             if means is not None:
@@ -129,6 +132,17 @@ def _of_block(
     mean, squares = observed[0] / count, observed[1] / count**2
     average = dict(zip(complete, _read(_Kept(averages), mean, squares, resamples, confidence), strict=True))
     yield from ((each, average.get(index)) for index, each in enumerate(out))
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return what tells numpy's products of matrices how many threads they may have.
+
+    One is enough: the products are small, and between two of them a second thread spends its time asking for work.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _equally_long(samples: Sequence[Mapping[str, Values]], benchmark: str) -> list[list[int]]:
