@@ -89,7 +89,7 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     from della_bench.models.vllm_engine.settings import Settings
 
     spec = merge.spec
-    given = {option.partition("=")[0].replace("_", "-") for option in options if option.startswith("--")}
+    given = {_name(option) for option in options if option.startswith("--")}
     faults = [f"{option}: the spec decides it" for option in _DECIDED if option in given]
     if fault := plugin_fault():
         faults.append(fault)
@@ -124,14 +124,12 @@ def with_own(options: list[str], name: str, own: Mapping[str, object]) -> list[s
     """
     import json
 
-    def is_it(option: str) -> bool:
-        return option.partition("=")[0].replace("_", "-") == name
-
     if not own:
         return options
-    if any(option.startswith("--") and option.replace("_", "-").startswith(f"{name}.") for option in options):
+    if any(_name(option).startswith(f"{name}.") for option in options):
         return [*(word for key, value in own.items() for word in (f"{name}.{key}", json.dumps(value))), *options]
-    place = max((place for place, option in enumerate(options) if is_it(option)), default=None)  # vLLM takes the last
+    # vLLM takes the last
+    place = max((place for place, option in enumerate(options) if _name(option) == name), default=None)
     if place is None:
         return [name, json.dumps(own), *options]
     _, joined, text = options[place].partition("=")
@@ -144,3 +142,8 @@ def with_own(options: list[str], name: str, own: Mapping[str, object]) -> list[s
     if not isinstance(given, dict):
         return options
     return [*options[:place], name, json.dumps({**own, **given}), *options[place + (1 if joined else 2) :]]
+
+
+def _name(option: str) -> str:
+    """Return an option without its value, in the one of its two spellings that vLLM's help has."""
+    return option.partition("=")[0].replace("_", "-")
