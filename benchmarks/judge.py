@@ -5,8 +5,9 @@
 A server in a process of its own answers every request after exactly the latency. The ideal time is items / concurrency
 times the latency; the share is the ideal time by the measured one, over a whole `judge_gsm8k` into an empty folder with
 an empty cache. What a process spends once (imports, the TLS store) is measured by a first run of one item and shown by
-itself. Beside it stand loops that do nothing but await openai's client. On a machine that is busy with other
-things only the processor time means something: it bounds the rate of one process, whatever the server does.
+itself. Beside it stand loops that do nothing but await aiohttp, or openai's client on aiohttp or httpx. On a machine
+that is busy with other things only the processor time means something: it bounds the rate of one process, whatever the
+server does.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from della_bench.judging.cache import Cache
+from della_bench.judging.chat import ChatSender
 from della_bench.judging.cost import prompt_bound
 from della_bench.judging.gsm8k.config import Judge, load_judge
 from della_bench.judging.gsm8k.judge import judge_gsm8k
@@ -38,6 +40,9 @@ from della_bench.judging.limiter import Limits
 from della_bench.judging.reply import Reply
 from della_bench.judging.server import Server
 from della_bench.judging.settings import JudgeSettings
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 WORDS = "The response reaches the number of the reference by the same steps. " * 4 + "\n[[A]]"
 COMPLETION = {
@@ -68,6 +73,7 @@ def main() -> None:
         for latency in options.latency:
             with _server(latency) as url:
                 _row(table, options, latency, "della-bench judge", lambda url=url: _judge(samples, url, options))
+                _row(table, options, latency, "aiohttp alone", lambda url=url: _bare(samples, url, options))
                 for http in ("aiohttp", "httpx"):
                     _row(
                         table,
@@ -118,6 +124,26 @@ def _alone(samples: Path, url: str, options: argparse.Namespace, http: str) -> N
     asyncio.run(run())
 
 
+def _bare(samples: Path, url: str, options: argparse.Namespace) -> None:
+    """Await aiohttp and nothing else: what a client on it can do."""
+    import aiohttp
+
+    bodies = [json.dumps(request).encode() for request in _requests(samples)]
+
+    async def run() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=options.concurrency)) as session:
+            left = iter(bodies)
+
+            async def worker() -> None:
+                for body in left:
+                    async with session.post(f"{url}/chat/completions", data=body) as answer:
+                        await answer.read()
+
+            await asyncio.gather(*(worker() for _ in range(options.concurrency)))
+
+    asyncio.run(run())
+
+
 def _parts(samples: Path, folder: Path) -> None:
     """Print what each part of a judgement takes by itself, in processor time."""
     judge = load_judge("gsm8k_gpt4")
@@ -133,19 +159,21 @@ def _parts(samples: Path, folder: Path) -> None:
     with _server(0.0) as url:
         server = Server(url)
 
-        async def post(parsed: bool) -> None:
+        async def send(work: Callable[[AsyncOpenAI, ChatSender, dict[str, Any]], Awaitable[object]]) -> None:
             client = server.connect(64, 60)
+            sender = ChatSender(client, 64, 60)
             left = iter(asked)
 
             async def worker() -> None:
                 for each in left:
-                    await _post(client, each.request, parsed)
+                    await work(client, sender, each.request)
 
             await asyncio.gather(*(worker() for _ in range(64)))
+            await sender.close()
             await client.close()
 
-        part("openai on aiohttp: post, read as JSON", lambda: asyncio.run(post(False)))
-        part("  the same with openai's types (not what is done)", lambda: asyncio.run(post(True)))
+        part("send a request, have the answer's bytes", lambda: asyncio.run(send(lambda _, it, body: it.send(body))))
+        part("  the same by openai's client and types", lambda: asyncio.run(send(_through_openai)))
     replies = [Reply(str(i), COMPLETION, 0.1, 0.0) for i in range(len(answers))]
     with Cache(folder / "parts.sqlite") as cache, Store(folder / "parts", judge.name) as store:
         part("make the request, its name and its bound", lambda: [_prepare(judge, answer) for answer in answers])
@@ -159,14 +187,8 @@ def _parts(samples: Path, folder: Path) -> None:
     Console().print(table)
 
 
-async def _post(client: Any, request: dict[str, Any], parsed: bool) -> object:
-    import openai
-
-    if parsed:
-        pending: Awaitable[Any] = client.chat.completions.create(**request)
-        return await pending
-    response = await client.post("/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request)
-    return json.loads(response.content)
+async def _through_openai(client: AsyncOpenAI, _: ChatSender, request: dict[str, Any]) -> object:
+    return await client.chat.completions.create(**request)
 
 
 def _prepare(judge: Judge, answer: Answer) -> None:

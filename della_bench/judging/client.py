@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache, request_key
+from della_bench.judging.chat import ChatSender
 from della_bench.judging.cost import Budget, Hold, completion_bound, typical_prompt_tokens
 from della_bench.judging.faults import Retry, fault_of
-from della_bench.judging.json_types import ChatRequest, parse_json, writable
+from della_bench.judging.json_types import ChatRequest, as_object, parse_json, writable
 from della_bench.judging.limiter import Limiter, Limits
 from della_bench.judging.policy import RetryPolicy, Tally
 from della_bench.judging.reply import Reply, StopRun, Unanswered
@@ -51,6 +52,7 @@ class Client:
         self._stopped: JudgeError | None = None
         self._halt = asyncio.Event()
         self._openai: AsyncOpenAI | None = None
+        self._sender: ChatSender | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._is_heard = False
 
@@ -60,6 +62,8 @@ class Client:
     async def __aexit__(self, *_: object) -> None:  # noqa: D105
         if self._silence is not None:
             self._silence.cancel()
+        if self._sender is not None:
+            await self._sender.close()
         if self._openai is not None:
             await self._openai.close()
 
@@ -69,6 +73,11 @@ class Client:
         if self._openai is None:
             self._openai = self.server.connect(self._limiter.limits.concurrency, self._retry_policy.timeout)
         return self._openai
+
+    def _chat(self) -> ChatSender:
+        if self._sender is None:
+            self._sender = ChatSender(self.openai, self._limiter.limits.concurrency, self._retry_policy.timeout)
+        return self._sender
 
     def key(self, request: ChatRequest, *, vote: int = 0, attempt: int = 0) -> str:
         """Return the name of the answer to `request`."""
@@ -201,9 +210,9 @@ class Client:
             refused = False
             try:
                 self._raise_if_stopped()
-                client = self.openai
+                chat = self._chat()
                 try:
-                    outcome = await self._send(client, key, request)
+                    outcome = await self._send(chat, key, request)
                 except BaseException:
                     hold.lose()  # ended under way: it may be answered and charged all the same
                     raise
@@ -218,21 +227,16 @@ class Client:
         if self._stopped is not None:
             raise self._stopped
 
-    async def _send(self, client: AsyncOpenAI, key: str, request: ChatRequest) -> Reply | Retry | Unanswered | StopRun:
-        import openai
-
+    async def _send(self, chat: ChatSender, key: str, request: ChatRequest) -> Reply | Retry | Unanswered | StopRun:
         self.tally.requests += 1
         self._watch_for_silence()
         began = time.perf_counter()
         try:
-            # The plain body is sent and the answer read here: openai's types would cost more time than all the rest.
-            response = await client.post(
-                "/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=writable(request)
-            )
+            answer = await chat.send(as_object(writable(request)))
         except Exception as error:  # openai's, or of the libraries below it, or of what they are given
             return fault_of(error, self.server, request)
         try:
-            body = parse_json(response.content)
+            body = parse_json(answer)
         except ValueError:
             return Retry("the server's answer is not JSON", "no JSON", charged=True)
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:

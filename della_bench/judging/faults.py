@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import math
 import time
@@ -56,7 +57,7 @@ def fault_of(error: Exception, server: Server, request: ChatRequest) -> Retry | 
 
     if isinstance(error, openai.APIConnectionError):  # a timeout is one, too
         unreachable = _never_sent(error)
-        silent = isinstance(error, openai.APITimeoutError) and not unreachable
+        silent = isinstance(error, openai.APITimeoutError) and not unreachable and _is_late(error)
         kind = "not reachable" if unreachable else "no answer in time" if silent else "connection broken"
         return Retry(_why_broken(error), kind, charged=not unreachable, unreachable=unreachable, silent=silent)
     if isinstance(error, openai.APIStatusError):
@@ -134,14 +135,17 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _never_sent(error: APIError) -> bool:
-    """Return whether no connection came about.
-
-    By the first fault's name: openai's transport on aiohttp calls broken connections, too, a timeout on connecting.
-    """
+    """Return whether no connection came about, by the first fault's name."""
     causes = list(_causes(error))
     if any(type(cause).__module__.startswith("aiohttp") for cause in causes):
         return any(type(cause).__name__ in _NO_CONNECTION_AIOHTTP for cause in causes)
     return any(type(cause).__name__ in _NO_CONNECTION_HTTPX for cause in causes)
+
+
+def _is_late(error: APIError) -> bool:
+    """Return whether a timeout is one: openai's transport on aiohttp calls broken connections, too, a timeout."""
+    of_aiohttp = [cause for cause in _causes(error) if type(cause).__module__.startswith("aiohttp")]
+    return all(isinstance(cause, asyncio.TimeoutError) for cause in of_aiohttp)
 
 
 def _why_broken(error: APIError) -> str:

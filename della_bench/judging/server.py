@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from della_bench.asynchronous import run
 from della_bench.errors import JudgeError
+from della_bench.judging.chat import httpx_of_openai
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -119,11 +120,7 @@ def _http_client(connections: int, timeout: float) -> AsyncClient:
     """Return openai's client on aiohttp, which takes half the processor time of its default, or else the default."""
     import openai
 
-    try:
-        from httpx2 import Limits
-    except ImportError:  # openai 2 is built on httpx
-        from httpx import Limits  # type: ignore[assignment]
-    limits = Limits(max_connections=connections, max_keepalive_connections=connections)
+    limits = httpx_of_openai().Limits(max_connections=connections, max_keepalive_connections=connections)
     try:
         return openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
     except RuntimeError:  # aiohttp is not installed

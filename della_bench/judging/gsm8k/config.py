@@ -25,6 +25,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -126,7 +127,7 @@ class Judge:
         """The labels of a correct and a wrong answer, as they are when nothing is swapped."""
         return self.config.verdict.correct, self.config.verdict.wrong
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The configuration's version, and a digest of all that can change a verdict."""
         decides = {"benchmark", "model", "parameters", "verdict"}
