@@ -1,4 +1,4 @@
-"""What other installed packages offer us by entry points: merge methods, checkpoint formats, judges.
+"""Installed packages: their versions, and the merge methods, checkpoint formats and judges that they offer us.
 
 Nothing is loaded here. To look for entry points takes some milliseconds, so callers do it only for a name that is none
 of ours, or to list all.
@@ -6,9 +6,19 @@ of ours, or to list all.
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 
-__all__ = ["offered", "package_of"]
+__all__ = ["installed_version", "offered", "package_of"]
+
+
+@cache
+def installed_version(package: str) -> str:
+    """Return a package's version, or "not installed"; looked up once, since each evaluation asks for many."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def offered(group: str) -> list[EntryPoint]:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from della_bench.packages import installed_version
+
 __all__ = ["facts", "info"]
 
 _EXTRAS = {"vllm": "vllm", "alpaca": "alpaca_eval", "ray": "ray", "track": "trackio"}
@@ -42,15 +44,15 @@ def facts() -> Iterator[tuple[str, dict[str, str]]]:
     yield "devices", _devices()
     yield "sandbox", _sandbox()
     yield "caches", _caches()
-    yield "extras", {name: _installed(package) for name, package in _EXTRAS.items()}
-    yield "trackers", {name: _installed(name) for name in _TRACKERS}
+    yield "extras", {name: installed_version(package) for name, package in _EXTRAS.items()}
+    yield "trackers", {name: installed_version(name) for name in _TRACKERS}
 
 
 def _versions() -> dict[str, str]:
     from della_bench.run.provenance import package_versions
 
     versions = package_versions("hf")
-    return {**versions, "huggingface_hub": _installed("huggingface_hub"), "openai": _installed("openai")}
+    return {**versions, "huggingface_hub": installed_version("huggingface_hub"), "openai": installed_version("openai")}
 
 
 def _machine() -> dict[str, str]:
@@ -111,12 +113,3 @@ def _size(path: Path) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     raise AssertionError
-
-
-def _installed(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

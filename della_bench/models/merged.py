@@ -8,7 +8,6 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from importlib.metadata import version
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +22,7 @@ from della_bench.merge.vocabulary import vocabulary_changes
 from della_bench.models.build import merged_dtype
 from della_bench.models.output_name import name_output
 from della_bench.models.templates import check_chat_template
+from della_bench.packages import installed_version
 from della_bench.scoring.guard import check_before_merging
 from della_bench.spec import MergeSpec
 from della_bench.spec.vocabulary import tokenizer_text
@@ -216,7 +216,7 @@ class MergedModel:
                 "fingerprint": self.fingerprint,
                 "model_fingerprint": self._inputs.fingerprint,
                 "engine": self.engine,
-                "versions": {package: version(package) for package in self.packages},
+                "versions": {package: installed_version(package) for package in self.packages},
             },
         }
 

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import della_bench
+from della_bench.packages import installed_version
 from della_bench.results.schema import SCHEMA, InputDigest, Provenance
 from della_bench.spec import MergeSpec
 
@@ -26,16 +26,7 @@ def package_versions(engine: str, *more: str) -> dict[str, str]:
     """Return the versions of Python, this package, those whose releases may change an answer, and `more`."""
     versions = {"python": platform.python_version(), "della_bench": della_bench.__version__}
     packages = (*PACKAGES, *(("vllm",) if engine == "vllm" else ()), *more)
-    return {**versions, **{package: _version(package) for package in packages}}
-
-
-@cache
-def _version(package: str) -> str:
-    """Return a package's version, looked up once: reading it takes a millisecond, and each model asks for all."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    return {**versions, **{package: installed_version(package) for package in packages}}
 
 
 @cache
