@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import gc
 import threading
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from della_bench.merge.kernels.buffers import Buffers
@@ -72,3 +74,14 @@ def test_a_buffer_is_handed_on_for_its_own_size_only_and_keeps_a_few():
         for size in range(5, 20):
             pool.take(size * MEGA)
         assert [buffer.size // MEGA for buffer in pool._free] == [16, 17, 18, 19]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux alone tells how memory is mapped")
+def test_a_large_buffer_is_private_memory_since_shared_memory_has_no_huge_pages():
+    buffer = Buffers().take(8 * MEGA)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(bound, 16) for bound in line.split()[0].split("-"))
+        if first <= address(buffer) < last:
+            assert line.split()[1] == "rw-p"
+            return
+    pytest.fail("the buffer is in no mapping")

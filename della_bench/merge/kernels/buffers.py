@@ -70,7 +70,10 @@ class Buffers:
 
 def _mapped(size: int) -> np.ndarray[Any, Any]:
     """Return memory that begins at a page: from there, a file can be written past the page cache."""
-    memory = mmap.mmap(-1, size)
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    # Private, which is not what Python maps by itself: Linux gives shared memory no huge pages, whatever it is advised.
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
