@@ -2,20 +2,22 @@
 
 openai's client makes the address and the headers, once a model; a request is then its JSON, which aiohttp sends. What
 openai and httpx do anew for each request takes several times the processor time of all else, and bounds how fast a fast
-server is asked. Where a proxy is set, or aiohttp is not installed, openai's client sends each request itself.
+server is asked. All but the usual is openai's: where a proxy is set, or aiohttp is not installed, its client sends each
+request itself, redirected ones, too; and what an answer with an error means, it says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.request import getproxies
 
-from della_bench.judging.json_types import JsonObject, as_object, as_text
+from della_bench.judging.json_types import JsonObject
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
     from httpx2 import Request
     from multidict import CIMultiDict
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import AsyncOpenAI
     from yarl import URL
 
 __all__ = ["ChatSender", "httpx_of_openai"]
 
-_MADE_BY_AIOHTTP = ("host", "connection", "content-length", "accept-encoding")  # headers
 _KEPT_OPEN = 5.0  # seconds that an unused connection stays open, as in httpx
 
 
@@ -45,8 +46,14 @@ class _Made:
         from multidict import CIMultiDict
         from yarl import URL
 
-        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _MADE_BY_AIOHTTP]
-        return cls(request, URL(str(request.url), encoded=True), CIMultiDict(headers))
+        url = URL(str(request.url), encoded=True)
+        by_aiohttp = {("host", request.url.netloc.decode("ascii")), ("connection", "keep-alive")}
+        headers = [
+            (name, value)
+            for name, value in request.headers.multi_items()
+            if name != "content-length" and (name, value) not in by_aiohttp
+        ]
+        return cls(request, url, CIMultiDict(headers))
 
 
 class ChatSender:
@@ -57,69 +64,92 @@ class ChatSender:
 
     def __init__(self, client: AsyncOpenAI, connections: int, timeout: float) -> None:
         self._client, self._connections, self._timeout = client, connections, timeout
-        self._through_openai = not importlib.util.find_spec("aiohttp") or bool(
-            {"http", "https", "all"} & {*getproxies()}
-        )
+        has_proxy = not getproxies().keys().isdisjoint(("http", "https", "all"))
+        self._through_openai = has_proxy or not _has_aiohttp()
         self._made: dict[object, _Made] = {}  # by model: in Azure it is part of the address
         self._making = asyncio.Lock()
         self._session: ClientSession | None = None
+        self._is_closed = False
 
     async def send(self, request: JsonObject) -> bytes:
         """Return the body of the answer to `request`.
 
         Raises openai.APIError, and aiohttp's own errors where a server breaks HTTP's rules, as openai's client does.
         """
-        import openai
-
         if self._through_openai:
             return await _post(self._client, request)
         import aiohttp
+        import openai
 
         made = self._made.get(request.get("model")) or await self._make(request.get("model"))
         body = json.dumps(request, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        if self._session is None:
-            self._session = self._connect(made.request)
         try:
-            async with self._session.post(made.url, data=body, headers=made.headers) as answer:
+            async with self._connected(made.request).post(
+                made.url, data=body, headers=made.headers, allow_redirects=False
+            ) as answer:
                 content = await answer.read()
         except asyncio.TimeoutError as error:
             raise openai.APITimeoutError(made.request) from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise openai.APIConnectionError(request=made.request) from error
-        if not 200 <= answer.status < 300:
-            raise _status_error(made.request, answer, content)
-        return content
+        if 200 <= answer.status < 300 and "Content-Encoding" not in answer.headers:
+            return content
+        if 300 <= answer.status < 400:
+            return await _post(self._client, request)
+        return await self._as_openai_reads_it(request, answer, content)
 
     async def close(self) -> None:
         """Close the connections."""
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
 
     async def _make(self, model: object) -> _Made:
         """Return the address and the headers that openai's client gives a request of this model."""
-        httpx = httpx_of_openai()
-        sent: list[Request] = []
+        import openai
 
-        def answer_at_once(request: Request) -> object:
-            sent.append(request)
-            return httpx.Response(200, json={})
+        def keep(request: Request) -> NoReturn:
+            self._made[model] = _Made.of(request)
+            raise httpx_of_openai().ConnectError("It is not to be sent.")
 
         async with self._making:
             if model not in self._made:
-                async with httpx.AsyncClient(transport=httpx.MockTransport(answer_at_once)) as nowhere:
-                    await _post(self._client.with_options(http_client=nowhere), {"model": model, "messages": []})
-                self._made[model] = _Made.of(sent[0])
+                with suppress(openai.APIConnectionError):
+                    await self._post_to(keep, {"model": model, "messages": []})
         return self._made[model]
 
-    def _connect(self, made: Request) -> ClientSession:
-        from aiohttp import ClientSession, ClientTimeout, TCPConnector
+    async def _as_openai_reads_it(self, request: JsonObject, answer: ClientResponse, content: bytes) -> bytes:
+        """Return an answer's decoded body, or raise the error that openai's client makes of it."""
+        httpx = httpx_of_openai()
+        return await self._post_to(
+            lambda _: httpx.Response(answer.status, headers=answer.raw_headers, stream=httpx.ByteStream(content)),
+            request,
+        )
 
-        # openai's certificates, which may be others than the system's.
-        tls = httpx_of_openai().create_ssl_context() if made.url.scheme == "https" else True
-        connector = TCPConnector(limit=self._connections, keepalive_timeout=_KEPT_OPEN, ssl=tls)
-        seconds = self._timeout
-        timeout = ClientTimeout(total=None, connect=seconds, sock_connect=seconds, sock_read=seconds)
-        return ClientSession(connector=connector, timeout=timeout)
+    async def _post_to(self, answer: Callable[[Request], object], request: JsonObject) -> bytes:
+        """Have openai's client send a request that `answer` answers in the place of a server."""
+        httpx = httpx_of_openai()
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as nowhere:
+            return await _post(self._client.with_options(http_client=nowhere), request)
+
+    def _connected(self, made: Request) -> ClientSession:
+        if self._session is None:
+            import openai
+            from aiohttp import ClientSession, ClientTimeout, CookieJar, TCPConnector
+
+            if self._is_closed:
+                raise openai.APIConnectionError(message="The client is closed.", request=made)
+            # openai's certificates, which may be others than the system's.
+            tls = httpx_of_openai().create_ssl_context() if made.url.scheme == "https" else True
+            connector = TCPConnector(limit=self._connections, keepalive_timeout=_KEPT_OPEN, ssl=tls)
+            seconds = self._timeout
+            self._session = ClientSession(
+                connector=connector,
+                timeout=ClientTimeout(total=None, connect=seconds, sock_connect=seconds, sock_read=seconds),
+                cookie_jar=CookieJar(unsafe=True),  # of servers without a name, too
+                auto_decompress=False,
+            )
+        return self._session
 
 
 def httpx_of_openai() -> ModuleType:
@@ -130,27 +160,17 @@ def httpx_of_openai() -> ModuleType:
     return importlib.import_module(base.__module__.partition(".")[0])
 
 
+def _has_aiohttp() -> bool:
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 async def _post(client: AsyncOpenAI, request: JsonObject) -> bytes:
     import openai
 
     # The answer as it is: openai's types would cost more time than all the rest.
     answer = await client.post("/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request)
     return answer.content
-
-
-def _status_error(request: Request, answer: ClientResponse, content: bytes) -> APIStatusError:
-    """Return the error that openai's client raises for such an answer."""
-    import openai
-
-    text = content.decode("utf-8", "replace")
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = text
-    error = as_object(body).get("error", body)
-    words = as_text(as_object(error).get("message"))
-    headers = [(name, value) for name, value in answer.headers.items() if name.lower() != "content-encoding"]
-    response = httpx_of_openai().Response(answer.status, headers=headers, content=content, request=request)
-    return openai.APIStatusError(
-        f"Error code: {answer.status}" + (f" - {words}" if words else ""), response=response, body=error
-    )

@@ -62,10 +62,12 @@ class Client:
     async def __aexit__(self, *_: object) -> None:  # noqa: D105
         if self._silence is not None:
             self._silence.cancel()
-        if self._sender is not None:
-            await self._sender.close()
-        if self._openai is not None:
-            await self._openai.close()
+        try:
+            if self._sender is not None:
+                await self._sender.close()
+        finally:
+            if self._openai is not None:
+                await self._openai.close()
 
     @property
     def openai(self) -> AsyncOpenAI:

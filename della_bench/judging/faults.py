@@ -114,8 +114,10 @@ def _status(error: APIStatusError, server: Server, request: ChatRequest) -> Retr
 
 
 def _words(error: APIStatusError) -> str:
-    message = error.body.get("message") if isinstance(error.body, dict) else None
-    return redacted(" ".join(str(message or error.message).split()))[:_LONGEST]
+    """Return what a server says of an error: as OpenAI does, as FastAPI does (`detail`), or in plain text."""
+    body = error.body
+    said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
+    return redacted(" ".join(str(said or error.message).split()))[:_LONGEST]
 
 
 def _named(error: Exception) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from della_bench.asynchronous import run
 from della_bench.errors import JudgeError
@@ -44,7 +44,7 @@ class Server:
         if self.azure and not self.url:
             return  # `require_key` names all that is missing
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise JudgeError(
                 f"{redacted(self.url)!r} is no address of a server; expected such as http://127.0.0.1:8000/v1",
                 exit_code=2,
@@ -125,6 +125,14 @@ def _http_client(connections: int, timeout: float) -> AsyncClient:
         return openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
     except RuntimeError:  # aiohttp is not installed
         return openai.DefaultAsyncHttpxClient(timeout=timeout, limits=limits)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Return whether an address has a port that there can be, or none."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def redacted(text: str) -> str:

@@ -113,6 +113,9 @@ UNPAID: dict[str, Kind] = {
     "429 with a date of no calendar": _error(
         429, stub.error("slow down"), **{"Retry-After": "Fri, 99 Foo 99999 99:99:99 GMT"}
     ),
+    "429 with a head beyond ASCII": _http(
+        "HTTP/1.1 429 Too Many Requests\nRetry-After-Ms: 5\nX-City: M\u00fcnster\nContent-Length: 0", lambda _: b""
+    ),
     "500": _error(500, stub.error("internal error")),
     "500 without JSON": _error(500, b"\xff\xfe"),
     "503 as a page of HTML": _error(503, b"<html>down</html>"),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import sys
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -145,14 +149,62 @@ def test_a_server_that_says_nothing_is_silent(road: str) -> None:
 
 
 def test_a_redirection_is_followed_with_the_body(road: str) -> None:
-    def chat(_: dict[str, Any], number: int) -> Any:
-        return (307, b"", {"Location": "/v2/chat/completions"}) if number == 0 else "hi"
+    def chat(*_: object) -> Any:
+        return "hi" if server.paths[-1].startswith("/v2") else (307, b"", {"Location": "/v2/chat/completions"})
 
     with stub.serving(chat) as server:
         (answer,) = send(Server(server.url), request())
     assert b'"hi"' in answer
-    assert server.paths[1] == "/v2/chat/completions"
-    assert server.requests == [request(), request()]
+    assert all(each == request() for each in server.requests)
+
+
+@pytest.mark.parametrize("use", [use_openai, use_azure])
+def test_another_server_that_a_redirection_names_is_sent_no_key(
+    road: str, monkeypatch: pytest.MonkeyPatch, use: Callable[[str, pytest.MonkeyPatch], Server]
+) -> None:
+    with stub.serving(lambda *_: "hi") as other:
+        there = {"Location": f"{other.url}/chat/completions"}
+        with stub.serving(lambda *_: (307, b"", there)) as server:
+            (answer,) = send(use(server.url, monkeypatch), request())
+    assert b'"hi"' in answer
+    assert "a-key" in str(server.headers) or "azure-key" in str(server.headers)
+    assert "a-key" not in str(other.headers)
+    assert "azure-key" not in str(other.headers)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
+def test_a_compressed_answer_is_read(road: str, encoding: str) -> None:
+    body = json.dumps(stub.completion("hi")).encode()
+    for each in encoding.split(", "):
+        body = gzip.compress(body) if each == "gzip" else zlib.compress(body)
+    with stub.serving(lambda *_: (200, body, {"Content-Encoding": encoding})) as server:
+        (answer,) = send(Server(server.url), request())
+    assert json.loads(answer) == stub.completion("hi")
+
+
+def test_headers_of_the_users_own_are_sent(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Host: judge.internal\nAccept-Encoding: identity\nX-Team: merging")
+    with stub.serving(lambda *_: "hi") as server:
+        send(Server(server.url), request())
+    (headers,) = ({name.lower(): value for name, value in each.items()} for each in server.headers)
+    assert (headers["host"], headers["accept-encoding"], headers["x-team"]) == ("judge.internal", "identity", "merging")
+
+
+def test_a_request_that_starts_as_the_sender_closes_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    take(AIOHTTP, monkeypatch)
+
+    async def run(url: str) -> Any:
+        async with Server(url).connect(8, HANGS) as client:
+            sender = ChatSender(client, 8, HANGS)
+            asked = asyncio.ensure_future(sender.send(request()))
+            await asyncio.sleep(0)
+            await sender.close()
+            return (await asyncio.gather(asked, return_exceptions=True))[0]
+
+    with stub.serving(lambda *_: "hi") as server:
+        error = asynchronous.run(run(server.url))
+    assert isinstance(fault_of(error, Server(server.url), request()), Retry)
+    assert server.requests == []
 
 
 def test_a_proxy_is_asked_where_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +219,7 @@ def test_a_proxy_is_asked_where_one_is_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_where_aiohttp_is_not_installed_openais_client_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     take(AIOHTTP, monkeypatch)
-    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     with stub.serving(lambda *_: "hi") as server:
         (answer,) = send(Server(server.url), request())
     assert b'"hi"' in answer
