@@ -17,6 +17,8 @@ def show_settings(runner: Runner, models: Sequence[MergeSpec]) -> None:
     from della_bench.cli.console import say
     from della_bench.errors import DellaBenchError
 
+    for note in runner.notes():
+        say(note)
     for asked in runner.asked():
         say(f"{asked.benchmark.name}: {asked.settings.label or 'as the task has it'}")
         if not models:

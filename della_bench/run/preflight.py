@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from della_bench.benchmarks import Benchmark
 from della_bench.errors import DellaBenchError, Faults, SpecError, UsageError
 from della_bench.merge.stream import Merge
+from della_bench.run.generation import check_generation
 from della_bench.run.options import Options
 from della_bench.run.prompts import tokenizer_with_template
 from della_bench.run.scorers import scorers_of
 from della_bench.run.settings import EvalSettings
 from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec
-from della_bench.suggest import nearest
 
 __all__ = [
     "check_all",
     "check_asked",
     "check_engine",
-    "check_generation",
     "check_scorers",
     "check_settings",
     "check_templates",
@@ -112,36 +111,6 @@ def check_templates(
     if faults:
         raise SpecError(list(faults))
     return chosen
-
-
-def check_generation(settings: Sequence[EvalSettings], engine: str) -> None:
-    """Raise SpecError with every generation argument that neither lm-eval nor the engine has.
-
-    Of an engine that is not installed here nobody knows them; that it is not is `check_engine`'s to tell.
-    """
-    asked = dict.fromkeys(name for each in settings for name in each.gen_kwargs)
-    if not asked:
-        return
-    if engine == "vllm":
-        try:
-            from vllm import SamplingParams
-        except ImportError:
-            return
-        known = set(SamplingParams.__struct_fields__)
-    else:
-        from transformers import GenerationConfig
-
-        known = set(GenerationConfig().to_dict())
-    known |= {"until", "max_gen_toks", "do_sample"}
-    if faults := [
-        f"gen_kwargs: {name}: no generation argument{_near(name, known)}" for name in asked if name not in known
-    ]:
-        raise SpecError(faults)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    hint = nearest(name, sorted(known))
-    return "" if hint.startswith("; one of") else hint  # there are dozens
 
 
 def check_scorers(benchmarks: Sequence[Benchmark], options: Options) -> None:

@@ -120,6 +120,8 @@ class Runner:
             # Of a cluster only the hosts know what devices they have.
             here = self._workers is None or self._workers.address is None
             templates = check_all(to_evaluate, self._tasks, self._options, engine_here=here)
+            for note in self.notes():
+                self._tell(note)
             for whose, names in templates.items():
                 self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
         for spec, error in unusable(to_evaluate, self._options).items():
@@ -132,6 +134,14 @@ class Runner:
         else:
             self._run_alone(specs)
         return self._steps.faults()
+
+    def notes(self) -> list[str]:
+        """Return what is asked for and does not count, in a line each."""
+        return [
+            f"{name} is asked without examples all the same, as its task says; a num_fewshot of its own would count "
+            "(--config)"
+            for name in self._tasks.without_examples()
+        ]
 
     def _run_alone(self, specs: Sequence[MergeSpec]) -> None:
         later = []

@@ -148,6 +148,13 @@ class Tasks:
         chosen = self._chosen[row.name]
         return effective(chosen, self._settings, self._own.get(chosen.given, {}), self._config(chosen))
 
+    def without_examples(self) -> list[str]:
+        """Return the benchmarks that stay without examples, as their YAML says, though examples are asked for all."""
+        if not self._settings.num_fewshot:
+            return []
+        by_yaml = [each for each in self._chosen.values() if (self._config(each) or {}).get("num_fewshot") == 0]
+        return [each.row.name for each in by_yaml if "num_fewshot" not in self._own.get(each.given, {})]
+
     def leaves(self, row: Benchmark) -> tuple[str, ...]:
         """Return lm-eval's names of a benchmark's tasks: several for a group."""
         return self._chosen[row.name].leaves

@@ -198,6 +198,15 @@ def test_a_setting_that_changes_nothing_about_a_task_is_not_in_force(tmp_path):
     assert settings_in_force(two).gen_kwargs == {"temperature": 1.0}
 
 
+def test_tasks_that_stay_without_examples_though_they_are_asked_for_are_named(tmp_path):
+    names = ("fixed", "own", "free")
+    paths = [str(write_task(tmp_path / f"{name}.yaml", num_fewshot=None if name == "free" else 0)) for name in names]
+    asked = {paths[1]: {"num_fewshot": 3}}
+    assert Tasks(paths, settings=EvalSettings(num_fewshot=2), by_benchmark=asked).without_examples() == ["fixed"]
+    assert Tasks(paths, settings=EvalSettings(num_fewshot=0), by_benchmark=asked).without_examples() == []
+    assert Tasks(paths, by_benchmark=asked).without_examples() == []
+
+
 def test_what_settings_lack_in_the_tasks_is_told_for_all_tasks_at_once(tmp_path):
     paths = [write_task(tmp_path / f"{name}.yaml", num_fewshot=None) for name in ("bare", "short", "good")]
     write_task(paths[2], num_fewshot=None, fewshot_split="test")
