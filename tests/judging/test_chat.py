@@ -118,6 +118,22 @@ def test_a_bad_reply_means_the_same_as_through_openais_client(name: str, monkeyp
     assert meanings[0] == meanings[1]
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (stub.error("beyond the context"), "status 422: beyond the context"),
+        ({"detail": "temperature is too hot"}, "status 422: temperature is too hot"),
+        ({"error": "no such sampler"}, "status 422: no such sampler"),
+        (b"plain words", "status 422: plain words"),
+        (b"", "status 422: Error code: 422"),
+    ],
+)
+def test_what_a_server_says_of_an_error_is_passed_on_however_it_says_it(road: str, body: Any, words: str) -> None:
+    with stub.serving(lambda *_: (422, body)) as server:
+        (error,) = send(Server(server.url), request())
+    assert str(fault_of(error, Server(server.url), request())) == words
+
+
 def meaning(answer: bytes | Exception, server: Server) -> object:
     """Return what an answer or an error means, without the words that the library has for a broken connection."""
     if isinstance(answer, bytes):
