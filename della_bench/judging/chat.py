@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aiohttp import ClientResponse, ClientSession
-    from httpx2 import Request
+    from httpx2 import Request, Response
     from multidict import CIMultiDict
     from openai import AsyncOpenAI
     from yarl import URL
@@ -92,11 +92,15 @@ class ChatSender:
             raise openai.APITimeoutError(made.request) from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise openai.APIConnectionError(request=made.request) from error
-        if 200 <= answer.status < 300 and "Content-Encoding" not in answer.headers:
-            return content
         if 300 <= answer.status < 400:
+            self._through_openai = True  # who redirects one request redirects them all
             return await _post(self._client, request)
-        return await self._as_openai_reads_it(request, answer, content)
+        if 200 <= answer.status < 300:
+            if "Content-Encoding" not in answer.headers:
+                return content
+            with suppress(httpx_of_openai().DecodingError):
+                return _response(answer, content).read()
+        return await self._post_to(lambda _: _response(answer, content), request)  # for the error that it raises
 
     async def close(self) -> None:
         """Close the connections."""
@@ -117,14 +121,6 @@ class ChatSender:
                 with suppress(openai.APIConnectionError):
                     await self._post_to(keep, {"model": model, "messages": []})
         return self._made[model]
-
-    async def _as_openai_reads_it(self, request: JsonObject, answer: ClientResponse, content: bytes) -> bytes:
-        """Return an answer's decoded body, or raise the error that openai's client makes of it."""
-        httpx = httpx_of_openai()
-        return await self._post_to(
-            lambda _: httpx.Response(answer.status, headers=answer.raw_headers, stream=httpx.ByteStream(content)),
-            request,
-        )
 
     async def _post_to(self, answer: Callable[[Request], object], request: JsonObject) -> bytes:
         """Have openai's client send a request that `answer` answers in the place of a server."""
@@ -158,6 +154,13 @@ def httpx_of_openai() -> ModuleType:
 
     (base, *_) = openai.DefaultAsyncHttpxClient.__bases__
     return importlib.import_module(base.__module__.partition(".")[0])
+
+
+def _response(answer: ClientResponse, content: bytes) -> Response:
+    """Return an answer as httpx has it, which decodes its body where it is read."""
+    httpx = httpx_of_openai()
+    made: Response = httpx.Response(answer.status, headers=answer.raw_headers, stream=httpx.ByteStream(content))
+    return made
 
 
 def _has_aiohttp() -> bool:
