@@ -107,7 +107,7 @@ class _Judging:
         self._votes, self._progress = votes, progress
         self._failed_before: set[int] = set()
         self._errors_in_a_row = 0
-        self._statistics: asyncio.Future[None] | None = None
+        self._last_step: asyncio.Future[None] | None = None
         self.folder = judge_folder(out, name)
 
     async def run(self, client: Client) -> Score:
@@ -130,8 +130,8 @@ class _Judging:
 
                 workers = [worker() for _ in range(min(len(open_answers), self._settings.limits.concurrency))]
                 ended = await asyncio.gather(*workers, return_exceptions=True)  # what is under way is paid for: it ends
-                if self._statistics is not None:
-                    await self._statistics
+                if self._last_step is not None:
+                    await self._last_step
             for error in ended:
                 if error is not None:
                     raise error
@@ -227,9 +227,16 @@ class _Judging:
             raise
         rows[answer.doc_id] = row
         self._show(rows, client)
-        if self._statistics is None and len(self._answers.answers) - len(rows) <= settings.limits.concurrency:
+        if self._last_step is None and len(self._answers.answers) - len(rows) <= settings.limits.concurrency:
             # The last requests are under way: nobody waits for the processor.
-            self._statistics = asyncio.get_running_loop().run_in_executor(None, _load_statistics)
+            self._last_step = asyncio.get_running_loop().run_in_executor(None, self._prepare_last_step)
+
+    def _prepare_last_step(self) -> None:
+        """Import what the score needs (half a second of the processor), and compute what the table needs."""
+        import scipy.stats  # noqa: F401
+
+        for answer in self._answers.answers:
+            answer.metrics  # noqa: B018  (kept by the answer)
 
     async def _outcome(self, answer: Answer, ask: Ask, tries: Tries) -> Outcome:
         """Judge one answer. An exception that is no JudgeError is this answer's alone: the others are judged.
@@ -278,8 +285,3 @@ class _Judging:
         score = make_score(self._answers, rows, scorer, judge.price, facts)
         write_score(self._out, score, self._name)
         return score
-
-
-def _load_statistics() -> None:
-    """Import what the score needs, which takes half a second of the processor."""
-    import scipy.stats  # noqa: F401

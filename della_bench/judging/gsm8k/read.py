@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from della_bench.errors import DataError
@@ -17,14 +18,14 @@ from della_bench.results.samples import Sample, choose_filter, is_sample_row, lo
 __all__ = ["DOCUMENTS", "METRICS", "Answer", "Answers", "read_answers"]
 
 DOCUMENTS = 1319  # of GSM8K's test split
-METRICS = ("strict-match", "flexible-extract")
 _READERS = {"strict-match": strict_match, "flexible-extract": flexible_extract}
+METRICS = tuple(_READERS)
 _PLAIN = ("question", "target", "response")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One response to one problem, and whether each of METRICS calls it right."""
+    """One response to one problem; `logged` is what METRICS say of it, as far as that is in the file."""
 
     doc_id: int
     doc_hash: str
@@ -32,7 +33,15 @@ class Answer:
     question: str
     target: str
     response: str
-    metrics: dict[str, bool]
+    logged: Mapping[str, bool]
+
+    @cached_property
+    def metrics(self) -> dict[str, bool]:
+        """Whether each of METRICS calls it right: as logged, or computed when it is first asked for."""
+        return {
+            name: self.logged[name] if name in self.logged else read(self.response, self.target)
+            for name, read in _READERS.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -107,8 +116,7 @@ def _from_plain(path: Path, rows: Sequence[tuple[int, JsonObject]]) -> list[Answ
             raise DataError(f"{path}, line {line}: doc_id {doc_id} stood there already", exit_code=USERS_FILE)
         question, target, response = (texts[key] for key in _PLAIN)
         doc_hash = hashlib.sha256(f"{question}\0{target}".encode(errors="surrogatepass")).hexdigest()
-        metrics = {name: _READERS[name](response, target) for name in METRICS}
-        answers[doc_id] = Answer(doc_id, doc_hash, "none", question, target, response, metrics)
+        answers[doc_id] = Answer(doc_id, doc_hash, "none", question, target, response, {})
     return list(answers.values())
 
 
@@ -139,12 +147,8 @@ def _answer(path: Path, sample: Sample, logged: dict[str, dict[int, bool]]) -> A
         )
     if len(sample.responses) != 1:
         raise DataError(f"{place}: {len(sample.responses)} responses, and one is judged", exit_code=USERS_FILE)
-    response = sample.responses[0]
-    metrics = {
-        name: logged[name][sample.doc_id] if sample.doc_id in logged.get(name, ()) else _READERS[name](response, target)
-        for name in METRICS
-    }
-    return Answer(sample.doc_id, sample.doc_hash, sample.filter, question, target, response, metrics)
+    found = {name: values[sample.doc_id] for name, values in logged.items() if sample.doc_id in values}
+    return Answer(sample.doc_id, sample.doc_hash, sample.filter, question, target, sample.responses[0], found)
 
 
 def _unnamed_filters(rows: Sequence[tuple[int, JsonObject]]) -> list[Sample]:
