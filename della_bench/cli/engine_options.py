@@ -55,7 +55,7 @@ def settle_output() -> None:
 def engine_arguments(
     text: str | None, device: str | None, batch_size: str, max_batch_size: int | None
 ) -> dict[str, Any]:
-    """Return the model type's arguments, read as lm-eval reads them."""
+    """Return the model type's arguments, read as lm-eval reads them. Raises SpecError with all that is wrong."""
     from della_bench.errors import SpecError
     from della_bench.models.arguments import SPEC_NAMES, doubled_names
     from della_bench.spec.own_keys import own_key_names
@@ -63,18 +63,21 @@ def engine_arguments(
     out: dict[str, Any] = {"batch_size": int(batch_size) if batch_size.isdecimal() else batch_size}
     if device is not None:
         out["device"] = device
+    faults = []
     if max_batch_size is not None:
         out["max_batch_size"] = max_batch_size
+        if not batch_size.startswith("auto"):
+            faults.append(f"--max-batch-size {max_batch_size}: needs --batch-size auto, and that is {batch_size}")
     if text:
         from lm_eval.utils import simple_parse_args_string
 
-        faults = doubled_names(text)
+        faults += doubled_names(text)
         given = simple_parse_args_string(text)
         of_spec = SPEC_NAMES | own_key_names()
         faults += [f"--model-args {name}=...: belongs to the spec" for name in given if name in of_spec]
-        if faults:
-            raise SpecError(faults)
         out |= given
+    if faults:
+        raise SpecError(faults)
     return out
 
 

@@ -179,8 +179,6 @@ def run(
     )
     faults.add(*unreadable)
     settings, by_benchmark = layered_settings(ctx.meta.get(_CONFIG), given, faults)
-    if max_batch_size is not None and not batch_size.startswith("auto"):
-        faults.add(f"--max-batch-size {max_batch_size}: needs --batch-size auto, and that is {batch_size}")
     none: list[MergeSpec] = []
     specs_read = faults.of(lambda: read_specs(specs), none)
     engine = faults.of(lambda: one_of("--engine", engine, ("hf", "vllm")), "hf")

@@ -22,8 +22,12 @@ from della_bench.cli.engine_options import (
 )
 from della_bench.cli.eval_options import (
     ApplyChatTemplate,
+    FewshotAsMultiturn,
     GenKwargs,
+    MaxBatchSize,
+    Metadata,
     NumFewshot,
+    Seed,
     SystemInstruction,
     given_settings,
     layered_settings,
@@ -89,6 +93,7 @@ def search(
     engine: Engine = "hf",
     device: Device = None,
     batch_size: BatchSize = "8",
+    max_batch_size: MaxBatchSize = None,
     model_args: ModelArgs = None,
     workers: Workers = None,
     ray: RayAddress = None,
@@ -97,7 +102,10 @@ def search(
     num_fewshot: NumFewshot = None,
     gen_kwargs: GenKwargs = None,
     apply_chat_template: ApplyChatTemplate = None,
+    fewshot_as_multiturn: FewshotAsMultiturn = None,
     system_instruction: SystemInstruction = None,
+    seed: Seed = None,
+    metadata: Metadata = None,
     judge: Judge = "exact",
     annotator: Annotator = "alpaca_eval_gpt4",
     max_cost: Annotated[
@@ -146,13 +154,13 @@ def search(
         num_fewshot=num_fewshot,
         gen_kwargs=gen_kwargs,
         apply_chat_template=apply_chat_template,
-        fewshot_as_multiturn=None,
+        fewshot_as_multiturn=fewshot_as_multiturn,
         system_instruction=system_instruction,
-        limit=None,
+        limit=None,  # the search itself chooses documents, and scores them
         samples=None,
         predict_only=None,
-        seed=None,
-        metadata=None,
+        seed=seed,
+        metadata=metadata,
     )
     faults.add(*unreadable)
     asked: EvalSettings = layered_settings(None, given, faults)[0]
@@ -163,7 +171,7 @@ def search(
         gpus_per_worker,
         cpus_per_worker,
         engine=engine,
-        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, None), {}),
+        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, max_batch_size), {}),
         faults=faults,
     )
     options = Options(

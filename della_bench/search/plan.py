@@ -18,6 +18,7 @@ from della_bench.run.options import Options
 from della_bench.run.preflight import check_asked, unusable
 from della_bench.run.scorer import Scorer
 from della_bench.run.scorers import scorers_of
+from della_bench.run.settings import DEFAULT_SEED
 from della_bench.run.specs import alone, named_experts
 from della_bench.run.tasks import Tasks
 from della_bench.search.candidate import Origin
@@ -89,7 +90,11 @@ class Plan:
     @property
     def asked(self) -> dict[str, Any]:
         """How each benchmark is asked where not by lm-eval's defaults, by its task."""
-        found = {task: self.options.settings_of(row.name).record() for task, row in self.rows.items()}
+        settings = {task: self.options.settings_of(row.name) for task, row in self.rows.items()}
+        found = {
+            task: each.record() | ({} if each.seed == DEFAULT_SEED else {"seed": list(each.seed)})
+            for task, each in settings.items()
+        }
         return {task: record for task, record in found.items() if record}
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from della_bench.cli import main
@@ -113,11 +115,42 @@ def test_benchmarks_that_are_no_names_are_told(capsys, tmp_path, benchmarks):
 @pytest.mark.usefixtures("indexed_once")
 @pytest.mark.parametrize("benchmarks", ["zoo_math", "zoo_mth"])
 def test_a_plan_is_refused_where_the_items_cannot_be_asked_in_this_way(capsys, tmp_path, benchmarks):
-    wrong = ["--gen-kwargs", "max_gen_tok=3", "--apply-chat-template"]
+    wrong = ["--gen-kwargs", "max_gen_tok=3,top_p=2", "--apply-chat-template", "--seed", "x", "--max-batch-size", "4"]
+    wrong += ["--metadata", "a=1,a=2", "--fewshot-as-multiturn", "perhaps"]
     code, shown = call(capsys, SPACE, "--benchmarks", benchmarks, *wrong, "-o", tmp_path / "out", "--dry-run")
     assert code == 2
-    assert "gen_kwargs: max_gen_tok: no generation argument; did you mean 'max_gen_toks'" in shown.err
-    assert "apply_chat_template: the tokenizer of zoo:base has no chat template" in shown.err
+    for part in (
+        "gen_kwargs: max_gen_tok: no generation argument; did you mean 'max_gen_toks'",
+        "gen_kwargs: top_p=2: a number above 0, up to 1",
+        "apply_chat_template: the tokenizer of zoo:base has no chat template",
+        "seed=['x']: one whole number, or four",
+        "--max-batch-size 4: needs --batch-size auto, and that is 8",
+        "--metadata: a: given twice",
+        "fewshot_as_multiturn=perhaps: true or false",
+    ):
+        assert part in shown.err
+
+
+@pytest.mark.usefixtures("indexed_once")
+def test_a_search_takes_lm_evals_settings_as_a_run_does_but_those_that_choose_documents(capsys, tmp_path, monkeypatch):
+    plans: list[Any] = []
+    monkeypatch.setattr("della_bench.cli.search_show.show_plan", plans.append)
+    given = ["--seed", "7", "--metadata", "a=1", "--batch-size", "auto", "--max-batch-size", "4", "--num-fewshot", "0"]
+    given += ["--system-instruction", "Be brief.", "--gen-kwargs", "max_gen_toks=5"]
+    code, _ = call(capsys, SPACE, "--benchmarks", "zoo_math", *given, "-o", tmp_path / "out", "--dry-run")
+    assert code == 0
+    (plan,) = plans
+    asked = plan.options.settings
+    assert (asked.seed, asked.metadata, asked.system_instruction) == ((7, 7, 7, 7), {"a": 1}, "Be brief.")
+    assert asked.gen_kwargs == {"max_gen_toks": 5}
+    assert (plan.options.arguments["batch_size"], plan.options.arguments["max_batch_size"]) == ("auto", 4)
+    # With other settings it would be another search.
+    assert plan.definition["search"]["asked"]["zoo_math"] == {
+        "gen_kwargs": {"max_gen_toks": 5},
+        "system_instruction": "Be brief.",
+        "metadata": {"a": 1},
+        "seed": [7, 7, 7, 7],
+    }
 
 
 @pytest.mark.usefixtures("indexed_once")
