@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from della_bench.errors import Faults
+
 __all__ = [
     "Annotator",
     "BatchSize",
@@ -53,31 +55,27 @@ def settle_output() -> None:
 
 
 def engine_arguments(
-    text: str | None, device: str | None, batch_size: str, max_batch_size: int | None
+    text: str | None, device: str | None, batch_size: str, max_batch_size: int | None, faults: Faults
 ) -> dict[str, Any]:
-    """Return the model type's arguments, read as lm-eval reads them. Raises SpecError with all that is wrong."""
-    from della_bench.errors import SpecError
+    """Return the model type's arguments, read as lm-eval reads them, and add to `faults` what is wrong with them."""
     from della_bench.models.arguments import SPEC_NAMES, doubled_names
     from della_bench.spec.own_keys import own_key_names
 
     out: dict[str, Any] = {"batch_size": int(batch_size) if batch_size.isdecimal() else batch_size}
     if device is not None:
         out["device"] = device
-    faults = []
     if max_batch_size is not None:
         out["max_batch_size"] = max_batch_size
         if not batch_size.startswith("auto"):
-            faults.append(f"--max-batch-size {max_batch_size}: needs --batch-size auto, and that is {batch_size}")
+            faults.add(f"--max-batch-size {max_batch_size}: needs --batch-size auto, and that is {batch_size}")
     if text:
         from lm_eval.utils import simple_parse_args_string
 
-        faults += doubled_names(text)
         given = simple_parse_args_string(text)
         of_spec = SPEC_NAMES | own_key_names()
-        faults += [f"--model-args {name}=...: belongs to the spec" for name in given if name in of_spec]
-        out |= given
-    if faults:
-        raise SpecError(faults)
+        wrong = [f"--model-args {name}=...: belongs to the spec" for name in given if name in of_spec]
+        faults.add(*doubled_names(text), *wrong)
+        out |= {name: value for name, value in given.items() if name not in of_spec}
     return out
 
 

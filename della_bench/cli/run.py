@@ -188,7 +188,7 @@ def run(
         gpus_per_worker,
         cpus_per_worker,
         engine=engine,
-        arguments=faults.of(lambda: engine_arguments(model_args, device, batch_size, max_batch_size), {}),
+        arguments=engine_arguments(model_args, device, batch_size, max_batch_size, faults),
         faults=faults,
     )
     options = Options(

@@ -157,6 +157,7 @@ def test_a_search_takes_lm_evals_settings_as_a_run_does_but_those_that_choose_do
 def test_a_cluster_that_does_not_answer_is_told_with_everything_else(capsys, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     wrong = ["--benchmarks", "zoo_mth", "--sampler", "tpee", "--ray", "nowhere", "--device", "cuda:1"]
+    wrong += ["--max-batch-size", "4"]  # which hides nothing of the device
     code, shown = call(capsys, SPACE, *wrong, "-o", tmp_path / "out")
     assert code == 2
     for told in ("zoo_mth", "'tpe'", "nowhere: an address is host:port", "a worker sees its own GPUs alone"):

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import sys
-import time
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -153,12 +153,15 @@ def test_a_server_that_is_not_there_is_unreachable(road: str) -> None:
 
 
 def test_a_server_that_says_nothing_is_silent(road: str) -> None:
+    is_over = threading.Event()
+
     def chat(*_: object) -> str:
-        time.sleep(1)
+        is_over.wait(HANGS)
         return "late"
 
     with stub.serving(chat) as server:
-        (error,) = send(Server(server.url), request(), timeout=0.2)
+        (error,) = send(Server(server.url), request(), timeout=1)
+        is_over.set()
         fault = fault_of(error, Server(server.url), request())
     assert isinstance(fault, Retry)
     assert (fault.silent, fault.unreachable, fault.charged) == (True, False, True)
