@@ -5,16 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from della_bench.merge.kernels.gpu_device import BINS, EACH, HEAD, key_of, load, tile_of, words_of
+from della_bench.merge.kernels.gpu_device import BINS, key_of, load, tile_of, words_of
 
-__all__ = [
-    "BIN_COUNT", "COPIES", "LIST_HEAD", "SAMPLE", "count_bins", "count_keys", "count_words", "find_cuts",
-    "key_extremes", "list_equals", "list_open", "rank_counts", "sample_keys",
-]  # fmt: skip
-
-SAMPLE, BIN_COUNT, COPIES = tl.constexpr(4096), tl.constexpr(32), tl.constexpr(8)
-LIST_HEAD = tl.constexpr(2)
-_RUN = tl.constexpr(64)  # neighbours that are sampled together
+__all__ = ["count_keys", "count_words", "find_cuts", "key_extremes", "list_equals", "rank_counts"]
 
 
 # A program counts one tile with atomic sums, which are integers and so the same in any order. `row` is among those of
@@ -87,7 +80,7 @@ def count_words(
         cuts += 2 * row
         uppers += row
         counts += row * 65536
-    words = words_of(tl.load(numbers), (first_row + row) * n + start, aligned, block)
+    words = words_of(base, tl.load(numbers), (first_row + row) * n + start, aligned, block)
     equal = inside & (key == tl.load(cuts))
     half = (words >> 16).to(tl.int32)
     if lower:
@@ -116,7 +109,7 @@ def list_equals(
         last_words += row
         found += row
         places += row * capacity
-    words = words_of(tl.load(numbers), row * n + start, aligned, block)
+    words = words_of(base, tl.load(numbers), row * n + start, aligned, block)
     equal = inside & (key == tl.load(cuts)) & (words == tl.load(last_words).to(tl.uint32, bitcast=True))
     at = tl.atomic_add(found + 0 * column, equal.to(tl.int32), mask=equal, sem="relaxed")
     tl.store(places + at, row * n + column, mask=equal & (at < capacity))
@@ -133,132 +126,3 @@ def key_extremes(base, expert, extremes, n, block: tl.constexpr):
     key = key_of(base, load(expert, row * n + column, inside) - load(base, row * n + column, inside))
     tl.atomic_min(extremes + 2 * row, tl.min(tl.where(inside, key, 0x7FFFFFFF), 0), sem="relaxed")
     tl.atomic_max(extremes + 2 * row + 1, tl.max(tl.where(inside, key, 0), 0), sem="relaxed")
-
-
-@triton.jit
-def sample_keys(table, keys, base, expert, count: tl.constexpr):
-    """Write to keys (parts, experts, SAMPLE) int32 those of evenly spread runs; of a short tensor all."""
-    part, k = tl.program_id(0) // count, tl.program_id(0) % count
-    n, base, expert, _ = _at_table(table, part, k, base, expert, count, False)
-    lane = tl.arange(0, SAMPLE)
-    index = lane
-    if n > SAMPLE:
-        index = (lane // _RUN) * (n // (SAMPLE // _RUN)) + lane % _RUN
-    inside = index < n
-    key = key_of(base, load(expert, index, inside) - load(base, index, inside))
-    tl.store(keys + tl.program_id(0) * SAMPLE + lane, tl.where(inside, key, 0x7FFFFFFF))
-
-
-@triton.jit
-def _at_table(table, part, k, base, expert, count: tl.constexpr, even: tl.constexpr):
-    """Return how long a part is, where its base and an expert lie, and the expert's Philox key."""
-    table += part.to(tl.int64) * (HEAD + EACH * count)
-    n = tl.load(table).to(tl.int32)
-    bases = tl.load(table + 4).to(base.dtype)
-    experts = tl.load(table + HEAD + EACH * k).to(expert.dtype)
-    if even:
-        n, bases, experts = tl.multiple_of(n, 16), tl.multiple_of(bases, 16), tl.multiple_of(experts, 16)
-    return n, bases, experts, tl.load(table + HEAD + EACH * k + 4)
-
-
-@triton.jit
-def _key_at(base, expert, index, inside):
-    """Return the keys of a delta's elements; -1 where they are not `inside`."""
-    key = key_of(base, load(expert, index, inside) - load(base, index, inside))
-    return tl.where(inside, key, -1)
-
-
-# Each lane has a counter of 4 bits for each bin, 16 of them in one integer, and so counts up to 15 elements with one
-# shift and one sum; the counters of all lanes are added at the end. COPIES keep programs from waiting for each other.
-@triton.jit
-def count_bins(
-    table, part_of_span, first_spans, lows, shifts, counts, base, expert, parts,
-    count: tl.constexpr, span: tl.constexpr, even: tl.constexpr, block: tl.constexpr,
-):  # fmt: skip
-    """Add to counts (COPIES, parts, experts, BIN_COUNT + 1) int32 how many keys lie in each bin, and how many above.
-
-    A program counts one span of `span` tiles (at most 15) of one expert. lows, shifts: (parts, experts) int32, where
-    the first bin begins, and the binary logarithm of how many keys a bin has; below 0 where nothing is to be counted.
-    part_of_span: int32. first_spans: (parts,) int32.
-    """
-    here, k = tl.program_id(0) // count, tl.program_id(0) % count
-    part = tl.load(part_of_span + here)
-    shift = tl.load(shifts + part * count + k)
-    if shift >= 0:
-        low = tl.load(lows + part * count + k)
-        n, bases, experts, _ = _at_table(table, part, k, base, expert, count, even)
-        first = (here - tl.load(first_spans + part)) * (span * block)
-        lower, upper = tl.zeros((block,), tl.int64), tl.zeros((block,), tl.int64)
-        above = tl.zeros((block,), tl.int32)
-        for tile in range(0, tl.minimum(span, (n - first + block - 1) // block)):
-            index = first + tile * block + tl.arange(0, block)
-            key = _key_at(bases, experts, index, index < n)
-            bin = tl.where(key < 0, -1, (key - low) >> shift)
-            one = tl.full((block,), 1, tl.int64) << (4 * (bin & 15)).to(tl.int64)
-            lower += tl.where((bin >= 0) & (bin < 16), one, 0)
-            upper += tl.where((bin >= 16) & (bin < BIN_COUNT), one, 0)
-            above += (bin >= BIN_COUNT).to(tl.int32)
-        counts += (((here % COPIES) * parts + part) * count + k) * (BIN_COUNT + 1)
-        for j in tl.static_range(16):
-            tl.atomic_add(counts + j, tl.sum((lower >> (4 * j)) & 15, 0).to(tl.int32), sem="relaxed")
-            tl.atomic_add(counts + 16 + j, tl.sum((upper >> (4 * j)) & 15, 0).to(tl.int32), sem="relaxed")
-        tl.atomic_add(counts + BIN_COUNT, tl.sum(above, 0), sem="relaxed")
-
-
-@triton.jit
-def _words_of_equals(base, expert, random, cut, lowest, reach, start, n, block: tl.constexpr):
-    """Return the words of a tile, which of its elements equal a cut with lower words, and which with open ones."""
-    index = start + tl.arange(0, block)
-    equal = _key_at(base, expert, index, index < n) == cut
-    words = words_of(random, start, True, block)
-    return words, equal & (words < lowest), equal & (words >= lowest) & (words - lowest <= reach)
-
-
-@triton.jit
-def _either(left, right):
-    return left | right
-
-
-# Of the equals at a cut those of the lowest words are kept. Between two words lie so few that they can be listed, in
-# any order: torch orders them, and finds the last that is kept. A program first notes which of its tiles have any (a
-# bit of `noted` each), and goes over these once more: so threads need not wait for each other at every tile.
-@triton.jit
-def list_open(
-    table, part_of_span, first_spans, cuts, starts, lists, base, expert,
-    count: tl.constexpr, span: tl.constexpr, even: tl.constexpr, block: tl.constexpr,
-):  # fmt: skip
-    """List the equals at each cut whose words are open, and count those below.
-
-    A program goes over one span, as in `count_bins`. cuts: (parts, experts, 4) int32, the key at the cut, how far the
-    open words reach from the first, how many fit into the list, and the first. starts: (parts, experts) int64, where
-    in `lists` an expert's list begins: how many are open, how many equals have lower words, then the words, and as many
-    places in the tensor. Of more than fit some are listed, and all counted.
-    """
-    here, k = tl.program_id(0) // count, tl.program_id(0) % count
-    part = tl.load(part_of_span + here)
-    cuts += 4 * (part * count + k)
-    capacity = tl.load(cuts + 2)
-    if capacity > 0:
-        cut, reach = tl.load(cuts), tl.load(cuts + 1).to(tl.uint32, bitcast=True)
-        lowest = tl.load(cuts + 3).to(tl.uint32, bitcast=True)
-        lists += tl.load(starts + part * count + k)
-        n, bases, experts, random = _at_table(table, part, k, base, expert, count, even)
-        first = (here - tl.load(first_spans + part)) * (span * block)
-        tiles = tl.minimum(span, (n - first + block - 1) // block)
-        below, noted = tl.zeros((block,), tl.int32), tl.zeros((block,), tl.int32)
-        for tile in range(0, tiles):
-            start = first + tile * block
-            words, lower, open_ = _words_of_equals(bases, experts, random, cut, lowest, reach, start, n, block)
-            below += lower.to(tl.int32)
-            noted |= open_.to(tl.int32) << tile
-        tl.atomic_add(lists + 1, tl.sum(below, 0), sem="relaxed")
-        some = tl.reduce(noted, 0, _either)
-        for tile in range(0, tiles):
-            if (some >> tile) & 1 > 0:
-                start = first + tile * block
-                words, lower, open_ = _words_of_equals(bases, experts, random, cut, lowest, reach, start, n, block)
-                order = tl.cumsum(open_.to(tl.int32), 0)
-                at = tl.atomic_add(lists, tl.sum(open_.to(tl.int32), 0), sem="relaxed") + order - 1
-                fits = open_ & (at < capacity)
-                tl.store(lists + LIST_HEAD + at, words.to(tl.int32, bitcast=True), mask=fits)
-                tl.store(lists + LIST_HEAD + capacity + at, start + tl.arange(0, block), mask=fits)

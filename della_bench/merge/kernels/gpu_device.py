@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 
 __all__ = [
-    "BINS", "EACH", "HEAD", "INTERPRETED", "TRITON", "divide", "doubled_rank", "is_broken", "key_of", "load",
-    "magnitude_bits", "magnitude_of",
-    "note_faults", "store", "tile_of", "words_of",
+    "BINS", "EACH", "HEAD", "INTERPRETED", "TRITON", "divide", "doubled_rank", "expert_at", "is_broken", "key_of",
+    "least_bits", "load", "magnitude_bits", "magnitude_of", "note_faults", "part_at", "poisoned", "random_key_at",
+    "store", "tile_of", "word_at", "words_of",
 ]  # fmt: skip
 
 BINS = tl.constexpr(32_768)  # keys of 15 bits
@@ -76,11 +76,48 @@ def is_broken(pointer, value):
     return magnitude_bits(value) >= least
 
 
+# Zero times a finite number is 0, and NaN times anything else: one operation an element tells whether all were finite.
 @triton.jit
-def note_faults(found, worst, broken):
-    """Set `found` to 1 where `magnitude_bits` of a source are of no finite number, or an element of the result is."""
-    if tl.max(((worst >= 0x7F800000) | broken).to(tl.int32), 0) > 0:
-        tl.atomic_or(found, 1, sem="relaxed")
+def poisoned(value, poison):
+    """Return `poison`, a zero or NaN, and NaN where a value is infinite or NaN."""
+    return tl.fma(value, 0.0, poison)
+
+
+# What a thread has of a tile, eight elements of bfloat16, it puts together by itself. The few that have something to
+# tell do so, and the others need not wait to hear that nobody has.
+@triton.jit
+def note_faults(found, is_faulty, block: tl.constexpr):
+    """Set `found` to 1 where an element of a tile is faulty."""
+    eighths = tl.max(is_faulty.to(tl.int32).reshape(block // 8, 8), 1)
+    tl.atomic_or(found + 0 * eighths, 1, mask=eighths > 0, sem="relaxed")
+
+
+# A launch's table is described in gpu_kernels. `base` and `out` are there for their dtypes.
+@triton.jit
+def part_at(table, part, base, out, count: tl.constexpr, even: tl.constexpr):
+    """Return a tensor's row of the table, how long its rows are, and where its base and its result lie."""
+    table += part.to(tl.int64) * (HEAD + EACH * count)
+    n = tl.load(table).to(tl.int32)
+    base = tl.load(table + 4).to(base.dtype)
+    out = tl.load(table + 5).to(out.dtype)
+    if even:
+        n, base, out = tl.multiple_of(n, 16), tl.multiple_of(base, 16), tl.multiple_of(out, 16)
+    return table, n, base, out
+
+
+@triton.jit
+def expert_at(table, k: tl.constexpr, expert, even: tl.constexpr):
+    """Return where an expert lies, by its tensor's row of the table."""
+    pointer = tl.load(table + HEAD + EACH * k).to(expert.dtype)
+    if even:
+        pointer = tl.multiple_of(pointer, 16)
+    return pointer
+
+
+@triton.jit
+def random_key_at(table, k: tl.constexpr):
+    """Return an expert's Philox key, by its tensor's row of the table."""
+    return tl.load(table + HEAD + EACH * k + 4)
 
 
 # Before Triton 3.6, div_rn flushes denormals. The 53 bits of float64 make a second rounding harmless, but its division
@@ -108,6 +145,24 @@ def key_of(base, d):
     else:
         key = bits
     return key.to(tl.int32)
+
+
+# Half a step below a key; halfway between two keys a magnitude rounds to the even one.
+@triton.jit
+def least_bits(base, key):
+    """Return the least `magnitude_bits` of a delta whose key is `key` or above."""
+    if base.dtype.element_ty == tl.bfloat16:
+        bits = tl.where(key > 0, (tl.minimum(key, 0x7FFF) << 16) - 0x8000 + (key & 1), 0)
+        bits = tl.where(key > 0x7FFF, 0x7FFFFFFF, bits)
+    elif base.dtype.element_ty == tl.float16:
+        upper = key.to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)
+        lower = tl.maximum(key - 1, 0).to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)
+        halfway = 0.5 * (lower + tl.where(key < 0x7C00, upper, 65536.0))
+        bits = tl.where(key > 0, halfway.to(tl.int32, bitcast=True) + (key & 1), 0)
+        bits = tl.where(key > 0x7C00, 0x7FFFFFFF, bits)
+    else:
+        bits = key
+    return bits
 
 
 # The way back from `key_of`, to float64, in which thresholds by magnitude are computed.
@@ -147,21 +202,33 @@ def _philox(key, counter):
     return c0, c1, c2, c3
 
 
-# A counter makes four words, of the elements 4c to 4c + 3. An aligned tile computes each counter once and interleaves
-# the four lanes (a join puts its two arguments side by side in the last dimension, hence the order c0 c2, c1 c3). Any
-# other tile computes a counter for each element and picks its lane.
+# A counter makes four words, of the elements 4c to 4c + 3, which an aligned tile computes once. A thread loads 16 bytes
+# at a time: four elements of float32, or eight of 16 bits, whose two counters it then takes itself, so that no word has
+# to be handed from thread to thread. A join puts its two arguments side by side in a new last dimension.
 @triton.jit
-def words_of(key, start, aligned: tl.constexpr, block: tl.constexpr):
+def words_of(base, key, start, aligned: tl.constexpr, block: tl.constexpr):
     """Return the random words of the elements from `start` on. aligned: start is a multiple of 4."""
-    if aligned:
+    if not aligned:
+        words = word_at(key, start + tl.arange(0, block))
+    elif base.dtype.element_ty == tl.float32:
         c0, c1, c2, c3 = _philox(key, start // 4 + tl.arange(0, block // 4))
         words = tl.join(tl.join(c0, c2), tl.join(c1, c3)).reshape(block)
     else:
-        index = start + tl.arange(0, block)
-        c0, c1, c2, c3 = _philox(key, index // 4)
-        lane = index % 4
-        words = tl.where(lane < 2, tl.where(lane == 0, c0, c1), tl.where(lane == 2, c2, c3))
+        first = start // 4 + 2 * tl.arange(0, block // 8)
+        a0, a1, a2, a3 = _philox(key, first)
+        b0, b1, b2, b3 = _philox(key, first + 1)
+        even = tl.join(tl.join(a0, b0), tl.join(a2, b2))
+        odd = tl.join(tl.join(a1, b1), tl.join(a3, b3))
+        words = tl.join(even, odd).reshape(block)
     return words
+
+
+@triton.jit
+def word_at(key, index):
+    """Return the random words of elements anywhere: a counter for each, of whose four words one is its own."""
+    c0, c1, c2, c3 = _philox(key, index // 4)
+    lane = index % 4
+    return tl.where(lane < 2, tl.where(lane == 0, c0, c1), tl.where(lane == 2, c2, c3))
 
 
 # Two binary searches side by side, without a branch: below and up_to grow by halving steps as long as the key at the

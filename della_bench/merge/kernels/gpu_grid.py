@@ -11,7 +11,7 @@ import triton
 from della_bench.merge.kernels.tables import thresholds_by_rank
 from della_bench.spec.thresholds import ONE
 
-__all__ = ["SCRATCH", "Grid", "rank_tables", "tables"]
+__all__ = ["SCRATCH", "Grid", "rank_rules", "rank_tables", "tables"]
 
 SCRATCH = 2**26  # int32 elements: 256 MiB of ranks or sorted keys, for all experts together
 _TILE = 1024  # elements that one program works on
@@ -55,3 +55,10 @@ def tables(ranks: torch.Tensor, low: int, high: int, n: int) -> tuple[torch.Tens
 def rank_tables(low: int, high: int, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the tables of every doubled rank of a row of n, (2n - 1,) each; see `tables`."""
     return tables(torch.arange(2 * n - 1, dtype=torch.int64, device=device), low, high, n)
+
+
+@lru_cache(maxsize=64)
+def rank_rules(low: int, high: int, n: int, device: torch.device) -> torch.Tensor:
+    """Return both tables in one, (2n - 1, 2) int32: the highest word that is kept, and the bits of the scale."""
+    highest, scales = rank_tables(low, high, n, device)
+    return torch.stack([highest, scales.view(torch.int32)], dim=1).contiguous()

@@ -34,12 +34,14 @@ from della_bench.merge.kernels.gpu_device import (
     HEAD,
     divide,
     doubled_rank,
+    expert_at,
     is_broken,
     key_of,
     load,
-    magnitude_bits,
     magnitude_of,
     note_faults,
+    part_at,
+    poisoned,
     store,
     tile_of,
     words_of,
@@ -68,7 +70,7 @@ def _prune(
     key = key_of(base, d)
     scale = tl.load(factors + 1)
     offset = (first_row + row) * n + start
-    words = words_of(tl.load(numbers), offset, aligned, block)
+    words = words_of(base, tl.load(numbers), offset, aligned, block)
     if kind == CUT_ROW or kind == CUT_TENSOR:  # noqa: SIM109 (Triton knows no `in`)
         if kind == CUT_ROW:
             known_rows += 2 * row
@@ -131,13 +133,34 @@ def _is_negative(deltas, count: tl.constexpr, elect: tl.constexpr):
     return total < 0
 
 
+# Where signs are elected, deltas are turned so that what agrees is positive: one maximum keeps it. To add a zero
+# changes nothing but the sign of a zero, to which none takes part.
+@triton.jit
+def _sum_of_agreeing(deltas, count: tl.constexpr, elect: tl.constexpr):
+    """Return the sum of the deltas that agree with the elected sign, and where there is one."""
+    if elect == NONE:
+        fused, bits = deltas[0], deltas[0].to(tl.int32, bitcast=True)
+        for k in tl.static_range(1, count):
+            fused += deltas[k]
+            bits |= deltas[k].to(tl.int32, bitcast=True)
+        takes_part = (bits & 0x7FFFFFFF) != 0
+    else:
+        sign = tl.where(_is_negative(deltas, count, elect), -0x80000000, 0).to(tl.int32)
+        fused = tl.maximum((deltas[0].to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True), 0.0)
+        for k in tl.static_range(1, count):
+            fused += tl.maximum((deltas[k].to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True), 0.0)
+        takes_part = fused > 0
+        fused = (fused.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
+    return fused, takes_part
+
+
 # `ratios` and `stride`: the first expert's ratio, and how far the next one's lies behind it.
 @triton.jit
-def fuse(
-    wide, deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
+def _scaled_or_mean(
+    deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
     scaled: tl.constexpr,
 ):  # fmt: skip
-    """Return base plus lambda times the sum (or mean) of the deltas that agree with the elected sign."""
+    """Do what `_sum_of_agreeing` does, with deltas times their ratios, and for the mean."""
     negative = _is_negative(deltas, count, elect)
     agrees = _agrees(deltas[0], negative, elect)
     takes_part = agrees
@@ -164,6 +187,19 @@ def fuse(
         if elect == NONE:
             divisor = tl.where(agrees, all_weights, all_weights)
         fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
+    return fused, takes_part
+
+
+@triton.jit
+def fuse(
+    wide, deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
+    scaled: tl.constexpr,
+):  # fmt: skip
+    """Return base plus lambda times the sum (or mean) of the deltas that agree with the elected sign."""
+    if normalize or scaled:
+        fused, takes_part = _scaled_or_mean(deltas, factors, ratios, stride, count, elect, normalize, scaled)
+    else:
+        fused, takes_part = _sum_of_agreeing(deltas, count, elect)
     merged = wide + fused * tl.load(factors + 2 * count)
     return tl.where(takes_part, merged, wide)
 
@@ -188,31 +224,25 @@ def merge_tiles(
     take part. ratios: (count, rows) float32, used if `scaled`. drops: bit k says whether expert k is dropped from.
     """
     tensor = tl.load(tensor_of_tile + tl.program_id(0)).to(tl.int64)
-    table += tensor * (HEAD + EACH * count)
+    table, n, base, out = part_at(table, tensor, base, out, count, even)
     factors += tensor * (2 * count + 2)
-    n, rows = tl.load(table).to(tl.int32), tl.load(table + 1).to(tl.int32)
+    rows = tl.load(table + 1).to(tl.int32)
     tile, first_row = tl.program_id(0) - tl.load(table + 2).to(tl.int32), tl.load(table + 3).to(tl.int32)
     tiles = (n + block - 1) // block
     row, start = tile // tiles, (tile % tiles) * block
     inside = start + tl.arange(0, block) < n
     offset = (first_row + row) * n + start
-    base = tl.load(table + 4).to(base.dtype)
-    out = tl.load(table + 5).to(out.dtype)
     if even:
-        offset, base, out = tl.multiple_of(offset, 16), tl.multiple_of(base, 16), tl.multiple_of(out, 16)
-        inside = start + tl.arange(0, block) < tl.multiple_of(n, 16)
+        offset = tl.multiple_of(offset, 16)
     index = offset + tl.arange(0, block)
     wide = load(base, index, inside)
-    worst = magnitude_bits(wide)
+    poison = poisoned(wide, 0.0)
     integers: tl.constexpr = tl.pointer_type(tl.int32)
     deltas = ()
     for k in tl.static_range(count):
         entry = table + HEAD + EACH * k
-        expert = tl.load(entry).to(experts[k].dtype)
-        if even:
-            expert = tl.multiple_of(expert, 16)
-        value = load(expert, index, inside)
-        worst = tl.maximum(worst, magnitude_bits(value))
+        value = load(expert_at(table, k, experts[k], even), index, inside)
+        poison = poisoned(value, poison)
         d = value - wide
         if (drops >> k) & 1:
             d = _prune(
@@ -234,7 +264,7 @@ def merge_tiles(
         ratios = tl.load(table + 7).to(factors.dtype) + first_row + row
         merged = fuse(wide, deltas, factors, ratios, rows, count, elect, normalize, scaled)
         store(out, index, merged, inside)
-        note_faults(found + tensor, worst, inside & is_broken(out, merged))
+        note_faults(found + tensor, (poison != poison) | is_broken(out, merged), block)
 
 
 # Sums of floats depend on their order, sums of integers do not: mantissas are added by exponent. A loop over the few

@@ -10,7 +10,7 @@ import torch
 from della_bench.merge import bits
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.coverage import covers
-from della_bench.merge.kernels.gpu_grid import Grid, rank_tables
+from della_bench.merge.kernels.gpu_grid import Grid, rank_rules, rank_tables
 from della_bench.merge.kernels.gpu_rows import covers_rows
 from della_bench.merge.kernels.gpu_table import Known, Variant
 from della_bench.spec.tensor import TensorSpec
@@ -58,11 +58,11 @@ class Plan:
         return tuple((_key(self.spec.seed, k, name), *bounds) for k, bounds in enumerate(self.bounds))
 
     def known_ranks(self, device: torch.device) -> list[Known] | None:
-        """Return the thresholds of all ranks in a row, where that is what a single launch looks up."""
+        """Return the rules of all ranks in a row, where that is what a single launch looks up."""
         if self.variant.kind != kernels.RANK_ROW.value or not self.dropped:
             return None
-        tables = [self.rank_tables(k, device) for k in range(len(self.bounds))]
-        return [Known(highest, highest, scales) for highest, scales in tables]
+        rules = [rank_rules(low, low + span, self.grid.n, device) for _, low, span in self.bounds]
+        return [Known(each, each, each) for each in rules]
 
     def rank_tables(self, k: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the thresholds and scales of an expert by rank."""

@@ -14,11 +14,16 @@ import triton.language as tl
 from della_bench.merge.kernels.gpu_device import (
     EACH,
     HEAD,
+    expert_at,
     is_broken,
     key_of,
+    least_bits,
     load,
     magnitude_bits,
     note_faults,
+    part_at,
+    poisoned,
+    random_key_at,
     store,
     words_of,
 )
@@ -26,7 +31,8 @@ from della_bench.merge.kernels.gpu_kernels import fuse
 
 __all__ = ["WORDS", "merge_rows"]
 
-_BINS, WORDS = tl.constexpr(4096), tl.constexpr(2048)  # two bins share a word
+WORDS = tl.constexpr(2048)  # two bins share a word
+ZEROS = tl.constexpr(4095)  # the last bin, that of zeros and of what does not fit
 
 
 # `bins` is a pointer, or the address of shared memory if `shared`. The assembler's text stands once in the kernel,
@@ -75,40 +81,111 @@ def _add_to_word(bins, word, value, mask, shared: tl.constexpr):
         tl.atomic_add(bins + word, value, mask=mask, sem="relaxed")
 
 
-# Bins are counted down from the largest key, zeros apart. A key that occurs `count` times, with `up_to` at or above it,
-# has the doubled mean rank 2 (n - up_to) + count - 1.
 @triton.jit
-def _rank_row(bins, base, expert, offset, n, shared: tl.constexpr, block: tl.constexpr, step: tl.constexpr):
-    """Leave doubled ranks of a row's keys in its bins; returns the largest key, the rank of zeros, the bins used."""
-    top, least = 0, 0x7FFF
+def _load_half(bins, bin, shared: tl.constexpr):
+    """Return what a bin has, 16 bits."""
+    if shared:
+        value = tl.inline_asm_elementwise(
+            "{ .reg .u16 half; ld.shared.u16 half, [$1]; cvt.u32.u16 $0, half; }", "=r,r", [bins + 2 * bin],
+            dtype=tl.int32, is_pure=False, pack=1,
+        )  # fmt: skip
+    else:
+        value = (tl.load(bins + bin // 2) >> (16 * (bin % 2))) & 0xFFFF
+    return value
+
+
+@triton.jit
+def _of_expert(bins, k: tl.constexpr, shared: tl.constexpr):
+    return bins + k * (4 * WORDS if shared else WORDS)
+
+
+# Experts are gone through together, so that the base is read once for all of them and threads wait for each other
+# once. Beyond the row's end a delta is 0, which is no key between the smallest and the largest.
+@triton.jit
+def _spans(
+    table, base, experts, offset, n,
+    count: tl.constexpr, drops: tl.constexpr, even: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """Return the largest key of each expert's row, and the smallest that is not 0, if there is one."""
+    least = least_bits(base, 1)
+    tops, leasts = (), ()
+    for _ in tl.static_range(count):
+        tops = tops + (tl.zeros((block,), tl.int32),)  # noqa: RUF005
+        leasts = leasts + (tl.full((block,), 0x7FFFFFFF, tl.uint32),)  # noqa: RUF005
     for start in range(0, n, block):
         inside = start + tl.arange(0, block) < n
         index = offset + start + tl.arange(0, block)
-        key = key_of(base, load(expert, index, inside) - load(base, index, inside))
-        top = tl.maximum(top, tl.max(tl.where(inside, key, 0), 0))
-        least = tl.minimum(least, tl.min(tl.where(inside & (key > 0), key, 0x7FFF), 0))
-    used = top - least + 1  # below 1 where all are zeros; then no bin is looked at
-    words = tl.minimum((used + 1) // 2, WORDS)
-    for first in range(0, words, step):
-        _store_word(bins, first + tl.arange(0, step), tl.zeros((step,), tl.int32), shared)
-    tl.debug_barrier()
+        whole = load(base, index, inside)
+        next_tops, next_leasts = (), ()
+        for k in tl.static_range(count):
+            top, bottom = tops[k], leasts[k]
+            if (drops >> k) & 1:
+                bits = magnitude_bits(load(expert_at(table, k, experts[k], even), index, inside) - whole)
+                top = tl.maximum(top, bits)
+                bottom = tl.minimum(bottom, (bits - least).to(tl.uint32, bitcast=True))
+            next_tops, next_leasts = next_tops + (top,), next_leasts + (bottom,)  # noqa: RUF005
+        tops, leasts = next_tops, next_leasts
+    top_keys, least_keys = (), ()
+    for k in tl.static_range(count):
+        top, bottom = tl.max(tops[k], 0), tl.min(leasts[k], 0).to(tl.int32) + least
+        top_keys = top_keys + (key_of(base, top.to(tl.float32, bitcast=True)),)  # noqa: RUF005
+        least_keys = least_keys + (key_of(base, bottom.to(tl.float32, bitcast=True)),)  # noqa: RUF005
+    return top_keys, least_keys
+
+
+@triton.jit
+def _count(
+    bins, tops, table, base, experts, offset, n,
+    count: tl.constexpr, drops: tl.constexpr, even: tl.constexpr, shared: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """Count in bins how often each key occurs, zeros apart."""
     for start in range(0, n, block):
         inside = start + tl.arange(0, block) < n
         index = offset + start + tl.arange(0, block)
-        key = key_of(base, load(expert, index, inside) - load(base, index, inside))
-        bin = top - key
-        _add_to_word(bins, bin // 2, 1 << (16 * (bin % 2)), inside & (key > 0) & (bin < _BINS), shared)
-    tl.debug_barrier()
-    up_to = 0
+        whole = load(base, index, inside)
+        for k in tl.static_range(count):
+            if (drops >> k) & 1:
+                key = key_of(base, load(expert_at(table, k, experts[k], even), index, inside) - whole)
+                bin = tops[k] - key
+                counted = (key > 0) & (bin < ZEROS)
+                _add_to_word(_of_expert(bins, k, shared), bin // 2, 1 + 0xFFFF * (bin % 2), counted, shared)
+
+
+# Counts of four experts are added in one integer, 16 bits each. Bins are counted down from the largest key. A key that
+# occurs `count` times, with `up_to` at or above it, has the doubled mean rank 2 (n - up_to) + count - 1.
+@triton.jit
+def _rank(bins, words, n, count: tl.constexpr, drops: tl.constexpr, shared: tl.constexpr, step: tl.constexpr):
+    """Leave doubled ranks in the bins, that of zeros in the last one."""
+    done = (tl.full((), 0, tl.int64), tl.full((), 0, tl.int64))
     for first in range(0, words, step):
         word = first + tl.arange(0, step)
-        pair = _load_word(bins, word, shared)
-        upper, lower = pair & 0xFFFF, (pair >> 16) & 0xFFFF  # of the two keys, the larger one's count and the smaller's
-        both = up_to + tl.cumsum(upper + lower, 0)
-        rank_upper, rank_lower = 2 * (n - (both - lower)) + upper - 1, 2 * (n - both) + lower - 1
-        _store_word(bins, word, (rank_upper & 0xFFFF) | (rank_lower << 16), shared)
-        up_to += tl.sum(upper + lower, 0)
-    return top, n - up_to - 1, used
+        pairs = ()
+        sums = (tl.zeros((step,), tl.int64), tl.zeros((step,), tl.int64))
+        for k in tl.static_range(count):
+            pair = tl.zeros((step,), tl.int32)
+            if (drops >> k) & 1:
+                pair = _load_word(_of_expert(bins, k, shared), word, shared)
+            pairs = pairs + (pair,)  # noqa: RUF005
+            both = ((pair & 0xFFFF) + ((pair >> 16) & 0xFFFF)).to(tl.int64) << (16 * (k % 4))
+            sums = (sums[0] + both, sums[1]) if k < 4 else (sums[0], sums[1] + both)
+        up_to = (done[0] + tl.cumsum(sums[0], 0), done[1])
+        if count > 4:
+            up_to = (up_to[0], done[1] + tl.cumsum(sums[1], 0))
+        for k in tl.static_range(count):
+            if (drops >> k) & 1:
+                upper, lower = pairs[k] & 0xFFFF, (pairs[k] >> 16) & 0xFFFF  # of two keys, the larger one's count first
+                both = ((up_to[0] if k < 4 else up_to[1]) >> (16 * (k % 4))).to(tl.int32) & 0xFFFF
+                rank_upper, rank_lower = 2 * (n - (both - lower)) + upper - 1, 2 * (n - both) + lower - 1
+                _store_word(_of_expert(bins, k, shared), word, (rank_upper & 0xFFFF) | (rank_lower << 16), shared)
+        done = (done[0] + tl.sum(sums[0], 0), done[1])
+        if count > 4:
+            done = (done[0], done[1] + tl.sum(sums[1], 0))
+    tl.debug_barrier()
+    last = WORDS - 1 + 0 * tl.arange(0, 16)
+    for k in tl.static_range(count):
+        if (drops >> k) & 1:
+            not_zero = ((done[0] if k < 4 else done[1]) >> (16 * (k % 4))).to(tl.int32) & 0xFFFF
+            _store_word(_of_expert(bins, k, shared), last, tl.maximum(n - not_zero - 1, 0) << 16, shared)
 
 
 @triton.jit
@@ -118,60 +195,52 @@ def merge_rows(
     aligned: tl.constexpr, even: tl.constexpr, missed: tl.constexpr, shared: tl.constexpr, allocate: tl.constexpr,
     block: tl.constexpr, step: tl.constexpr,
 ):  # fmt: skip
-    """Merge rows; arguments as in `gpu_kernels.merge_tiles`. missed: what is noted of a row of too wide a span."""
+    """Merge rows; arguments as in `gpu_kernels.merge_tiles`. missed: what is noted of a row of too wide a span.
+
+    What is known of an expert's drop is its rules, (2n - 1, 2) int32: by doubled rank the highest word that is kept,
+    and the bits of the scale.
+    """
     bins = _bins_of(scratch, count * WORDS, allocate, shared)
     tensor = tl.load(tensor_of_row + tl.program_id(0)).to(tl.int64)
-    table += tensor * (HEAD + EACH * count)
+    table, n, base, out = part_at(table, tensor, base, out, count, even)
     factors += tensor * (2 * count + 2)
-    n = tl.load(table).to(tl.int32)
-    row = tl.program_id(0) - tl.load(table + 2).to(tl.int32)
-    base = tl.load(table + 4).to(base.dtype)
-    out = tl.load(table + 5).to(out.dtype)
-    if even:
-        n, base, out = tl.multiple_of(n, 16), tl.multiple_of(base, 16), tl.multiple_of(out, 16)
-    offset = row * n
-    integers: tl.constexpr = tl.pointer_type(tl.int32)
-    pointers, tops, zeros = (), (), ()
+    offset = (tl.program_id(0) - tl.load(table + 2).to(tl.int32)) * n
+    for first in range(0, count * WORDS, step):
+        _store_word(bins, first + tl.arange(0, step), tl.zeros((step,), tl.int32), shared)
+    tops, leasts = _spans(table, base, experts, offset, n, count, drops, even, block)
+    words = 0
     for k in tl.static_range(count):
-        expert = tl.load(table + HEAD + EACH * k).to(experts[k].dtype)
-        if even:
-            expert = tl.multiple_of(expert, 16)
-        top, zero = 0, 0
         if (drops >> k) & 1:
-            top, zero, used = _rank_row(_of_expert(bins, k, shared), base, expert, offset, n, shared, block, step)
-            tl.atomic_or(found + tensor, missed, mask=used > _BINS, sem="relaxed")
-        pointers, tops, zeros = pointers + (expert,), tops + (top,), zeros + (zero,)  # noqa: RUF005
+            used = tl.where(tops[k] > 0, tops[k] - leasts[k] + 1, 0)
+            tl.atomic_or(found + tensor, missed, mask=used >= ZEROS, sem="relaxed")
+            words = tl.maximum(words, tl.minimum((used + 1) // 2, WORDS))
+    tl.debug_barrier()
+    _count(bins, tops, table, base, experts, offset, n, count, drops, even, shared, block)
+    tl.debug_barrier()
+    _rank(bins, words, n, count, drops, shared, step)
     tl.debug_barrier()
 
+    longs: tl.constexpr = tl.pointer_type(tl.int64)
     for start in range(0, n, block):
         inside = start + tl.arange(0, block) < n
         index = offset + start + tl.arange(0, block)
-        wide = load(base, index, inside)
-        worst = magnitude_bits(wide)
+        whole = load(base, index, inside)
+        poison = poisoned(whole, 0.0)
         deltas = ()
         for k in tl.static_range(count):
-            value = load(pointers[k], index, inside)
-            worst = tl.maximum(worst, magnitude_bits(value))
-            d = value - wide
+            value = load(expert_at(table, k, experts[k], even), index, inside)
+            poison = poisoned(value, poison)
+            d = value - whole
             if (drops >> k) & 1:
-                entry = table + HEAD + EACH * k
-                key = key_of(base, d)
-                bin = tl.minimum(tl.maximum(tops[k] - key, 0), _BINS - 1)
-                pair = _load_word(_of_expert(bins, k, shared), bin // 2, shared)
-                rank = tl.where(key > 0, (pair >> (16 * (bin % 2))) & 0xFFFF, zeros[k])
-                rank = tl.where(inside, tl.minimum(rank, 2 * n - 2), 0)  # of a row whose span is too wide, it is any
-                words = words_of(tl.load(entry + 4), offset + start, aligned, block)
-                highest = tl.load(tl.load(entry + 2).to(integers) + rank).to(tl.uint32, bitcast=True)
+                bin = tl.minimum(tops[k] - key_of(base, d), ZEROS)
+                rank = _load_half(_of_expert(bins, k, shared), bin, shared)
+                rule = tl.load(tl.load(table + HEAD + EACH * k + 2).to(longs) + rank)
+                kept = words_of(base, random_key_at(table, k), offset + start, aligned, block) <= rule.to(tl.uint32)
                 scale = tl.load(factors + 2 * k + 1)
                 if inverse:
-                    scale = tl.load(tl.load(entry + 3).to(factors.dtype) + rank)
-                d = tl.where(words <= highest, d * scale, 0.0)
+                    scale = (rule >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+                d = tl.where(kept, d * scale, 0.0)
             deltas = deltas + (d * tl.load(factors + 2 * k),)  # noqa: RUF005
-        merged = fuse(wide, deltas, factors, factors, 0, count, elect, normalize, False)
+        merged = fuse(whole, deltas, factors, factors, 0, count, elect, normalize, False)
         store(out, index, merged, inside)
-        note_faults(found + tensor, worst, inside & is_broken(out, merged))
-
-
-@triton.jit
-def _of_expert(bins, k: tl.constexpr, shared: tl.constexpr):
-    return bins + k * (4 * WORDS if shared else WORDS)
+        note_faults(found + tensor, (poison != poison) | is_broken(out, merged), block)

@@ -19,7 +19,7 @@ __all__ = ["covers_rows", "merge_rows"]
 
 _LONGEST = 2**15 - 1  # a count and a doubled rank take 16 bits
 _MOST = 5  # experts, whose bins fit into the 48 KiB that a program gets unasked
-_BLOCK, _STEP, _WARPS = 512, 512, 4  # fewer elements than threads would be counted more than once
+_BLOCK, _STEP, _WARPS = 1024, 512, 4  # fewer elements than threads would be counted more than once
 
 
 def covers_rows(variant: Variant, grid: Grid) -> bool:

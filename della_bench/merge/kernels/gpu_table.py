@@ -129,13 +129,12 @@ class Launch:
     def run(self) -> None:
         """Merge all parts, or count their votes."""
         variant = self.variant
-        warps = 4 if variant.kind == kernels.RANDOM.value else 8  # as measured
         kernels.merge_tiles[(self.part_of_program.numel(),)](
             self.table, self.part_of_program, self.factors, self.found, *self.like, count=len(variant.experts),
             kind=variant.kind, drops=variant.drops, inverse=variant.inverse,
             elect=variant.elect, normalize=variant.normalize, scaled=variant.scaled, voting=variant.voting,
             depth=variant.depth, aligned=variant.aligned, even=variant.even, block=variant.block,
-            enable_fp_fusion=False, num_warps=warps,
+            enable_fp_fusion=False, num_warps=4,
         )  # fmt: skip
 
 
