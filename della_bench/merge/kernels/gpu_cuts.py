@@ -14,6 +14,7 @@ Where chance would have it that a cut lies elsewhere, the tensor is left to `gpu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ Numbers = Any  # a numpy array of integers
 
 _SPAN, _SEGMENT = 24, 64  # tiles that a program counts, and that list their open elements together
 _GUESSES = 3  # times that the key at a cut is guessed
-_SLOTS, _OWNERS, _SEARCHED = 256, 128, 2048  # slots, cuts and orders that a program works on
+_SLOTS, _OWNERS, _SEARCHED = 64, 128, 2048  # slots, cuts and orders that a program works on
 _DEVIATIONS, _SPARE = 6.0, 16.0  # standard deviations and equals between which the last word is looked for
 
 
@@ -80,52 +81,67 @@ def _cuts(launch: Launch, keep: torch.Tensor, sizes: torch.Tensor) -> torch.Tens
     return cuts
 
 
-def _segments(parts: Sequence[Part], variant: Variant) -> tuple[Numbers, Numbers]:
-    """Return how many segments each part has, and how many blocks of slots a segment: more than are ever needed."""
-    n = np.array([part.grid.n for part in parts], dtype=np.float64)
-    tiles = np.array([part.grid.tiles for part in parts])
-    roots = np.sqrt(n)
-    one = 2 * (_DEVIATIONS * roots / 2 + _SPARE) if variant.base != torch.float32 else 6 * roots + n / 1000 + 256
-    share = np.minimum(one * variant.drops.bit_count() / n, 1)
-    listed = share * np.minimum(n, _SEGMENT * variant.block)
-    return -(-tiles // _SEGMENT), np.ceil((listed + 8 * np.sqrt(listed) + 32) / _SLOTS).astype(np.int64)
+@dataclass(frozen=True)
+class _Lists:
+    """Room for what is open, more than is ever needed; `table` and what it numbers are described in `gpu_open_kernels`.
+
+    blocks: of slots of each part.
+    """
+
+    table: Numbers
+    blocks: Numbers
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], variant: Variant) -> _Lists:
+        """Make room for the open elements of parts."""
+        n = np.array([part.grid.n for part in parts], dtype=np.float64)
+        segments = -(-np.array([part.grid.tiles for part in parts]) // _SEGMENT)
+        roots = np.sqrt(n)
+        one = 2 * (_DEVIATIONS * roots / 2 + _SPARE) if variant.base != torch.float32 else 6 * roots + n / 1000 + 256
+        some = np.minimum(one * variant.drops.bit_count() / n, 1) * np.minimum(n, _SEGMENT * variant.block)
+        slots, orders = (np.ceil(each + 8 * np.sqrt(each) + 32).astype(np.int64) for each in (some, np.minimum(one, n)))
+        slots = -(-slots // _SLOTS) * _SLOTS
+        columns = [_before(segments), _before(segments * slots), np.append(slots, 0)]
+        columns += [_before(orders * len(variant.experts)), np.append(orders, 0)]
+        return cls(np.stack(columns, axis=1), segments * slots // _SLOTS)
+
+
+def _before(lengths: Numbers) -> Numbers:
+    """Return where each of several ranges of numbers begins that lie one behind the other, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _merge(launch: Launch, keep: torch.Tensor, cuts: torch.Tensor) -> None:
     """Merge all parts at their cuts. keep: as in `_cuts`."""
     variant, device = launch.variant, launch.device
     base, experts, out = launch.like
-    count = len(experts)
-    segments, blocks = _segments(launch.parts, variant)
-    before = np.concatenate([[0], np.cumsum(segments)]), np.concatenate([[0], np.cumsum(segments * blocks)])
-    lists = upload(
-        np.stack([before[0], _SLOTS * before[1], _SLOTS * np.append(blocks, 0)], axis=1), torch.int32, device
-    )
-    part_of_block = spread((segments * blocks).tolist(), device)
-    slots = _SLOTS * int(before[1][-1])
-    numbers = torch.zeros(int(before[0][-1]), 1 + count, dtype=torch.int32, device=device).reshape(-1)
-    opened, sums = numbers[: int(before[0][-1])], numbers[int(before[0][-1]) :]
-    places = torch.empty(slots, dtype=torch.int32, device=device)
-    orders = torch.empty(count, slots, dtype=torch.int64, device=device)
-    lasts = torch.empty(keep.numel(), 2, dtype=torch.int64, device=device)
+    count, owners = len(experts), keep.numel()
+    room = _Lists.of(launch.parts, variant)
+    segments, slots, _, listed, _ = room.table[-1].tolist()
+    lists, part_of_block = upload(room.table, torch.int32, device), spread(room.blocks.tolist(), device)
+    numbers = torch.zeros(segments + segments * count + owners, dtype=torch.int32, device=device)
+    opened, sums, taken = numbers.split([segments, segments * count, owners])
+    eights, places = torch.empty(slots + listed, dtype=torch.int32, device=device).split([slots, listed])
+    orders = torch.empty(listed, dtype=torch.int64, device=device)
+    lasts = torch.empty(owners, 2, dtype=torch.int64, device=device)
     rules = {
         "count": count, "drops": variant.drops, "inverse": variant.inverse, "elect": variant.elect,
         "normalize": variant.normalize,
     }  # fmt: skip
     open_kernels.merge_at_cuts[(launch.part_of_program.numel(),)](
-        launch.table, launch.part_of_program, launch.factors, launch.found, cuts, sums, opened, lists, places,
+        launch.table, launch.part_of_program, launch.factors, launch.found, cuts, sums, opened, lists, eights,
         base, experts, out, **rules, even=variant.even, tiles=_SEGMENT, block=variant.block, enable_fp_fusion=False,
         num_warps=4,
     )  # fmt: skip
     open_kernels.order_open[(part_of_block.numel(),)](
-        launch.table, part_of_block, lists, opened, places, cuts, orders, slots, base, experts, count=count,
+        launch.table, part_of_block, lists, opened, eights, cuts, taken, orders, places, base, experts, count=count,
         drops=variant.drops, block=_SLOTS, enable_fp_fusion=False,
     )  # fmt: skip
-    open_kernels.find_last[(keep.numel(),)](
-        lists, opened, places, orders, slots, keep, cuts, sums, lasts, launch.found, MISSED, count=count,
+    open_kernels.find_last[(owners,)](
+        lists, opened, taken, orders, places, keep, cuts, sums, lasts, launch.found, MISSED, count=count,
         drops=variant.drops, block=_SEARCHED, enable_fp_fusion=False, num_warps=8,
     )  # fmt: skip
     open_kernels.patch_open[(part_of_block.numel(),)](
-        launch.table, part_of_block, lists, opened, places, launch.factors, launch.found, cuts, lasts, base,
+        launch.table, part_of_block, lists, opened, eights, launch.factors, launch.found, cuts, lasts, base,
         experts, out, **rules, block=_SLOTS, enable_fp_fusion=False,
     )  # fmt: skip

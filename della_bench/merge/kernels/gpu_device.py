@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 __all__ = [
-    "BINS", "EACH", "HEAD", "INTERPRETED", "TRITON", "divide", "doubled_rank", "expert_at", "is_broken", "key_of",
+    "BINS", "EACH", "HEAD", "INTERPRETED", "TRITON", "divide", "doubled_rank", "expert_at", "key_of",
     "least_bits", "load", "magnitude_bits", "magnitude_of", "note_faults", "part_at", "poisoned", "random_key_at",
     "store", "tile_of", "word_at", "words_of",
 ]  # fmt: skip
@@ -35,6 +35,7 @@ def load(pointer, index, inside):
 
 
 INTERPRETED = not isinstance(load, triton.JITFunction)  # on the CPU, by Triton's interpreter
+_ROUNDS_BY_BITS = tl.constexpr(INTERPRETED)
 
 
 # Adding 0x7FFF, or 0x8000 where the last bit that stays is 1, carries into the upper half exactly where rounding half
@@ -45,11 +46,11 @@ def _to_bfloat16_bits(bits):
     return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
 
 
-# By bits for bfloat16, so that no version of the compiler decides how it is rounded or which NaN comes out.
+# A GPU rounds half to even, two elements in one instruction; the interpreter does not.
 @triton.jit
 def store(pointer, index, value, inside):
-    """Round float32 elements to the pointer's dtype and write them; any NaN becomes bfloat16's quiet one."""
-    if pointer.dtype.element_ty == tl.bfloat16:
+    """Round float32 elements to the pointer's dtype and write them."""
+    if pointer.dtype.element_ty == tl.bfloat16 and _ROUNDS_BY_BITS:
         bits = value.to(tl.uint32, bitcast=True)
         nan = (bits & 0x7FFFFFFF) > 0x7F800000
         rounded = tl.where(nan, 0x7FC0, _to_bfloat16_bits(bits))
@@ -64,18 +65,6 @@ def magnitude_bits(value):
     return value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
 
 
-# The smallest magnitude that rounds to infinity: half a step above the dtype's largest number, since that is even.
-@triton.jit
-def is_broken(pointer, value):
-    """Whether float32 elements are infinite or NaN once they are rounded to the pointer's dtype."""
-    least = 0x7F800000
-    if pointer.dtype.element_ty == tl.bfloat16:
-        least = 0x7F7F8000
-    elif pointer.dtype.element_ty == tl.float16:
-        least = 0x477FF000
-    return magnitude_bits(value) >= least
-
-
 # Zero times a finite number is 0, and NaN times anything else: one operation an element tells whether all were finite.
 @triton.jit
 def poisoned(value, poison):
@@ -83,13 +72,20 @@ def poisoned(value, poison):
     return tl.fma(value, 0.0, poison)
 
 
-# What a thread has of a tile, eight elements of bfloat16, it puts together by itself. The few that have something to
-# tell do so, and the others need not wait to hear that nobody has.
+# What a thread has of a tile, eight elements of 16 bits, it puts together by itself. The few that have something to
+# tell do so, and the others need not wait to hear that nobody has. The smallest magnitude that rounds to infinity lies
+# half a step above the dtype's largest number, since that is even.
 @triton.jit
-def note_faults(found, is_faulty, block: tl.constexpr):
-    """Set `found` to 1 where an element of a tile is faulty."""
-    eighths = tl.max(is_faulty.to(tl.int32).reshape(block // 8, 8), 1)
-    tl.atomic_or(found + 0 * eighths, 1, mask=eighths > 0, sem="relaxed")
+def note_faults(found, poison, out, merged, block: tl.constexpr):
+    """Set `found` to 1 where elements of a tile are poisoned, or infinite or NaN once they are rounded as `out` is."""
+    least = 0x7F800000
+    if out.dtype.element_ty == tl.bfloat16:
+        least = 0x7F7F8000
+    elif out.dtype.element_ty == tl.float16:
+        least = 0x477FF000
+    worst = tl.maximum(magnitude_bits(merged), magnitude_bits(poison))
+    eighths = tl.max(worst.reshape(block // 8, 8), 1)
+    tl.atomic_or(found + 0 * eighths, 1, mask=eighths >= least, sem="relaxed")
 
 
 # A launch's table is described in gpu_kernels. `base` and `out` are there for their dtypes.

@@ -35,7 +35,6 @@ from della_bench.merge.kernels.gpu_device import (
     divide,
     doubled_rank,
     expert_at,
-    is_broken,
     key_of,
     load,
     magnitude_of,
@@ -133,59 +132,61 @@ def _is_negative(deltas, count: tl.constexpr, elect: tl.constexpr):
     return total < 0
 
 
+@triton.jit
+def _turned(d, sign):
+    """Return a delta with its sign turned where `sign` has the bit; 0 where it is negative then, or NaN."""
+    return tl.maximum((d.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True), 0.0)
+
+
 # Where signs are elected, deltas are turned so that what agrees is positive: one maximum keeps it. To add a zero
 # changes nothing but the sign of a zero, to which none takes part.
 @triton.jit
-def _sum_of_agreeing(deltas, count: tl.constexpr, elect: tl.constexpr):
-    """Return the sum of the deltas that agree with the elected sign, and where there is one."""
+def _fused(deltas, factors, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr):
+    """Return the sum (or mean) of the deltas that agree with the elected sign, and where there is one."""
     if elect == NONE:
-        fused, bits = deltas[0], deltas[0].to(tl.int32, bitcast=True)
+        fused, bits, divisor = deltas[0], deltas[0].to(tl.int32, bitcast=True), tl.load(factors)
         for k in tl.static_range(1, count):
             fused += deltas[k]
             bits |= deltas[k].to(tl.int32, bitcast=True)
+            divisor += tl.load(factors + 2 * k)
         takes_part = (bits & 0x7FFFFFFF) != 0
+        if normalize:
+            divisor = tl.where(takes_part, divisor, 1.0)
+            fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
     else:
         sign = tl.where(_is_negative(deltas, count, elect), -0x80000000, 0).to(tl.int32)
-        fused = tl.maximum((deltas[0].to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True), 0.0)
+        fused = _turned(deltas[0], sign)
+        divisor = tl.where(fused > 0, tl.load(factors), 0.0)
         for k in tl.static_range(1, count):
-            fused += tl.maximum((deltas[k].to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True), 0.0)
+            agreeing = _turned(deltas[k], sign)
+            fused += agreeing
+            divisor += tl.where(agreeing > 0, tl.load(factors + 2 * k), 0.0)
         takes_part = fused > 0
+        if normalize:
+            fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
         fused = (fused.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
     return fused, takes_part
 
 
 # `ratios` and `stride`: the first expert's ratio, and how far the next one's lies behind it.
 @triton.jit
-def _scaled_or_mean(
-    deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
-    scaled: tl.constexpr,
-):  # fmt: skip
-    """Do what `_sum_of_agreeing` does, with deltas times their ratios, and for the mean."""
+def _scaled(deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr):
+    """Do what `_fused` does, with deltas times their ratios once signs are elected."""
     negative = _is_negative(deltas, count, elect)
-    agrees = _agrees(deltas[0], negative, elect)
-    takes_part = agrees
-    term = deltas[0]
-    if scaled:
-        term *= tl.load(ratios)
-    fused = tl.where(agrees, term, 0.0)
-    if normalize:
-        weight = tl.load(factors)
-        all_weights = weight
-        divisor = tl.where(agrees, weight, 0.0)
+    takes_part = _agrees(deltas[0], negative, elect)
+    fused = tl.where(takes_part, deltas[0] * tl.load(ratios), 0.0)
+    all_weights = tl.load(factors)
+    divisor = tl.where(takes_part, all_weights, 0.0)
     for k in tl.static_range(1, count):
         agrees = _agrees(deltas[k], negative, elect)
         takes_part |= agrees
-        term = deltas[k]
-        if scaled:
-            term *= tl.load(ratios + k * stride)
-        fused += tl.where(agrees, term, 0.0)
-        if normalize:
-            weight = tl.load(factors + 2 * k)
-            all_weights += weight
-            divisor += tl.where(agrees, weight, 0.0)
+        fused += tl.where(agrees, deltas[k] * tl.load(ratios + k * stride), 0.0)
+        weight = tl.load(factors + 2 * k)
+        all_weights += weight
+        divisor += tl.where(agrees, weight, 0.0)
     if normalize:
         if elect == NONE:
-            divisor = tl.where(agrees, all_weights, all_weights)
+            divisor = tl.where(takes_part, all_weights, all_weights)
         fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
     return fused, takes_part
 
@@ -196,10 +197,10 @@ def fuse(
     scaled: tl.constexpr,
 ):  # fmt: skip
     """Return base plus lambda times the sum (or mean) of the deltas that agree with the elected sign."""
-    if normalize or scaled:
-        fused, takes_part = _scaled_or_mean(deltas, factors, ratios, stride, count, elect, normalize, scaled)
+    if scaled:
+        fused, takes_part = _scaled(deltas, factors, ratios, stride, count, elect, normalize)
     else:
-        fused, takes_part = _sum_of_agreeing(deltas, count, elect)
+        fused, takes_part = _fused(deltas, factors, count, elect, normalize)
     merged = wide + fused * tl.load(factors + 2 * count)
     return tl.where(takes_part, merged, wide)
 
@@ -264,7 +265,7 @@ def merge_tiles(
         ratios = tl.load(table + 7).to(factors.dtype) + first_row + row
         merged = fuse(wide, deltas, factors, ratios, rows, count, elect, normalize, scaled)
         store(out, index, merged, inside)
-        note_faults(found + tensor, (poison != poison) | is_broken(out, merged), block)
+        note_faults(found + tensor, poison, out, merged, block)
 
 
 # Sums of floats depend on their order, sums of integers do not: mantissas are added by exponent. A loop over the few

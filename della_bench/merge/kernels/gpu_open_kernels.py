@@ -8,7 +8,6 @@ import triton.language as tl
 from della_bench.merge.kernels.gpu_cut_kernels import CUT
 from della_bench.merge.kernels.gpu_device import (
     expert_at,
-    is_broken,
     key_of,
     load,
     magnitude_bits,
@@ -39,12 +38,20 @@ def _half(words):
     return (words >> 1).to(tl.int32)
 
 
-# Whoever lists an open element waits for its number, so that a counter serves no more than the tiles of one segment.
-# `lists` (parts + 1, 3) int32 has of each part its first segment, its first slot, and how many slots a segment has; the
-# last row has what follows on the last part's.
+# Elements are listed by eights, which a thread has together: whoever lists one waits for its number, so that a counter
+# serves no more than the tiles of one segment. `lists` (parts + 1, 5) int32 has of each part its first segment, its
+# first slot, how many slots a segment has, its first order, and how many orders an expert has; the last row has what
+# follows on the last part's.
 @triton.jit
-def _list_of(lists, part):
-    return tl.load(lists + 3 * part), tl.load(lists + 3 * part + 1), tl.load(lists + 3 * part + 2)
+def _segments_of(lists, part):
+    return tl.load(lists + 5 * part), tl.load(lists + 5 * part + 1), tl.load(lists + 5 * part + 2)
+
+
+@triton.jit
+def _orders_of(lists, part, k):
+    """Return the first order of an expert, and how many it has."""
+    room = tl.load(lists + 5 * part + 4)
+    return tl.load(lists + 5 * part + 3) + k * room, room
 
 
 # A program merges one tile. Lanes count in bytes, four experts in one integer, how many are kept; those that are open
@@ -52,15 +59,15 @@ def _list_of(lists, part):
 # the sign of their difference, which serves as a mask: a GPU has few registers for truths.
 @triton.jit
 def merge_at_cuts(
-    table, part_of_tile, factors, found, cuts, sums, opened, lists, places, base, experts, out,
+    table, part_of_tile, factors, found, cuts, sums, opened, lists, eights, base, experts, out,
     count: tl.constexpr, drops: tl.constexpr, inverse: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
     even: tl.constexpr, tiles: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """Merge whole tensors; arguments as in `gpu_kernels.merge_tiles`, and what it learns.
 
     tiles: of a segment. sums: (segments, experts) int32, to which it adds how many elements are kept, but for the open
-    ones. opened: (segments,) int32, to which it adds how many are open for some expert. places: (slots,) int32, where
-    these lie in the tensor.
+    ones. opened: (segments,) int32, to which it adds how many eights have an element that is open for some expert.
+    eights: (slots,) int32, which of the tensor's these are.
     """
     part = tl.load(part_of_tile + tl.program_id(0))
     table, n, base, out = part_at(table, part, base, out, count, even)
@@ -93,27 +100,16 @@ def merge_at_cuts(
         deltas = deltas + (d * tl.load(factors + 2 * k),)  # noqa: RUF005
     merged = fuse(whole, deltas, factors, factors, 0, count, elect, normalize, False)
     store(out, index, merged, inside)
-    note_faults(found + part, (poison != poison) | (is_broken(out, merged) & (is_open >= 0)), block)
-    segment, slot, slots = _list_of(lists, part)
+    note_faults(found + part, poison, out, merged, block)
+    segment, slot, slots = _segments_of(lists, part)
     segment += tile // tiles
     _add_tallies(sums + segment * count, tallies[0], 0, count, drops, block)
     if count > 4:
         _add_tallies(sums + segment * count, tallies[1], 4, count, drops, block)
-    _list_open(opened + segment, places + slot + (tile // tiles) * slots, slots, is_open, start, block)
-
-
-@triton.jit
-def _list_open(opened, places, slots, is_open, start, block: tl.constexpr):
-    flags = tl.sum(((is_open >> 31) & 1).reshape(block // 8, 8) << tl.arange(0, 8)[None, :], 1)
-    number = 0 * flags
-    for j in tl.static_range(8):
-        number += (flags >> j) & 1
-    at = tl.atomic_add(opened + 0 * flags, number, mask=flags != 0, sem="relaxed")
-    for j in tl.static_range(8):
-        here = (flags >> j) & 1
-        place = start + 8 * tl.arange(0, block // 8) + j
-        tl.store(places + at, place, mask=(here > 0) & (at < slots))
-        at += here
+    some = tl.min(is_open.reshape(block // 8, 8), 1) < 0
+    at = tl.atomic_add(opened + segment + 0 * some.to(tl.int32), 1, mask=some, sem="relaxed")
+    eights += slot + (tile // tiles) * slots
+    tl.store(eights + at, start // 8 + tl.arange(0, block // 8), mask=some & (at < slots))
 
 
 # Bytes hold what a lane counted of its eight elements; all lanes together are counted in 16 bits.
@@ -127,14 +123,15 @@ def _add_tallies(sums, tally, first: tl.constexpr, count: tl.constexpr, drops: t
 
 
 @triton.jit
-def _open_places(part_of_block, lists, opened, places, block: tl.constexpr):
-    """Return a part, this program's slots, which of them are used, and the places of those."""
+def _open_places(part_of_block, lists, opened, eights, block: tl.constexpr):
+    """Return a part, and the places of this program's slots, eight each; -1 where a slot is not used."""
     part = tl.load(part_of_block + tl.program_id(0))
-    slot = tl.program_id(0) * block + tl.arange(0, block)
-    segment, first_slot, slots = _list_of(lists, part)
+    lane = tl.arange(0, 8 * block)
+    slot = tl.program_id(0) * block + lane // 8
+    segment, first_slot, slots = _segments_of(lists, part)
     local = (tl.program_id(0) * block - first_slot) // slots
     used = slot - first_slot - local * slots < tl.load(opened + segment + local)
-    return part, slot, used, tl.load(places + slot, mask=used, other=0)
+    return part, tl.where(used, 8 * tl.load(eights + slot, mask=used, other=0) + lane % 8, -1)
 
 
 @triton.jit
@@ -149,44 +146,51 @@ def _order_of(base, d, words, cut):
 
 @triton.jit
 def order_open(
-    table, part_of_block, lists, opened, places, cuts, orders, slots, base, experts,
+    table, part_of_block, lists, opened, eights, cuts, taken, orders, places, base, experts,
     count: tl.constexpr, drops: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """Write to orders (experts, slots) int64 where each open element comes, for each expert that it is open for.
+    """List where the elements that are open for an expert come, and where they lie in the tensor.
 
-    It is `_LAST` where it is not open, and in slots that are not used.
+    taken: (parts, experts) int32, to which it adds how many. orders: int64, and places: int32, see `lists`.
     """
-    part, slot, used, index = _open_places(part_of_block, lists, opened, places, block)
+    part, index = _open_places(part_of_block, lists, opened, eights, block)
     table, n, base, out = part_at(table, part, base, base, count, False)  # noqa: RUF059
+    used = (index >= 0) & (index < n)
     whole = load(base, index, used)
     for k in tl.static_range(count):
         if (drops >> k) & 1:
+            owner = part * count + k
             d = load(expert_at(table, k, experts[k], False), index, used) - whole
-            words = word_at(random_key_at(table, k), index)
-            order = _order_of(base, d, words, cuts + CUT * (part * count + k))
-            tl.store(orders + k * slots + slot, tl.where(used, order, _LAST))
+            order = _order_of(base, d, word_at(random_key_at(table, k), index), cuts + CUT * owner)
+            listed = used & (order < _LAST)
+            at = tl.atomic_add(taken + owner + 0 * index, 1, mask=listed, sem="relaxed")
+            first, room = _orders_of(lists, part, k)
+            tl.store(orders + first + at, order, mask=listed & (at < room))
+            tl.store(places + first + at, index, mask=listed & (at < room))
 
 
 # A program finds the last of one expert's open elements, three bits of its order at a time; then, of those few that are
 # in this same place, the last one kept by where it lies in the tensor.
 @triton.jit
 def find_last(
-    lists, opened, places, orders, slots, keep, cuts, sums, lasts, found, missed,
+    lists, opened, taken, orders, places, keep, cuts, sums, lasts, found, missed,
     count: tl.constexpr, drops: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """Write to lasts (parts, experts, 2) int64 the order and the place of the last open element that is kept.
 
-    Both are -1 where none is. Where there are too few, or a segment has too few slots, `missed` is added to what was
-    found with the part. keep: (parts, experts) int32, how many elements are kept.
+    Both are -1 where none is. Where there are too few of them, or of slots or orders, `missed` is added to what
+    was found with the part. keep: (parts, experts) int32, how many elements are kept.
     """
     owner = tl.program_id(0)
     part, k = owner // count, owner % count
     if (drops >> k) & 1 > 0:
-        segment, slot, room = _list_of(lists, part)
-        end_segment, end_slot, _room = _list_of(lists, part + 1)
-        orders += k.to(tl.int64) * slots + slot
-        places += slot
-        listed = end_slot - slot
+        segment, _slot, slots = _segments_of(lists, part)
+        end_segment, _end_slot, _no_slots = _segments_of(lists, part + 1)
+        first, room = _orders_of(lists, part, k)
+        orders += first
+        places += first
+        available = tl.load(taken + owner)
+        listed = tl.minimum(available, room)
         kept, most = tl.zeros((block,), tl.int32), tl.zeros((block,), tl.int32)
         for start in range(segment, end_segment, block):
             here = start + tl.arange(0, block)
@@ -195,8 +199,7 @@ def find_last(
         left = tl.load(keep + owner) - tl.sum(kept, 0)
         cut = cuts + CUT * owner
         is_open = tl.load(cut) > tl.load(cut + 1)
-        available = _below(orders, listed, _LAST, block)
-        is_missed = is_open & ((left < 0) | (left > available) | (tl.max(most, 0) > room))
+        is_missed = is_open & ((left < 0) | (left > available) | (available > room) | (tl.max(most, 0) > slots))
         tl.atomic_or(found + part, missed, mask=is_missed, sem="relaxed")
         last, last_place = tl.full((), -1, tl.int64), tl.full((), -1, tl.int32)
         if is_open & (is_missed == 0) & (left > 0):
@@ -259,15 +262,16 @@ def _last_of(orders, places, listed, left, block: tl.constexpr):
 
 @triton.jit
 def patch_open(
-    table, part_of_block, lists, opened, places, factors, found, cuts, lasts, base, experts, out,
+    table, part_of_block, lists, opened, eights, factors, found, cuts, lasts, base, experts, out,
     count: tl.constexpr, drops: tl.constexpr, inverse: tl.constexpr, elect: tl.constexpr, normalize: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
-    """Merge the open elements, now that the last one kept is known of each expert."""
-    part, _, used, index = _open_places(part_of_block, lists, opened, places, block)
-    if tl.sum(used.to(tl.int32), 0) > 0:
-        table, n, base, out = part_at(table, part, base, out, count, False)  # noqa: RUF059
+    """Merge the eights that have open elements, now that the last one kept is known of each expert."""
+    part, index = _open_places(part_of_block, lists, opened, eights, block)
+    if tl.max(index, 0) >= 0:
+        table, n, base, out = part_at(table, part, base, out, count, False)
         factors += part * (2 * count + 2)
+        used = (index >= 0) & (index < n)
         whole = load(base, index, used)
         deltas = ()
         for k in tl.static_range(count):
@@ -287,4 +291,4 @@ def patch_open(
             deltas = deltas + (d * tl.load(factors + 2 * k),)  # noqa: RUF005
         merged = fuse(whole, deltas, factors, factors, 0, count, elect, normalize, False)
         store(out, index, merged, used)
-        note_faults(found + part, used & is_broken(out, merged), block)
+        note_faults(found + part, 0.0 * merged, out, merged, 8 * block)

@@ -15,7 +15,6 @@ from della_bench.merge.kernels.gpu_device import (
     EACH,
     HEAD,
     expert_at,
-    is_broken,
     key_of,
     least_bits,
     load,
@@ -243,4 +242,4 @@ def merge_rows(
             deltas = deltas + (d * tl.load(factors + 2 * k),)  # noqa: RUF005
         merged = fuse(whole, deltas, factors, factors, 0, count, elect, normalize, False)
         store(out, index, merged, inside)
-        note_faults(found + tensor, (poison != poison) | is_broken(out, merged), block)
+        note_faults(found + tensor, poison, out, merged, block)
