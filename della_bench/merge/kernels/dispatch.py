@@ -74,9 +74,7 @@ def merge_device_tensors(jobs: Sequence[Job]) -> Merged:
     if len(covered) < len(jobs):
         seen, found = found, torch.ones(len(jobs), dtype=torch.int32, device=jobs[0].base.device)
         if covered:
-            from della_bench.merge.kernels import gpu_table
-
-            found[gpu_table.upload(covered, torch.int64, found.device)] = seen
+            found[torch.tensor(covered, device=found.device)] = seen
         for index, job in enumerate(jobs):
             if index not in tensors:
                 is_sound = all(is_finite(source) for source in (job.base, *job.experts))

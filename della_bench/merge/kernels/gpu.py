@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 
 from della_bench.merge.exact import norm_ratio
@@ -50,10 +51,11 @@ def plan_for(job: Job) -> Plan | None:
 
     See `plan_of` for what is covered.
     """
-    device = job.base.device
-    if not _HAS_TRITON or device.type != _DEVICE or any(expert.device != device for expert in job.experts):
+    spec, _, base, experts, dtype = job
+    device = base.device
+    if not _HAS_TRITON or device.type != _DEVICE or [each.device for each in experts] != [device] * len(experts):
         return None
-    return plan_of(job.spec, job.base.shape, job.base.dtype, tuple([each.dtype for each in job.experts]), job.dtype)
+    return plan_of(spec, base.shape, base.dtype, tuple([each.dtype for each in experts]), dtype)
 
 
 def merge_tensor_gpu(
@@ -93,7 +95,7 @@ def merge_tensors_gpu(
         order = [*alone, *(index for group in together.values() for index in group)]
         in_order = torch.cat(found)
         if order != sorted(order):
-            in_order = in_order[upload(sorted(range(len(order)), key=order.__getitem__), torch.int64, device)]
+            in_order = in_order[upload(device, np.argsort(order))[0]]
 
     def again(index: int) -> int:
         with _on(device):
@@ -136,7 +138,8 @@ class _TensorMerge:
 
     def variant(self, *, scaled: bool = False, voting: bool = False) -> Variant:
         """Return what of it the kernels are compiled for."""
-        return self.plan.variant._replace(even=self.part.is_even, scaled=scaled, voting=voting)
+        variant = self.plan.variants[self.part.is_even]
+        return variant._replace(scaled=scaled, voting=voting) if scaled or voting else variant
 
     def run(self) -> torch.Tensor:
         """Find what has to be known, then merge all rows; returns what was found wrong, int32 of one element."""

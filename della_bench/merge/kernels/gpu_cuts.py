@@ -44,22 +44,24 @@ def merge_by_cuts(variant: Variant, parts: Sequence[Part], densities: Sequence[S
     launch = Launch(variant, parts, parts[0].base.device)
     keep = np.array([[kept_count(d, part.grid.n) for d in each] for part, each in zip(parts, densities, strict=True)])
     sizes = np.broadcast_to(np.array([[part.grid.n] for part in parts]), keep.shape)
-    numbers = upload(np.stack([keep, sizes]), torch.int32, launch.device)
-    _merge(launch, numbers[0], _cuts(launch, numbers[0], numbers[1]))
+    spans, room = _before(np.array([-(-part.grid.tiles // _SPAN) for part in parts])), _Lists.of(parts, variant)
+    numbers = [np.stack([keep, sizes]), spans[:-1], room.table, room.blocks[:-1]]
+    (kept, of), first_spans, lists, first_blocks = upload(launch.device, *(each.astype(np.int32) for each in numbers))
+    cuts = _cuts(launch, kept, of, spread(first_spans, int(spans[-1])), first_spans)
+    _merge(launch, kept, cuts, room, lists, spread(first_blocks, int(room.blocks[-1])))
     return launch.found
 
 
-def _cuts(launch: Launch, keep: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """Return the cuts, (parts, experts, CUT) int64; see `gpu_cut_kernels`. keep, sizes: (parts, experts) int32."""
+def _cuts(
+    launch: Launch, keep: torch.Tensor, sizes: torch.Tensor, part_of_span: torch.Tensor, first_spans: torch.Tensor
+) -> torch.Tensor:
+    """Return the cuts, (parts, experts, CUT) int64; see `gpu_cut_kernels`, also for the arguments."""
     variant, device = launch.variant, launch.device
     base, experts, _ = launch.like
     count, owners = keep.shape[1], keep.numel()
     wide = variant.base == torch.float32
     limits, counts = torch.zeros(2, owners, 4, dtype=torch.int32, device=device)
     open_parts = torch.empty(len(launch.parts), dtype=torch.int32, device=device)
-    spans = [-(-part.grid.tiles // _SPAN) for part in launch.parts]
-    part_of_span = spread(spans, device)
-    first_spans = upload(np.cumsum([0, *spans[:-1]]), torch.int32, device)
     programs = (-(-owners // _OWNERS),)
     for turn in range(2 if wide else _GUESSES):
         if wide and turn > 0:
@@ -69,7 +71,7 @@ def _cuts(launch: Launch, keep: torch.Tensor, sizes: torch.Tensor) -> torch.Tens
                 launch.table, keep, limits, counts, open_parts, base, experts, count=count, drops=variant.drops,
                 wide=wide, again=turn > 0, enable_fp_fusion=False, num_warps=8,
             )  # fmt: skip
-        kernels.count_at_least[(sum(spans),)](
+        kernels.count_at_least[(part_of_span.numel(),)](
             launch.table, part_of_span, first_spans, limits, counts, open_parts, base, experts, count=count,
             drops=variant.drops, span=_SPAN, even=variant.even, block=variant.block, enable_fp_fusion=False,
         )  # fmt: skip
@@ -85,7 +87,7 @@ def _cuts(launch: Launch, keep: torch.Tensor, sizes: torch.Tensor) -> torch.Tens
 class _Lists:
     """Room for what is open, more than is ever needed; `table` and what it numbers are described in `gpu_open_kernels`.
 
-    blocks: of slots of each part.
+    blocks: the first block of slots of each part, and how many there are of all.
     """
 
     table: Numbers
@@ -103,7 +105,7 @@ class _Lists:
         slots = -(-slots // _SLOTS) * _SLOTS
         columns = [_before(segments), _before(segments * slots), np.append(slots, 0)]
         columns += [_before(orders * len(variant.experts)), np.append(orders, 0)]
-        return cls(np.stack(columns, axis=1), segments * slots // _SLOTS)
+        return cls(np.stack(columns, axis=1), columns[1] // _SLOTS)
 
 
 def _before(lengths: Numbers) -> Numbers:
@@ -111,17 +113,22 @@ def _before(lengths: Numbers) -> Numbers:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _merge(launch: Launch, keep: torch.Tensor, cuts: torch.Tensor) -> None:
-    """Merge all parts at their cuts. keep: as in `_cuts`."""
+def _merge(
+    launch: Launch,
+    keep: torch.Tensor,
+    cuts: torch.Tensor,
+    room: _Lists,
+    lists: torch.Tensor,
+    part_of_block: torch.Tensor,
+) -> None:
+    """Merge all parts at their cuts. lists: the table of `room` on the device; for others see `gpu_open_kernels`."""
     variant, device = launch.variant, launch.device
     base, experts, out = launch.like
     count, owners = len(experts), keep.numel()
-    room = _Lists.of(launch.parts, variant)
     segments, slots, _, listed, _ = room.table[-1].tolist()
-    lists, part_of_block = upload(room.table, torch.int32, device), spread(room.blocks.tolist(), device)
     numbers = torch.zeros(segments + segments * count + owners, dtype=torch.int32, device=device)
-    opened, sums, taken = numbers.split([segments, segments * count, owners])
-    eights, places = torch.empty(slots + listed, dtype=torch.int32, device=device).split([slots, listed])
+    opened, sums, taken = torch.split(numbers, [segments, segments * count, owners])
+    eights, places = torch.split(torch.empty(slots + listed, dtype=torch.int32, device=device), [slots, listed])
     orders = torch.empty(listed, dtype=torch.int64, device=device)
     lasts = torch.empty(owners, 2, dtype=torch.int64, device=device)
     rules = {

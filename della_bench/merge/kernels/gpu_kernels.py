@@ -48,7 +48,7 @@ from della_bench.merge.kernels.gpu_device import (
 
 __all__ = [
     "COUNT", "CUT_ROW", "CUT_TENSOR", "NONE", "NORMED_ROW", "RANDOM", "RANK_ROW", "RANK_TENSOR", "SUM", "fuse",
-    "magnitude_sums", "merge_tiles",
+    "magnitude_sums", "merge_tiles", "number_programs",
 ]  # fmt: skip
 
 NONE, SUM, COUNT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -203,6 +203,16 @@ def fuse(
         fused, takes_part = _fused(deltas, factors, count, elect, normalize)
     merged = wide + fused * tl.load(factors + 2 * count)
     return tl.where(takes_part, merged, wide)
+
+
+@triton.jit
+def number_programs(firsts, parts, count, total, block: tl.constexpr):
+    """Write to parts (total,) int32 which part each program works on. firsts: (count,) int32, in ascending order."""
+    program = tl.program_id(0) * block + tl.arange(0, block)
+    part = tl.full((block,), -1, tl.int32)
+    for index in range(count):
+        part += (program >= tl.load(firsts + index)).to(tl.int32)
+    tl.store(parts + program, part, mask=program < total)
 
 
 # A program merges one tile: it reads the base and all experts once, holds all deltas in registers and writes the result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 
@@ -55,7 +55,12 @@ class Plan:
 
     def numbers(self, name: str) -> tuple[tuple[int, ...], ...]:
         """Return the numbers of a tensor: of each expert its Philox key, and its bounds."""
-        return tuple((_key(self.spec.seed, k, name), *bounds) for k, bounds in enumerate(self.bounds))
+        return _numbers(self.spec.seed, self.bounds, name)
+
+    @cached_property
+    def variants(self) -> tuple[Variant, Variant]:
+        """The variant of tensors that are not `even`, and of those that are."""
+        return self.variant, self.variant._replace(even=True)
 
     def known_ranks(self, device: torch.device) -> list[Known] | None:
         """Return the rules of all ranks in a row, where that is what a single launch looks up."""
@@ -124,7 +129,7 @@ def _bounds(density: float, epsilon: float) -> tuple[int, int, int]:
     return threshold(exact(density)) - 1, low, high - low
 
 
-@lru_cache(maxsize=2**14)
-def _key(seed: int, k: int, name: str) -> int:
-    key = bits.tensor_key(seed, k, name)
-    return key - 2**64 if key >= 2**63 else key
+@lru_cache(maxsize=2**13)
+def _numbers(seed: int, bounds: tuple[tuple[int, int, int], ...], name: str) -> tuple[tuple[int, ...], ...]:
+    keys = (bits.tensor_key(seed, k, name) for k in range(len(bounds)))
+    return tuple((key - 2**64 if key >= 2**63 else key, *each) for key, each in zip(keys, bounds, strict=True))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from della_bench.merge.kernels import gpu_kernels as kernels
@@ -21,6 +22,7 @@ __all__ = ["Known", "Launch", "Part", "Variant", "spread", "upload"]
 
 _NOTHING = [0, 0, 0]  # addresses that no kernel reads
 _WIDTH = 16  # bytes and elements that addresses and rows are multiples of, if they are `even`
+_NUMBERED = 1024  # programs that a program numbers
 
 
 class Known(NamedTuple):
@@ -114,12 +116,13 @@ class Launch:
     ) -> None:
         self.variant, self.parts, self.device = variant, parts, device
         programs = [part.tiles for part in parts] if programs is None else programs
-        firsts = accumulate([0, *programs[:-1]])
+        *firsts, total = accumulate(programs, initial=0)
         rows = array("q", chain.from_iterable(part.row(first) for part, first in zip(parts, firsts, strict=True)))
-        self.table = upload(torch.frombuffer(rows, dtype=torch.int64).view(len(parts), -1), torch.int64, device)
-        self.factors = upload([part.factors for part in parts], torch.float32, device)
+        numbers = array("f", chain.from_iterable(part.factors for part in parts))
+        table, factors, first = upload(device, np.asarray(rows), np.asarray(numbers), np.array(firsts, np.int32))
+        self.table, self.factors = table.view(len(parts), -1), factors.view(len(parts), -1)
         self.found = torch.zeros(len(parts), dtype=torch.int32, device=device)
-        self.part_of_program = spread(programs, device)
+        self.part_of_program = spread(first, total)
 
     @property
     def like(self) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
@@ -138,21 +141,35 @@ class Launch:
         )  # fmt: skip
 
 
-def spread(counts: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return each place of `counts` as often as it says there, int32."""
-    places = torch.arange(len(counts), dtype=torch.int32, device=device)
-    return places.repeat_interleave(upload(counts, torch.int64, device), output_size=sum(counts))
+def spread(firsts: torch.Tensor, total: int) -> torch.Tensor:
+    """Return which part each of `total` programs works on, by the first program of each part; int32."""
+    parts = torch.empty(total, dtype=torch.int32, device=firsts.device)
+    programs = (-(-total // _NUMBERED),)
+    kernels.number_programs[programs](firsts, parts, firsts.numel(), total, block=_NUMBERED)
+    return parts
 
 
-def upload(numbers: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return numbers as a tensor on the device, at once: the copy does not wait for what the device is doing."""
-    tensor = torch.as_tensor(numbers, dtype=dtype)
+def upload(device: torch.device, *arrays: np.ndarray[Any, Any]) -> list[torch.Tensor]:
+    """Return arrays as tensors on the device, at once: the copy does not wait for what the device is doing.
+
+    All travel in one copy, which costs the host more than what is copied.
+    """
     if device.type == "cpu":
-        return tensor
+        return [torch.from_numpy(each.copy()) for each in arrays]
+    ends = list(accumulate(-(-each.nbytes // _WIDTH) * _WIDTH for each in arrays))
+    together = np.empty(ends[-1], np.uint8)
+    for each, end in zip(arrays, ends, strict=True):
+        start = end - -(-each.nbytes // _WIDTH) * _WIDTH
+        together[start : start + each.nbytes] = np.ascontiguousarray(each).reshape(-1).view(np.uint8)
     with torch.cuda.stream(_uploads(device)):
-        uploaded = tensor.to(device)
+        uploaded = torch.from_numpy(together).to(device)
     uploaded.record_stream(torch.cuda.current_stream(device))
-    return uploaded
+    found = []
+    for each, end in zip(arrays, ends, strict=True):
+        start = end - -(-each.nbytes // _WIDTH) * _WIDTH
+        flat = uploaded[start : start + each.nbytes].view(torch.from_numpy(each[:0]).dtype)
+        found.append(flat.view(each.shape))
+    return found
 
 
 @lru_cache(maxsize=64)
