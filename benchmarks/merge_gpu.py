@@ -36,7 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "della": {"density": 0.5, "epsilon": 0.1},
     "della_linear": {"density": 0.5, "epsilon": 0.1},
 }
-FIRST_GROUP, GROUP = 2**29, 2**32  # bytes that are merged together at first and at most, as a merge's stream has it
+GROUP = 2**32  # bytes that are merged together, as a merge's stream has it
 SHARE = 12  # tensors that are merged by torch and mergekit
 
 Tensors = dict[str, list[torch.Tensor]]
@@ -114,12 +114,12 @@ def spec_of(method: str, experts: int) -> MergeSpec:
 def groups(tensors: Tensors) -> Iterator[list[str]]:
     """Yield names of tensors that are merged together."""
     group: list[str] = []
-    size, room = 0, FIRST_GROUP
+    size = 0
     for name, sources in tensors.items():
         needed = sum(source.nbytes for source in sources) + sources[0].nbytes
-        if group and size + needed > room:
+        if group and size + needed > GROUP:
             yield group
-            group, size, room = [], 0, min(GROUP, 2 * room)
+            group, size = [], 0
         group.append(name)
         size += needed
     yield group

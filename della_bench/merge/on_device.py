@@ -21,7 +21,6 @@ __all__ = ["BrokenTensorError", "Task", "merged_on_device"]
 
 _READERS = 2
 _GROUP = 2**33  # bytes of the sources and results that are merged together
-_FIRST_GROUP = 2**30  # of the first, so that the device has something to do soon; the following are twice as large each
 
 Read = Callable[[Fit, str], "torch.Tensor"]
 
@@ -80,17 +79,16 @@ def _groups(tasks: Iterable[Task], device: torch.device | str) -> Iterator[list[
     """Yield tasks that are merged together, whose tensors take a bounded part of what the device has free."""
     import torch
 
-    most = _GROUP
+    room = _GROUP
     if str(device).startswith("cuda"):
-        most = min(most, torch.cuda.mem_get_info(device)[0] // 16)
-    room = min(most, _FIRST_GROUP)
+        room = min(room, torch.cuda.mem_get_info(device)[0] // 16)
     group: list[Task] = []
     size = 0
     for task in tasks:
         needed = 4 * math.prod(task.info.shape) * (1 + len(task.fits))  # as if all were float32
         if group and size + needed > room:
             yield group
-            group, size, room = [], 0, min(most, 2 * room)
+            group, size = [], 0
         group.append(task)
         size += needed
     if group:

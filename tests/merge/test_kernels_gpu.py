@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,7 @@ if not GPU and isinstance(tl.sum, triton.JITFunction):
 from della_bench.merge.kernels import dispatch, gpu, gpu_cuts, gpu_grid
 from della_bench.merge.kernels.dispatch import merge_device_tensors, merge_tensor_fast
 from della_bench.merge.kernels.gpu_plan import plan_of
+from della_bench.merge.kernels.gpu_table import spread, upload
 from della_bench.merge.kernels.job import Job
 from della_bench.merge.tensor import merge_tensor
 from tests.merge.compare import DTYPES, Case, assert_same, tensor_of
@@ -200,12 +202,54 @@ def test_a_cut_whose_last_word_lies_where_it_was_not_looked_for_is_found_another
     both(Case("ties", weights=(1.0,)), base, [expert])
 
 
+SAMPLE = 16_384  # elements of a tensor that a cut is guessed from
+
+
+@pytest.mark.parametrize(
+    ("dtype", "density"), [("bfloat16", 0.5), ("bfloat16", 0.1), ("float16", 0.3), ("float32", 0.2)]
+)
+def test_a_cut_through_a_fine_tunes_usual_changes_is_found_at_once(monkeypatch, dtype, density):
+    """Of a base in bfloat16 a fifth of the changes may be equal, and a hundredth where few are kept."""
+    monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
+    generator = torch.Generator().manual_seed(3)
+    made = {}
+    for name, n in (("a", 25_000), ("b", 300), ("c", 17_000)):
+        base = (0.02 * torch.randn(n, generator=generator)).to(DTYPES[dtype])
+        changes = (0.0002 * torch.randn(n, generator=generator) for _ in range(2))
+        made[name] = [base, *((base.float() + change).to(base.dtype) for change in changes)]
+    case = Case("ties", weights=(1.0, 0.7), densities=(density,))
+    merges = together(case, made, DTYPES[dtype])
+    assert merges.found.tolist() == [0, 0, 0]
+    for name, found in zip(made, merges.tensors, strict=True):
+        expected = merge_tensor(case.spec, name, made[name][0], made[name][1:], DTYPES[dtype])
+        assert_same(found.cpu(), expected.float().numpy(), dtype)
+
+
+def test_programs_are_numbered_by_the_part_that_they_work_on():
+    counts = torch.tensor([3, 1, 2000, 1, 37])
+    (firsts,) = upload(torch.device(DEVICE), (counts.cumsum(0) - counts).to(torch.int32).numpy())
+    found = spread(firsts, int(counts.sum()))
+    assert torch.equal(found.cpu(), torch.arange(5, dtype=torch.int32).repeat_interleave(counts))
+
+
+def test_arrays_of_any_length_and_dtype_arrive_in_one_copy():
+    arrays = [
+        np.arange(7, dtype=np.int32),
+        np.array([[1.5], [2.5]], np.float32),
+        np.arange(3),
+        np.zeros((0, 4), np.int32),
+    ]
+    for sent, found in zip(arrays, upload(torch.device(DEVICE), *arrays), strict=True):
+        assert found.device.type == DEVICE
+        np.testing.assert_array_equal(found.cpu().numpy(), sent, strict=True)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sample_that_misleads_changes_no_bit(dtype):
     """Runs of 64 elements are sampled; what lies between is a thousand times as small."""
-    n = 3 * 4096
+    n = 3 * SAMPLE
     base, (expert,) = tensors("normal", (n,), dtype, 1)
-    between = torch.arange(n) % (n // 64) >= 64
+    between = torch.arange(n) % (64 * n // SAMPLE) >= 64
     expert = torch.where(between, base + 0.001 * (expert.float() - base.float()), expert).to(base.dtype)
     both(Case("ties", weights=(1.0,), densities=(0.5,)), base, [expert])
 
@@ -240,11 +284,11 @@ def test_a_nan_of_any_bits_anywhere_is_named(monkeypatch, method):
 def test_nans_that_a_sample_misses_are_named(monkeypatch):
     """More of them than are kept, so that the cut itself is one."""
     monkeypatch.setattr(dispatch, "_plan", gpu.plan_for)
-    n = 3 * 4096
+    n = 3 * SAMPLE
     base, (expert,) = tensors("normal", (n,), "bfloat16", 1)
     broken = expert.float()
     broken[70:190] = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
-    case = Case("ties", weights=(1.0,), densities=(0.005,))
+    case = Case("ties", weights=(1.0,), densities=(0.002,))
     assert together(case, {"a": [base, broken]}).first_fault() == (0, 1)
 
 

@@ -33,7 +33,7 @@ Numbers = Any  # a numpy array of integers
 _SPAN, _SEGMENT = 24, 64  # tiles that a program counts, and that list their open elements together
 _GUESSES = 3  # times that the key at a cut is guessed
 _SLOTS, _OWNERS, _SEARCHED = 64, 128, 2048  # slots, cuts and orders that a program works on
-_DEVIATIONS, _SPARE = 6.0, 16.0  # standard deviations and equals between which the last word is looked for
+_DEVIATIONS, _SPARE = 5.0, 16.0  # standard deviations and equals between which the last word is looked for
 
 
 def merge_by_cuts(variant: Variant, parts: Sequence[Part], densities: Sequence[Sequence[float]]) -> torch.Tensor:

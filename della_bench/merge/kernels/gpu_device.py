@@ -50,13 +50,12 @@ def _to_bfloat16_bits(bits):
 @triton.jit
 def store(pointer, index, value, inside):
     """Round float32 elements to the pointer's dtype and write them."""
-    if pointer.dtype.element_ty == tl.bfloat16 and _ROUNDS_BY_BITS:
+    rounded = value
+    if _ROUNDS_BY_BITS and pointer.dtype.element_ty == tl.bfloat16:
         bits = value.to(tl.uint32, bitcast=True)
-        nan = (bits & 0x7FFFFFFF) > 0x7F800000
-        rounded = tl.where(nan, 0x7FC0, _to_bfloat16_bits(bits))
-        tl.store(pointer + index, rounded.to(tl.uint16).to(tl.bfloat16, bitcast=True), mask=inside)
-    else:
-        tl.store(pointer + index, value.to(pointer.dtype.element_ty), mask=inside)
+        is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
+        rounded = tl.where(is_nan, 0x7FC0, _to_bfloat16_bits(bits)).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    tl.store(pointer + index, rounded.to(pointer.dtype.element_ty), mask=inside)
 
 
 @triton.jit
