@@ -8,8 +8,8 @@ ever stored. Before it, what depends on a whole row or tensor is found:
   row and expert, so rows go in chunks of a bounded scratch. Bases of 32 bits have no such few keys: their rows (or all
   of them) are sorted by torch, and the fused kernel searches them.
 - cuts of whole tensors: see `gpu_cuts`, which has a fused kernel of its own. Cuts of rows, and of tensors that it
-  misses: from the same histogram (or sort); then the last random word of those of its equals that are kept, by two histograms
-  of words; then where the last of this very word lies.
+  misses: from the same histogram (or sort); then the last random word of those of its equals that are kept, by two
+  histograms of words; then where the last of this very word lies.
 - the smallest and largest key of a row; exact L1 norms; how many elements agree with the election, for which the
   fused kernel runs twice.
 
