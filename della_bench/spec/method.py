@@ -107,7 +107,7 @@ class Method:
     # given then.
     takes: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()  # further keys, which only this method has; a function gets them by their names
-    pinned: bool = True  # whether it gives the same bits on every device
+    pinned: bool = True  # whether it gives the same bits on every device and number of threads
     # Raised with every change of its bits: a part of every spec's digest. Only the methods of the DELLA authors' code
     # have none: their bits are those of ALGORITHM_VERSION.
     version: str = ""

@@ -17,6 +17,7 @@ from della_bench.merge.stream import Merge
 from della_bench.merge.tensor import merge_tensor
 from della_bench.spec import MergeSpec, Method, Option, registry
 from della_bench.spec import method as contract
+from della_bench.spec.methods import METHODS
 from tests.merge.compare import Case
 
 BASE = torch.randn(6, 10, generator=torch.Generator().manual_seed(0)).bfloat16()
@@ -215,3 +216,41 @@ def test_a_choice_that_the_kernels_do_not_know_goes_to_the_reference(monkeypatch
     assert not cpu.supports(spec.at(""), tensors, "BF16")
     monkeypatch.setattr("della_bench.merge.tensor.merge_tensor", lambda *_: EXPERTS[0])
     assert torch.equal(merge_tensor_fast(spec, "w", BASE, EXPERTS), EXPERTS[0])
+
+
+PINNED = [name for name, row in METHODS.items() if row.pinned]
+# What a method needs beside two experts, or in their place.
+NEEDS = (
+    {},
+    {"density": 0.5},
+    {"density": 0.5, "epsilon": 0.1},
+    {"experts": "e", "weights": 0.3},
+    {"experts": "e", "t": 0.3},
+)
+
+
+@pytest.mark.parametrize("method", PINNED)
+def test_the_number_of_threads_matters_to_no_pinned_method(method):
+    generator = torch.Generator().manual_seed(0)
+    base, *noise = (torch.randn(200, 400, generator=generator) for _ in range(3))  # enough for torch to split the work
+    spec = next(
+        filter(None, (parsed({"base": "b", "experts": "e+f", "merge_method": method, **more}) for more in NEEDS))
+    )
+    experts = [base + 0.1 * change for change in noise][: len(spec.experts)]
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(merge_tensor(spec.at("w"), "w", base, experts))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def parsed(keys):
+    try:
+        return MergeSpec.parse(keys)
+    except SpecError:
+        return None
