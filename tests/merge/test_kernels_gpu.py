@@ -180,6 +180,15 @@ def test_a_row_of_too_wide_a_span_for_its_bins_is_merged_all_the_same():
     both(Case("della", weights=(1.0, 0.7)), base, [base, torch.zeros_like(base)])  # an expert without any change
 
 
+def test_changes_that_round_to_zero_have_a_rank_of_their_own_where_all_are_as_small():
+    """Where the largest key of a row is small, that of a zero lies as near to it as others do."""
+    base = torch.zeros(2, 60, dtype=torch.bfloat16)
+    change = torch.randn(2, 60, generator=torch.Generator().manual_seed(1))
+    expert = change * torch.where(torch.arange(60) % 2 == 0, 1e-36, 1e-42)
+    for density in (0.3, 0.7):
+        both(Case("della", weights=(1.0,), densities=(density,), epsilon=0.2), base, [expert], torch.float32)
+
+
 def equals_and_others(n=5000):
     """A base, and an expert of which half the magnitudes are equal."""
     base = torch.zeros(n)

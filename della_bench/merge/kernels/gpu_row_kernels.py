@@ -231,7 +231,8 @@ def merge_rows(
             poison = poisoned(value, poison)
             d = value - whole
             if (drops >> k) & 1:
-                bin = tl.minimum(tops[k] - key_of(base, d), ZEROS)
+                key = key_of(base, d)
+                bin = tl.where(key > 0, tl.minimum(tops[k] - key, ZEROS), ZEROS)
                 rank = _load_half(_of_expert(bins, k, shared), bin, shared)
                 rule = tl.load(tl.load(table + HEAD + EACH * k + 2).to(longs) + rank)
                 kept = words_of(base, random_key_at(table, k), offset + start, aligned, block) <= rule.to(tl.uint32)
