@@ -26,7 +26,7 @@ import triton
 if not GPU and isinstance(tl.sum, triton.JITFunction):
     pytest.skip("Triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
 
-from della_bench.merge.kernels import dispatch, gpu, gpu_cuts, gpu_grid
+from della_bench.merge.kernels import dispatch, gpu, gpu_cuts, gpu_grid, gpu_plan
 from della_bench.merge.kernels.dispatch import merge_device_tensors, merge_tensor_fast
 from della_bench.merge.kernels.gpu_plan import plan_of
 from della_bench.merge.kernels.gpu_table import spread, upload
@@ -187,6 +187,30 @@ def test_changes_that_round_to_zero_have_a_rank_of_their_own_where_all_are_as_sm
     expert = change * torch.where(torch.arange(60) % 2 == 0, 1e-36, 1e-42)
     for density in (0.3, 0.7):
         both(Case("della", weights=(1.0,), densities=(density,), epsilon=0.2), base, [expert], torch.float32)
+
+
+def test_an_expert_that_leaves_a_row_as_it_is_looks_up_no_rule_beyond_the_table(monkeypatch):
+    """What lies behind the table here would keep elements and make them NaN."""
+    rules = gpu_plan.rank_rules
+
+    def surrounded(*where):
+        found = rules(*where)
+        return torch.cat([found, torch.full((70_000, 2), -1, dtype=torch.int32, device=found.device)])[: len(found)]
+
+    monkeypatch.setattr(gpu_plan, "rank_rules", surrounded)
+    for n in (64, 200):
+        base = torch.randn(2, n, generator=torch.Generator().manual_seed(1)).bfloat16()
+        changed = (base - torch.rand(2, n, generator=torch.Generator().manual_seed(2))).bfloat16()
+        both(Case("della", weights=(1.0, 0.7)), base, [base, changed])
+        both(Case("della", weights=(1.0,)), 0 * base, [torch.arange(1.0, n + 1).repeat(2, 1).bfloat16() * 2**-133])
+
+
+def test_a_delta_that_is_no_number_takes_no_part_in_an_election():
+    """Where a rescaled delta is infinite, a weight of 0 makes it NaN."""
+    base = torch.full((1, 300), -0.0, dtype=torch.bfloat16)
+    experts = [torch.full_like(base, value) for value in (-3.19e38, 0.1001, 1.25)]
+    case = Case("ties", weights=(0.0, 1.0, 0.7), densities=(0.1, 0.1, 1.0), rescale="inverse_keep")
+    both(case, base, experts)
 
 
 def equals_and_others(n=5000):

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 __all__ = [
-    "BINS", "EACH", "HEAD", "INTERPRETED", "TRITON", "divide", "doubled_rank", "expert_at", "key_of",
+    "BINS", "EACH", "HEAD", "INTERPRETED", "IN_INTERPRETER", "TRITON", "divide", "doubled_rank", "expert_at", "key_of",
     "least_bits", "load", "magnitude_bits", "magnitude_of", "note_faults", "part_at", "poisoned", "random_key_at",
     "store", "tile_of", "word_at", "words_of",
 ]  # fmt: skip
@@ -35,7 +35,7 @@ def load(pointer, index, inside):
 
 
 INTERPRETED = not isinstance(load, triton.JITFunction)  # on the CPU, by Triton's interpreter
-_ROUNDS_BY_BITS = tl.constexpr(INTERPRETED)
+IN_INTERPRETER = tl.constexpr(INTERPRETED)
 
 
 # Adding 0x7FFF, or 0x8000 where the last bit that stays is 1, carries into the upper half exactly where rounding half
@@ -51,7 +51,7 @@ def _to_bfloat16_bits(bits):
 def store(pointer, index, value, inside):
     """Round float32 elements to the pointer's dtype and write them."""
     rounded = value
-    if _ROUNDS_BY_BITS and pointer.dtype.element_ty == tl.bfloat16:
+    if IN_INTERPRETER and pointer.dtype.element_ty == tl.bfloat16:
         bits = value.to(tl.uint32, bitcast=True)
         is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
         rounded = tl.where(is_nan, 0x7FC0, _to_bfloat16_bits(bits)).to(tl.uint16).to(tl.bfloat16, bitcast=True)

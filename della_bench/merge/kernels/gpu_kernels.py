@@ -32,6 +32,7 @@ from della_bench.merge.kernels.gpu_device import (
     BINS,
     EACH,
     HEAD,
+    IN_INTERPRETER,
     divide,
     doubled_rank,
     expert_at,
@@ -135,7 +136,9 @@ def _is_negative(deltas, count: tl.constexpr, elect: tl.constexpr):
 @triton.jit
 def _turned(d, sign):
     """Return a delta with its sign turned where `sign` has the bit; 0 where it is negative then, or NaN."""
-    return tl.maximum((d.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True), 0.0)
+    turned = (d.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
+    # A GPU's maximum with a NaN is the other number, the interpreter's is NaN.
+    return tl.where(turned > 0, turned, 0.0) if IN_INTERPRETER else tl.maximum(turned, 0.0)
 
 
 # Where signs are elected, deltas are turned so that what agrees is positive: one maximum keeps it. To add a zero
