@@ -191,7 +191,7 @@ def test_changes_that_round_to_zero_have_a_rank_of_their_own_where_all_are_as_sm
 
 def test_an_expert_that_leaves_a_row_as_it_is_looks_up_no_rule_beyond_the_table(monkeypatch):
     """What lies behind the table here would keep elements and make them NaN."""
-    rules = gpu_plan.rank_rules
+    rules = gpu_grid.rank_rules
 
     def surrounded(*where):
         found = rules(*where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import torch
@@ -220,13 +221,9 @@ def test_a_choice_that_the_kernels_do_not_know_goes_to_the_reference(monkeypatch
 
 PINNED = [name for name, row in METHODS.items() if row.pinned]
 # What a method needs beside two experts, or in their place.
-NEEDS = (
-    {},
-    {"density": 0.5},
-    {"density": 0.5, "epsilon": 0.1},
-    {"experts": "e", "weights": 0.3},
-    {"experts": "e", "t": 0.3},
-)
+NEEDS: tuple[dict[str, Any], ...] = (
+    {}, {"density": 0.5}, {"density": 0.5, "epsilon": 0.1}, {"experts": "e", "weights": 0.3}, {"experts": "e", "t": 0.3},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", PINNED)
