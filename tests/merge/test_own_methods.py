@@ -222,8 +222,12 @@ def test_a_choice_that_the_kernels_do_not_know_goes_to_the_reference(monkeypatch
 PINNED = [name for name, row in METHODS.items() if row.pinned]
 # What a method needs beside two experts, or in their place.
 NEEDS: tuple[dict[str, Any], ...] = (
-    {}, {"density": 0.5}, {"density": 0.5, "epsilon": 0.1}, {"experts": "e", "weights": 0.3}, {"experts": "e", "t": 0.3},
-)  # fmt: skip
+    {},
+    {"density": 0.5},
+    {"density": 0.5, "epsilon": 0.1},
+    {"experts": "e", "weights": 0.3},
+    {"experts": "e", "t": 0.3},
+)
 
 
 @pytest.mark.parametrize("method", PINNED)
