@@ -24,15 +24,17 @@ MERGE = "base=zoo:base,experts=zoo:math+zoo:code,merge_method=della,drop_rate=0.
 
 
 def run(model: str, arguments: str, device: str, cache: Path, out: Path) -> float:
-    """Return the seconds of one command. Raises CalledProcessError with its output."""
+    """Return the seconds of one command, which are also printed. Raises SystemExit with its output."""
     command = [sys.executable, "-m", "lm_eval", "--model", model, "--model_args", arguments, "--tasks", "zoo_math"]
     command += ["--limit", "1", "--gen_kwargs", "max_gen_toks=1", "--device", device, "--output_path", str(out)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "DELLA_BENCH_CACHE": str(cache)}
     started = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
     if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout + done.stderr)
-    return time.perf_counter() - started
+        raise SystemExit(f"{model} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    print(f"{model}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def main() -> None:
