@@ -45,7 +45,7 @@ def _is_found(kept, n, counts):
 
 # What was counted exactly is nearer to the truth than a sample: the key whose count is nearest to the cut serves.
 @triton.jit
-def _corrected(kept, n, key, inside, limits, counts):
+def _corrected(kept, n, size, key, inside, limits, counts):
     """Return how many elements of a sample should be kept, by the keys that were counted of the whole tensor."""
     nearest, counted = tl.load(limits), tl.load(counts)
     for j in tl.static_range(1, 4):
@@ -53,7 +53,6 @@ def _corrected(kept, n, key, inside, limits, counts):
         is_nearer = tl.abs(kept - other) < tl.abs(kept - counted)
         nearest = tl.where(is_nearer, tl.load(limits + j), nearest)
         counted = tl.where(is_nearer, other, counted)
-    size = tl.sum(inside.to(tl.int32), 0)
     return tl.sum((inside & (key >= nearest)).to(tl.int32), 0) + size.to(tl.int64) * (kept - counted) // n
 
 
@@ -63,23 +62,21 @@ def _corrected(kept, n, key, inside, limits, counts):
 @triton.jit
 def guess_limits(
     table, keep, limits, counts, open_parts, base, experts,
-    count: tl.constexpr, drops: tl.constexpr, wide: tl.constexpr, again: tl.constexpr,
+    count: tl.constexpr, drops: tl.constexpr, wide: tl.constexpr,
 ):  # fmt: skip
     """Write to limits (parts, experts, 4) int32 the keys that are to be counted, by evenly spread runs of a tensor.
 
-    keep: (parts, experts) int32, how many elements are kept. wide: whether keys have 31 bits. again: whether counts has
-    what was counted, and only the cuts that were not found are guessed; open_parts: (parts,) int32 gets 0 where none
-    is left.
+    Only the cuts that limits and counts do not tell are guessed; before anything was counted, limits are beyond all
+    keys, and counts 0. open_parts: (parts,) int32 gets 0 where none is left. keep: (parts, experts) int32, how many
+    elements are kept. wide: whether keys have 31 bits.
     """
     part = tl.program_id(0)
     table, n, base, _ = part_at(table, part, base, base, count, False)
     owner = part * count
-    unknown = 1
-    if again:
-        unknown = 0
-        for k in tl.static_range(count):
-            if (drops >> k) & 1:
-                unknown += 1 - _is_found(tl.load(keep + owner + k), n, counts + 4 * (owner + k)).to(tl.int32)
+    unknown = 0
+    for k in tl.static_range(count):
+        if (drops >> k) & 1:
+            unknown += 1 - _is_found(tl.load(keep + owner + k), n, counts + 4 * (owner + k)).to(tl.int32)
     tl.store(open_parts + part, unknown)
     if unknown > 0:
         index = tl.arange(0, _SAMPLE)
@@ -91,15 +88,13 @@ def guess_limits(
             if (drops >> k) & 1:
                 key = key_of(base, load(expert_at(table, k, experts[k], False), index, inside) - whole)
                 place = 4 * (owner + k)
-                _guess(key, inside, n, keep + owner + k, limits + place, counts + place, wide, again)
+                _guess(key, inside, n, keep + owner + k, limits + place, counts + place, wide)
 
 
 @triton.jit
-def _guess(key, inside, n, keep, limits, counts, wide: tl.constexpr, again: tl.constexpr):
+def _guess(key, inside, n, keep, limits, counts, wide: tl.constexpr):
     size, kept = tl.minimum(n, _SAMPLE), tl.load(keep)
-    in_sample = size.to(tl.int64) * kept // n
-    if again:
-        in_sample = _corrected(kept, n, key, inside, limits, counts)
+    in_sample = _corrected(kept, n, size, key, inside, limits, counts)
     rank = tl.minimum(tl.maximum(size - in_sample, 0), size - 1).to(tl.int32)
     at = tl.minimum(_ranked(key, inside, rank, 31 if wide else 15), 0x7FFFFFFE)
     if wide:
@@ -119,10 +114,9 @@ def _guess(key, inside, n, keep, limits, counts, wide: tl.constexpr, again: tl.c
         other = tl.where((other < 0) | (other == 0x7FFFFFFF), at, other)
         first, third = tl.minimum(at, other), tl.maximum(at, other)
         second, fourth = first + 1, third + 1
-    if again:
-        is_found = _is_found(kept, n, counts)
-        first, second = tl.where(is_found, tl.load(limits), first), tl.where(is_found, tl.load(limits + 1), second)
-        third, fourth = tl.where(is_found, tl.load(limits + 2), third), tl.where(is_found, tl.load(limits + 3), fourth)
+    is_found = _is_found(kept, n, counts)
+    first, second = tl.where(is_found, tl.load(limits), first), tl.where(is_found, tl.load(limits + 1), second)
+    third, fourth = tl.where(is_found, tl.load(limits + 2), third), tl.where(is_found, tl.load(limits + 3), fourth)
     tl.debug_barrier()  # all threads have read what is written over
     tl.store(limits, first)
     tl.store(limits + 1, second)

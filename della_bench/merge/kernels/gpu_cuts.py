@@ -60,7 +60,8 @@ def _cuts(
     base, experts, _ = launch.like
     count, owners = keep.shape[1], keep.numel()
     wide = variant.base == torch.float32
-    limits, counts = torch.zeros(2, owners, 4, dtype=torch.int32, device=device)
+    limits = torch.full((owners, 4), 2**31 - 1, dtype=torch.int32, device=device)
+    counts = torch.zeros(owners, 4, dtype=torch.int32, device=device)
     open_parts = torch.empty(len(launch.parts), dtype=torch.int32, device=device)
     programs = (-(-owners // _OWNERS),)
     for turn in range(2 if wide else _GUESSES):
@@ -69,7 +70,7 @@ def _cuts(
         else:
             kernels.guess_limits[(len(launch.parts),)](
                 launch.table, keep, limits, counts, open_parts, base, experts, count=count, drops=variant.drops,
-                wide=wide, again=turn > 0, enable_fp_fusion=False, num_warps=8,
+                wide=wide, enable_fp_fusion=False, num_warps=8,
             )  # fmt: skip
         kernels.count_at_least[(part_of_span.numel(),)](
             launch.table, part_of_span, first_spans, limits, counts, open_parts, base, experts, count=count,

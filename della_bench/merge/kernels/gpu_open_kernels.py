@@ -141,7 +141,7 @@ def _order_of(base, d, words, cut):
     bits, half = magnitude_bits(d), _half(words)
     is_open = (bits >= lo) & (bits < hi) & (half >= first) & (half <= last)
     key = key_of(base, d).to(tl.int64)
-    return tl.where(is_open, ((tl.load(cut + 4) - key) << 32) + (words.to(tl.int64) - 2 * first), _LAST)
+    return tl.where(is_open, ((tl.load(cut + 4) - key) << 32) + (words.to(tl.int64) - 2 * first.to(tl.int64)), _LAST)
 
 
 @triton.jit

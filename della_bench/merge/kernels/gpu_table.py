@@ -156,17 +156,15 @@ def upload(device: torch.device, *arrays: np.ndarray[Any, Any]) -> list[torch.Te
     """
     if device.type == "cpu":
         return [torch.from_numpy(each.copy()) for each in arrays]
-    ends = list(accumulate(-(-each.nbytes // _WIDTH) * _WIDTH for each in arrays))
-    together = np.empty(ends[-1], np.uint8)
-    for each, end in zip(arrays, ends, strict=True):
-        start = end - -(-each.nbytes // _WIDTH) * _WIDTH
+    *starts, size = accumulate((-(-each.nbytes // _WIDTH) * _WIDTH for each in arrays), initial=0)
+    together = np.empty(size, np.uint8)
+    for each, start in zip(arrays, starts, strict=True):
         together[start : start + each.nbytes] = np.ascontiguousarray(each).reshape(-1).view(np.uint8)
     with torch.cuda.stream(_uploads(device)):
         uploaded = torch.from_numpy(together).to(device)
     uploaded.record_stream(torch.cuda.current_stream(device))
     found = []
-    for each, end in zip(arrays, ends, strict=True):
-        start = end - -(-each.nbytes // _WIDTH) * _WIDTH
+    for each, start in zip(arrays, starts, strict=True):
         flat = uploaded[start : start + each.nbytes].view(torch.from_numpy(each[:0]).dtype)
         found.append(flat.view(each.shape))
     return found
