@@ -19,7 +19,7 @@ from della_bench.merge.kernels.gpu_device import (
     word_at,
     words_of,
 )
-from della_bench.merge.kernels.gpu_kernels import fuse
+from della_bench.merge.kernels.gpu_fuse import fuse
 
 __all__ = ["find_last", "merge_at_cuts", "order_open", "patch_open"]
 

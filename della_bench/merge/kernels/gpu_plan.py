@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 import torch
 
 from della_bench.merge import bits
+from della_bench.merge.kernels import gpu_fuse
 from della_bench.merge.kernels import gpu_kernels as kernels
 from della_bench.merge.kernels.coverage import covers
 from della_bench.merge.kernels.gpu_grid import Grid, rank_rules, rank_tables
@@ -23,9 +24,9 @@ _LONGEST_RANKED_ROW = 2**20  # the tables by rank are twice as long
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _RESCALES = ("inverse_keep", "l1", "none")
 _SCALINGS = ("lambda", "ada_layer", "ada_row", "ada_row_inv")
-_ELECT = {"none": kernels.NONE.value, "sum": kernels.SUM.value, "count": kernels.COUNT.value}
+_ELECT = {"none": gpu_fuse.NONE.value, "sum": gpu_fuse.SUM.value, "count": gpu_fuse.COUNT.value}
 _KINDS = {
-    "none": kernels.NONE.value,
+    "none": kernels.NO_DROP.value,
     "random": kernels.RANDOM.value,
     "magprune": kernels.RANK_ROW.value,
     "magprune_layer": kernels.RANK_TENSOR.value,

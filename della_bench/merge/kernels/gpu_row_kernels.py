@@ -26,7 +26,7 @@ from della_bench.merge.kernels.gpu_device import (
     store,
     words_of,
 )
-from della_bench.merge.kernels.gpu_kernels import fuse
+from della_bench.merge.kernels.gpu_fuse import fuse
 
 __all__ = ["WORDS", "merge_rows"]
 
