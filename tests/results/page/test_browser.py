@@ -263,6 +263,12 @@ def test_a_narrow_screen_scrolls_the_table_and_not_the_page(page: Path, visit: O
     tab.set_viewport_size({"width": 360, "height": 740})
     tab.wait_for_function("document.querySelector('#panels svg').getBoundingClientRect().width < 360")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    frame, caption = (tab.locator(each).first for each in ("#table .scroll", "#caption"))
+    for scrolled in (0, 1000):
+        frame.evaluate(f"it => it.scrollLeft = {scrolled}")
+        around, inside = frame.bounding_box(), caption.bounding_box()
+        assert around["x"] < inside["x"]
+        assert inside["x"] + inside["width"] < around["x"] + around["width"]
 
 
 def test_without_scripts_the_numbers_are_there(page: Path, browser: Any) -> None:
