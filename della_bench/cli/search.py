@@ -262,7 +262,7 @@ def _beside(plan: Plan) -> Plan:
     from dataclasses import replace
 
     from della_bench.cli.console import say
-    from della_bench.search.plan import differences, kept_definition
+    from della_bench.search.definition import differences, kept_definition
 
     number = 1
     out = plan.out

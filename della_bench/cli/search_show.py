@@ -14,8 +14,9 @@ from della_bench.errors import UsageError
 from della_bench.jsonfiles import read_json
 from della_bench.lock import is_held
 from della_bench.search.candidate import Candidate, read_candidate
+from della_bench.search.definition import is_definition, kept_definition
 from della_bench.search.dimension import Dimension
-from della_bench.search.plan import Plan, is_definition, kept_definition, paid_scorers
+from della_bench.search.plan import Plan, paid_scorers
 from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
 from della_bench.spec.numbers import number_text
 from della_bench.visible import visible_line

@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import Faults, SpecError, UsageError
-from della_bench.jsonfiles import write_whole
+from della_bench.errors import Faults, UsageError
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_asked, unusable
 from della_bench.run.scorer import Scorer
@@ -30,22 +27,10 @@ from della_bench.search.settings import SearchSettings
 from della_bench.search.space import Space
 from della_bench.search.storage import check_storage
 from della_bench.spec import MergeSpec
-from della_bench.spec.files import load_documents
 from della_bench.suggest import nearest
 
-__all__ = [
-    "Plan",
-    "check_folder",
-    "check_sources",
-    "differences",
-    "is_definition",
-    "keep_definition",
-    "kept_definition",
-    "make_plan",
-    "paid_scorers",
-]
+__all__ = ["Plan", "check_sources", "make_plan", "paid_scorers"]
 
-DEFINITION = "space.yaml"
 _MOST_POINTS = 100_000  # of a grid: all of them are made and shuffled before the first
 
 
@@ -249,54 +234,3 @@ def check_sources(plan: Plan) -> None:
     different = {tuple(map(str, spec.experts)): spec for spec in specs}
     if faults := unusable(list(different.values()), plan.options):
         raise UsageError("\n".join(dict.fromkeys(map(str, faults.values()))))
-
-
-def kept_definition(out: Path) -> dict[str, Any] | None:
-    """Return the definition of the search that lies in a folder; None where there is none."""
-    path = out / DEFINITION
-    if not path.is_file():
-        return None
-    try:
-        value, *_ = [*load_documents(path.read_text(encoding="utf-8")), None]
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SpecError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    return value if isinstance(value, dict) else {}
-
-
-def is_definition(kept: Mapping[str, Any]) -> bool:
-    """Return whether a search wrote this, and not somebody a space of the same file name."""
-    inside = kept.get("search")
-    return isinstance(inside, Mapping) and "engine" in inside
-
-
-def keep_definition(plan: Plan) -> None:
-    """Write the definition into the search's folder."""
-    write_whole(plan.out / DEFINITION, yaml.safe_dump(plan.definition, sort_keys=False, allow_unicode=True))
-
-
-def differences(kept: Mapping[str, Any], asked: Mapping[str, Any], place: str = "") -> list[str]:
-    """Return what differs between two definitions, a line each: the key, what lies there, and what is asked for."""
-    found: list[str] = []
-    for key in dict.fromkeys([*kept, *asked]):
-        before, now = kept.get(key), asked.get(key)
-        name = f"{place}{key}"
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += differences(before, now, f"{name}.")
-        elif before != now:
-            found.append(f"{name}: {_shown(before)} there, {_shown(now)} asked for")
-    return found
-
-
-def check_folder(plan: Plan) -> None:
-    """Raise UsageError where the search's folder holds another search, named difference by difference."""
-    kept = kept_definition(plan.out)
-    if kept is not None and not is_definition(kept):
-        path = plan.out / DEFINITION
-        raise UsageError(f"{path}: no search wrote it, and this one would write over it: --out names another folder")
-    if kept is not None and (differing := differences(kept, plan.definition)):
-        lines = "\n".join(differing)
-        raise UsageError(f"{plan.out} holds another search (--force-new starts beside it):\n{lines}")
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else json.dumps(value, default=str, ensure_ascii=False)

@@ -23,15 +23,17 @@ from della_bench.run.options import Options
 from della_bench.run.preflight import check_engine, check_scorers
 from della_bench.search.answering import Worker
 from della_bench.search.candidate import Candidate, items_digest, means_of, read_candidate, write_candidate
+from della_bench.search.definition import check_folder, keep_definition, kept_definition
 from della_bench.search.evaluating import Answered, Ask, Evaluating, Main, R, looks_of
 from della_bench.search.money import KeptMoney
-from della_bench.search.plan import Plan, check_folder, check_sources, keep_definition
+from della_bench.search.plan import Plan, check_sources
 from della_bench.search.report import Outcome, write_candidates, write_report
 from della_bench.search.scoreboard import Scoreboard
 from della_bench.search.selection import choose, finalists_of
 from della_bench.search.spread import spread
 from della_bench.search.trials import Trials
 from della_bench.search.watching import SearchWatcher
+from della_bench.workers.session import check_address
 from della_bench.workers.wanted import Wanted
 from della_bench.workers.worker import HostRefusedError, NotOnThisHostError, WorkerLostError
 
@@ -91,6 +93,8 @@ class Search:
         check_scorers([plan.rows[each.task] for sets in plan.sets.values() for each in sets], plan.options)
         check_sources(plan)
         check_folder(plan)
+        if self._workers is not None and self._workers.address is not None and kept_definition(plan.out) is None:
+            check_address(self._workers.address)  # it is needed in any case: without it, nothing is begun
         with folder_lock(plan.out, wait=False) as locked:
             if not locked:
                 raise UsageError(f"{plan.out}: another process searches in this folder")

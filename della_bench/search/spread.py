@@ -13,9 +13,10 @@ from typing import TypeVar
 from della_bench.errors import DellaBenchError
 from della_bench.run.hosts import needs_gpu
 from della_bench.run.provenance import package_versions
+from della_bench.search.definition import keep_definition
 from della_bench.search.evaluating import Ask, Main
 from della_bench.search.host import asker, on_host
-from della_bench.search.plan import Plan, keep_definition
+from della_bench.search.plan import Plan
 from della_bench.search.watching import SearchWatcher
 from della_bench.workers.crew import Crew
 from della_bench.workers.session import open_ray

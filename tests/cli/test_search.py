@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -162,6 +163,16 @@ def test_a_cluster_that_does_not_answer_is_told_with_everything_else(capsys, tmp
     assert code == 2
     for told in ("zoo_mth", "'tpe'", "nowhere: an address is host:port", "a worker sees its own GPUs alone"):
         assert told in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_of_a_cluster_that_has_gone_leaves_nothing_behind(capsys, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    code, shown = call(capsys, SPACE, *FEW, "--ray", f"127.0.0.1:{port}", "-o", tmp_path / "out")
+    assert code == 2
+    assert f"no Ray answers at 127.0.0.1:{port}" in shown.err
     assert not (tmp_path / "out").exists()
 
 
