@@ -25,9 +25,12 @@ class KeptMoney(Money):
         if not path.is_file():
             return cls(path=path)
         try:
-            return cls(Decimal(str(read_json(path)["spent"])), path)
+            spent = Decimal(str(read_json(path)["spent"]))
         except (KeyError, TypeError, ArithmeticError):
-            raise DataError(f"{path}: does not say what judges have spent; write it as {{'spent': '1.50'}}") from None
+            spent = Decimal("nan")
+        if not spent.is_finite() or spent < 0:
+            raise DataError(f'{path}: does not say what judges have spent; write it as {{"spent": "1.50"}}')
+        return cls(spent, path)
 
     def spend(self, amount: Decimal) -> None:
         """Count what was spent, and write it down."""

@@ -85,9 +85,9 @@ def _dealt(differences: Values, sizes: Sequence[int], orders: int) -> Values:
     """Return the sums over what is seen at each look, (orders, looks), where the differences come in random orders."""
     import numpy as np
 
-    dealt = differences.astype(np.float32)[_orders(len(differences), orders)[:, : sum(sizes)]]
+    dealt = differences[_orders(len(differences), orders)[:, : sum(sizes)]]
     starts = np.cumsum([0, *sizes[:-1]])
-    return np.add.reduceat(dealt, starts, axis=1, dtype=np.float64).cumsum(axis=1)
+    return np.add.reduceat(dealt, starts, axis=1).cumsum(axis=1)
 
 
 @lru_cache(maxsize=4)

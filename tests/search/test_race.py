@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_hypergeom
 
 from della_bench.search.race import cannot_win, is_stopped, looks
 
@@ -30,6 +31,28 @@ def test_a_candidate_as_good_as_the_best_is_seldom_stopped_in_any_order_of_the_i
     tied = np.zeros(items)
     tied[: discordant // 2], tied[discordant // 2 : discordant] = 1, -1
     assert sum(stops(rng.permutation(tied) / items, number) for _ in range(400)) <= MOST
+
+
+@pytest.mark.parametrize(
+    ("items", "seen", "losses"), [(50, 12, 6), (60, 20, 5), (100, 25, 5), (100, 50, 5), (200, 50, 6), (200, 100, 4)]
+)
+def test_a_single_look_is_the_exact_test_of_the_discordant_items(items, seen, losses):
+    worse, better, equal = balanced = _discordant(items, seen, losses)
+    chance = sum(
+        multivariate_hypergeom.pmf([lost, won, seen - lost - won], balanced, seen)
+        for lost in range(min(seen, worse) + 1)
+        for won in range(min(seen - lost, better) + 1)
+        if won - lost <= -losses and seen - lost - won <= equal
+    )
+    differences = [-np.repeat([1 / items, 0.0], [losses, seen - losses])]
+    assert not is_stopped(differences, items, 1, 0.75 * chance)
+    assert is_stopped(differences, items, 1, 1.35 * chance)
+
+
+def _discordant(items: int, seen: int, losses: int) -> tuple[int, int, int]:
+    """Return how many of all items are lost, won and equal where as many as in the seen part are discordant."""
+    discordant = -(-losses * items // seen)
+    return -(-discordant // 2), discordant // 2, items - discordant
 
 
 def test_values_between_right_and_wrong_and_unequal_weights_keep_the_level_too():
