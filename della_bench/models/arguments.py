@@ -13,7 +13,15 @@ from della_bench.spec.files import is_file_name
 from della_bench.spec.own_keys import method_of, own_key_names
 from della_bench.suggest import nearest
 
-__all__ = ["SPEC_NAMES", "SPEED_ONLY", "batch_size_faults", "doubled_names", "split_arguments", "thinking_faults"]
+__all__ = [
+    "SPEC_NAMES",
+    "SPEED_ONLY",
+    "answering_arguments",
+    "batch_size_faults",
+    "doubled_names",
+    "split_arguments",
+    "thinking_faults",
+]
 
 SPEC_NAMES = frozenset({*KEYS, *OTHER_NAMES, "config"})
 
@@ -24,6 +32,7 @@ SPEED_ONLY = {
                     "offload_folder", "tp_plan"},
     "vllm": _SPEED | {"gpu_memory_utilization", "disable_log_stats", "data_parallel_size"},
 }  # fmt: skip
+
 
 # Arguments of lm-eval's model types that make no sense on a merge, with what to write instead.
 _REFUSED = {
@@ -36,6 +45,11 @@ _REFUSED = {
     "autogptq": "quantised weights cannot be merged",
     "gptqmodel": "quantised weights cannot be merged",
 }
+
+
+def answering_arguments(engine: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an engine that answers depend on, and not their speed alone."""
+    return {name: value for name, value in arguments.items() if name not in SPEED_ONLY[engine]}
 
 
 def split_arguments(

@@ -65,16 +65,38 @@ class Evaluated:
 
 def find_evaluated(folder: Path, task: str, record: Mapping[str, Any]) -> Evaluated | None:
     """Return the latest evaluation of `task` in `folder` that depends on exactly what `record` says, or None."""
-    matching = []
-    for path in folder.glob("results_*.json"):
+    return next((each for each, run in reversed(_evaluations(folder, task)) if run == record), None)
+
+
+def find_asked_alike(folder: Path, task: str, record: Mapping[str, Any]) -> list[Evaluated]:
+    """Return the evaluations of `task` in `folder` that depend on what `record` says, of whichever documents.
+
+    The latest one is the last.
+    """
+    wanted = _without_documents(record)
+    return [each for each, run in _evaluations(folder, task) if _without_documents(run) == wanted]
+
+
+def _evaluations(folder: Path, task: str) -> list[tuple[Evaluated, dict[str, Any]]]:
+    """Return the whole evaluations of a task with what each depends on, in the order of their times."""
+    found = []
+    for path in sorted(folder.glob("results_*.json")):
         try:
             value = read_json(path)
-            same = value["config"]["della_bench"]["run"] == record and task in value["results"]
+            run = value["config"]["della_bench"]["run"]
+            known = isinstance(run, dict) and task in value["results"]
         except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
-        if same and all(_is_whole(_samples(path, name), value, name) for name in _tasks(value, task)):
-            matching.append((path.name, Evaluated(path, task, value)))
-    return max(matching, key=lambda pair: pair[0])[1] if matching else None
+        if known and all(_is_whole(_samples(path, name), value, name) for name in _tasks(value, task)):
+            found.append((Evaluated(path, task, value), run))
+    return found
+
+
+def _without_documents(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an evaluation depends on, but which documents were asked."""
+    rest = {name: value for name, value in record.items() if name not in ("limit", "asked")}
+    asked = {name: value for name, value in record.get("asked", {}).items() if name != "samples"}
+    return rest | ({"asked": asked} if asked else {})
 
 
 def evaluate(

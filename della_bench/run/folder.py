@@ -17,10 +17,10 @@ from della_bench.errors import DataError
 from della_bench.jsonfiles import write_json, write_whole
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
-from della_bench.models.arguments import SPEED_ONLY
+from della_bench.models.arguments import answering_arguments
 from della_bench.results.chosen import copy_remembered
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
-from della_bench.run.evaluation import Evaluated, find_evaluated
+from della_bench.run.evaluation import Evaluated, find_asked_alike, find_evaluated
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
 from della_bench.run.scorer import Scorer
@@ -64,11 +64,10 @@ class RunFolder:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        speed_only = SPEED_ONLY[self._options.engine]
         return {
             "fingerprint": self.inputs.fingerprint,
             "engine": self._options.engine,
-            "arguments": {key: value for key, value in self._options.arguments.items() if key not in speed_only},
+            "arguments": answering_arguments(self._options.engine, self._options.arguments),
             "versions": package_versions(self._options.engine),
         }
 
@@ -90,19 +89,24 @@ class RunFolder:
             return None  # without waiting for the digests
         return find_evaluated(self.folder, asked.benchmark.task, self.record(asked))
 
+    def asked_alike(self, asked: Asked) -> list[Evaluated]:
+        """Return the evaluations of a benchmark that was asked in this way, of whichever documents; the latest last."""
+        if not any(self.folder.glob("results_*.json")):
+            return []  # without waiting for the digests
+        return find_asked_alike(self.folder, asked.benchmark.task, self.record(asked))
+
     def scored(self, asked: Asked, scorer: Scorer, evaluated: Evaluated) -> list[Score] | None:
         """Return the scores that a step made of exactly these samples with the same options, or None."""
         if scorer.logged:
             return scorer.score(evaluated, self.folder, self._options)
-        benchmark, steps = asked.benchmark, self._steps()
-        # Releases before lm-eval's settings noted every step under its benchmark alone.
-        known = steps.get(asked.step) or steps.get(benchmark.name, {})
-        noted = known.get("scores", {}).get(scorer.step)
-        if not isinstance(noted, dict) or noted.get("made_from") != self._made_from(scorer, evaluated):
+        made_from = self._made_from(scorer, evaluated)
+        done = [step.get("scores", {}).get(scorer.step) for step in self._steps().values()]
+        noted = next((each for each in done if isinstance(each, dict) and each.get("made_from") == made_from), None)
+        if noted is None:
             return None
         try:
             places = noted.get("places") or noted["scorers"]  # of earlier releases: a score had its scorer's name alone
-            scores = [read_score(score_path(self.folder, benchmark.name, name)) for name in places]
+            scores = [read_score(score_path(self.folder, asked.benchmark.name, name)) for name in places]
         except DataError:  # gone or broken: it is made again
             return None
         return scores if all(score["value"] is not None for score in scores) else None

@@ -139,7 +139,8 @@ def _names(tasks: Sequence[Any]) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON makes of lm-eval's values: numpy's numbers, functions by their names."""
+    """Return what JSON makes of lm-eval's values: numpy's numbers, functions by their names, NaN as a text."""
     from lm_eval.utils import handle_non_serializable
 
-    return json.loads(json.dumps(value, default=handle_non_serializable, ensure_ascii=False))
+    text = json.dumps(value, default=handle_non_serializable, ensure_ascii=False)
+    return json.loads(text, parse_constant=str)  # NaN and infinities, which JSON does not have

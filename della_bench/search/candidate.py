@@ -39,7 +39,8 @@ class Candidate:
     number: Optuna's of the trial; None for a source alone. proposal: what Optuna proposed, by dimension. values: by set
     and benchmark one value an item, from 0 to 1, in the set's order; fewer than the set has where it was stopped.
     items: by set and benchmark the digest of the items that these are the values of. seconds: of proposing, merging,
-    generating and scoring. workers: how many there were, each with a candidate of its own. stopped_at: the look.
+    generating and scoring, and those that were lost with what failed. workers: how many there were, each with a
+    candidate of its own. stopped_at: the look.
     """
 
     spec: MergeSpec
@@ -55,6 +56,11 @@ class Candidate:
     workers: int = 1
     stopped_at: int | None = None
     fingerprint: str = ""
+
+    @property
+    def may_win(self) -> bool:
+        """Whether it is one that a search may choose: complete, and not the base, of which the others are made."""
+        return self.state == "complete" and self.origin != "base"
 
     @property
     def took(self) -> float:

@@ -132,7 +132,7 @@ class Evaluating:
     def _answers_digest(self, which: str, fingerprint: str) -> str:
         """Return a digest of what the answers to a set's blocks depend on."""
         items = [[each.task, each.items] for each in self._plan.sets[which]]
-        facts = [fingerprint, items, looks_of(self._plan, which), self._options.engine, self._plan.asked]
+        facts = [fingerprint, items, looks_of(self._plan, which), self._plan.answering]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _values(

@@ -11,6 +11,7 @@ from typing import Any
 
 from della_bench.benchmarks import Benchmark
 from della_bench.errors import Faults, UsageError
+from della_bench.models.arguments import answering_arguments
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_asked, unusable
 from della_bench.run.scorer import Scorer
@@ -66,21 +67,33 @@ class Plan:
             for which, sets in self.sets.items()
             for each in sets
         }
-        return {
-            **self.space.as_dict(),
-            "search": {**self.settings.definition(), "items": items, "engine": self.options.engine}
-            | ({"asked": self.asked} if self.asked else {}),
+        judges = {
+            name: number.scorer.judge(self.options)
+            for (name, _), number in self.numbers.items()
+            if number.scorer is not None and number.scorer.judge is not None
         }
+        scores = {"items": items, **self.answering} | ({"judges": judges} if judges else {})
+        return {**self.space.as_dict(), "search": {**self.settings.definition(), **scores}}
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """How each benchmark is asked where not by lm-eval's defaults, by its task."""
+    def answering(self) -> dict[str, Any]:
+        """What answers depend on beside the model and the items: the engine, and what is not the default.
+
+        arguments: the engine's. asked: lm-eval's settings, by task. tasks: digests of tasks whose files are the user's.
+        """
         settings = {task: self.options.settings_of(row.name) for task, row in self.rows.items()}
-        found = {
+        asked = {
             task: each.record() | ({} if each.seed == DEFAULT_SEED else {"seed": list(each.seed)})
             for task, each in settings.items()
         }
-        return {task: record for task, record in found.items() if record}
+        arguments = answering_arguments(self.options.engine, self.options.arguments)
+        found = {
+            "engine": self.options.engine,
+            "arguments": json.loads(json.dumps(arguments, default=str)),
+            "asked": {task: record for task, record in asked.items() if record},
+            "tasks": {task: digest for task, row in self.rows.items() if (digest := self.tasks.digest(row))},
+        }
+        return {name: value for name, value in found.items() if value}
 
     @property
     def digest(self) -> str:

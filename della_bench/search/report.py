@@ -36,7 +36,7 @@ ROLES = {
     "expert": "the best expert",
     "front": "on the front",
 }
-_SECONDS = ("propose", "merge", "generate", "score")
+_SECONDS = ("propose", "merge", "generate", "score", "lost")
 
 
 @dataclass(frozen=True)

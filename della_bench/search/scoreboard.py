@@ -22,8 +22,8 @@ __all__ = ["Scoreboard"]
 class Scoreboard:
     """The candidates of a search in the order in which they ended.
 
-    best: the one with the highest value among those that have seen all search items and keep what is to be kept; the
-    first of equals. since_best: how many proposals have ended since it did.
+    best: the one with the highest value among those that may win and keep what is to be kept; the first of equals.
+    since_best: how many proposals have ended since it did.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -54,7 +54,7 @@ class Scoreboard:
     def _is_better(self, candidate: Candidate) -> bool:
         """Return whether a candidate is better than the best one so far."""
         value = self.value(candidate)
-        if candidate.state != "complete" or value is None or any(short > 0 for short in self.lacks(candidate).values()):
+        if not candidate.may_win or value is None or any(short > 0 for short in self.lacks(candidate).values()):
             return False
         return self.best is None or value > (self.value(self.best) or 0.0)
 

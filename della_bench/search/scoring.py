@@ -13,7 +13,7 @@ from della_bench.benchmarks import BENCHMARKS, Benchmark
 from della_bench.errors import DataError, JudgeError, UsageError
 from della_bench.judging.gsm8k.by_number import EXACT
 from della_bench.results.logged import logged_metric, logged_scorer
-from della_bench.results.schema import items_path, read_items
+from della_bench.results.schema import Score, items_path, read_items
 from della_bench.run.evaluation import Evaluated
 from della_bench.run.options import Options
 from della_bench.run.scorer import Scorer
@@ -57,7 +57,7 @@ class Number:
         """
         assert self.scorer is not None
         scores = list(self.scorer.score(evaluated, folder, options))
-        chosen = next((each for each in scores if each["scorer"]["name"] == self.name), scores[0])
+        chosen = self._own(scores)
         kinds = chosen["detail"].get("unscored_kinds") or chosen["detail"].get("failures") or {}
         if any("budget" in str(kind) or "cost" in str(kind) for kind in kinds):
             raise JudgeError(f"{self.name}: the money for judging has ended ({chosen['unscored']} answers not judged)")
@@ -68,9 +68,17 @@ class Number:
                 chosen["unscored"],
                 chosen["n"],
             )
+        return self.of_items(scores, folder)
+
+    def of_items(self, scores: Sequence[Score], folder: Path) -> dict[str, float]:
+        """Return by document's hash what the scorer gave, of the scores that it has written below `folder`."""
+        chosen = self._own(scores)
         place = chosen["detail"].get("place", chosen["scorer"]["name"])
         items = read_items(items_path(folder, chosen["benchmark"], place))
         return {item["doc_hash"]: float(item["value"] or 0.0) for item in items}
+
+    def _own(self, scores: Sequence[Score]) -> Score:
+        return next((each for each in scores if each["scorer"]["name"] == self.name), scores[0])
 
 
 def is_paid(scorer: Scorer, options: Options) -> bool:

@@ -78,6 +78,7 @@ class Search:
         self._lock = threading.RLock()
         self._asked: dict[str, Piece] = {}  # by digest, those that are asked
         self._unwritten = 0  # how many have ended, and are not written down yet
+        self._held_against = {row for _, row, _ in plan.settings.keep}
         self._outcome = Outcome(())
 
     def run(self) -> Outcome:
@@ -125,9 +126,11 @@ class Search:
         for origin, spec in plan.references():
             if piece := self._begin(Candidate(spec, plan.runs / spec.file_name, origin)):
                 yield piece
-        held_against = {row for _, row, _ in plan.settings.keep}
-        while any(each.candidate.spec.display_name in held_against for each in tuple(self._asked.values())):
+        while any(self._is_held_against(each.candidate) for each in tuple(self._asked.values())):
             yield None
+        for each in tuple(board.candidates):
+            if each.state == "failed" and self._is_held_against(each):
+                raise DellaBenchError(f"{each.name}: `keep` holds the others against it, and it failed: {each.reason}")
         with self._lock:
             for known in self._trials.begin():
                 board.enter(known)
@@ -140,7 +143,7 @@ class Search:
                 piece = None if reason else self._propose()
             if reason or piece is not None:
                 yield piece
-        if not any(each.state == "complete" for each in board.candidates):
+        if not any(each.may_win for each in board.candidates):
             reasons = dict.fromkeys(each.reason for each in board.in_order if each.reason)
             raise DellaBenchError("no candidate could be evaluated:\n" + "\n".join(reasons))
         finalists = finalists_of(plan, board, board.in_order)
@@ -209,11 +212,17 @@ class Search:
                 self._trials.keep(trial)
         return None
 
+    def _is_held_against(self, candidate: Candidate) -> bool:
+        """Return whether it is a source without which nobody knows what is kept."""
+        return candidate.number is None and candidate.spec.display_name in self._held_against
+
     def _has_ended(self, candidate: Candidate) -> bool:
         digests = {each.benchmark: items_digest(each) for each in self._plan.sets["search"]}
         if candidate.state == "stopped":
             return self._plan.settings.race is not None and candidate.items.get("search") == digests
-        return candidate.state == "failed" or candidate.has("search", self._plan.sets["search"])
+        if candidate.state == "failed":
+            return not self._is_held_against(candidate)  # which is tried again
+        return candidate.has("search", self._plan.sets["search"])
 
     def _do(self, piece: Piece, ask: Ask, main: Main, worker: str = "") -> None:
         """Ask a candidate the items of its set, and tell what came out; it is written down by the main thread.
@@ -236,11 +245,14 @@ class Search:
                 return pruned or self._board.is_beaten(number, values)
 
         evaluate = self._evaluating.evaluate
+        began = time.perf_counter()
         try:
             answered = evaluate(candidate, which, ask, main, *([look] if which == "search" else []))
-        except (JudgeError, UsageError, WorkerLostError, HostRefusedError, NotOnThisHostError):
-            raise  # it would come again with the next one, or another worker may do better
         except DellaBenchError as error:
+            lost = candidate.seconds.get("lost", 0.0) + time.perf_counter() - began
+            piece.candidate = replace(candidate, seconds={**candidate.seconds, "lost": lost})
+            if isinstance(error, (JudgeError, UsageError, WorkerLostError, HostRefusedError, NotOnThisHostError)):
+                raise  # it would come again with the next one, or another worker may do better
             main.in_main(partial(self._failed, piece, error))
             return
         with self._lock:

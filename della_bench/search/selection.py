@@ -36,7 +36,7 @@ def finalists_of(plan: Plan, judged: Judged, candidates: Sequence[Candidate]) ->
 
     Where none keeps it, those that lack least. Of several numbers those of the front.
     """
-    complete = [each for each in candidates if each.state == "complete" and each.origin != "base"]
+    complete = [each for each in candidates if each.may_win]
     lacking = {id(each): sum(max(0.0, short) for short in judged.lacks(each).values()) for each in complete}
     least = min(lacking.values())
     keeping = [each for each in complete if lacking[id(each)] <= least]

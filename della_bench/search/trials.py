@@ -79,7 +79,7 @@ class Trials:
             return "every merge of the grid was tried"
         if settings.trials is not None and tried >= settings.trials:
             return "1 candidate was tried" if settings.trials == 1 else f"{settings.trials} candidates were tried"
-        if settings.seconds is not None and took >= settings.seconds:
+        if settings.seconds is not None and tried and took >= settings.seconds:
             return f"{settings.seconds:g} seconds were used"
         if settings.patience is not None and self._board.since_best >= settings.patience:
             return f"{settings.patience} candidates in a row brought nothing better"

@@ -1,4 +1,4 @@
-"""Earlier runs as a search's first candidates: what was evaluated on the same items is not asked again."""
+"""Earlier runs as a search's first candidates: what was asked the same items in the same way is not asked again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from della_bench.errors import DellaBenchError
-from della_bench.results.schema import read_items, read_provenance
-from della_bench.run.folder import RunFolder
+from della_bench.jsonfiles import read_rows
+from della_bench.run.folder import Asked, RunFolder
 from della_bench.search.candidate import Candidate, read_candidate, write_candidate
+from della_bench.search.items import SETS
 from della_bench.search.plan import Plan
 from della_bench.spec import MergeSpec
 
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 def earlier_proposals(plan: Plan) -> Iterator[Mapping[str, Any]]:
     """Yield the proposals of the merges below the warm start's folders that the space holds.
 
-    Their answers are taken over where they are about the same model and all items of the search: its run folder is
-    copied into this search's. Others are evaluated like every proposal.
+    Their answers are taken over where the same model was asked all items of the search, in the way in which this search
+    asks them: the run folder is copied into this search's. Others are evaluated like every proposal.
     """
     seen: set[str] = set()
     for root in plan.warm_start:
@@ -41,11 +42,12 @@ def earlier_proposals(plan: Plan) -> Iterator[Mapping[str, Any]]:
                 continue
             candidate = read_candidate(folder)
             proposal = _proposal(plan, spec, candidate)
-            if proposal is None or spec.digest in seen:
+            if proposal is None:
                 continue
-            seen.add(spec.digest)
-            _take_over(plan, folder, plan.space.spec(proposal), candidate)
-            yield proposal
+            _take_over(plan, folder, plan.space.spec(proposal))
+            if spec.digest not in seen:
+                seen.add(spec.digest)
+                yield proposal
 
 
 def _proposal(plan: Plan, spec: MergeSpec, candidate: Candidate | None) -> Mapping[str, Any] | None:
@@ -59,43 +61,44 @@ def _proposal(plan: Plan, spec: MergeSpec, candidate: Candidate | None) -> Mappi
     return plan.space.proposal_of(spec)
 
 
-def _take_over(plan: Plan, folder: Path, spec: MergeSpec, candidate: Candidate | None) -> None:
+def _take_over(plan: Plan, folder: Path, spec: MergeSpec) -> None:
     """Copy a run's folder, where it says all that evaluating the spec here would."""
     target = plan.runs / spec.file_name
-    if read_candidate(target) is not None:
+    if read_candidate(target) is not None or not any(folder.glob("results_*.json")):
         return
-    if candidate is None or not candidate.has("search", plan.sets["search"]) or candidate.state != "complete":
-        candidate = _from_run(plan, folder, spec)
-    if candidate is None or not _is_same_model(plan, folder, spec):
+    try:
+        run = RunFolder(spec, folder, plan.options)
+        candidate = Candidate(spec, folder, "earlier", state="complete", fingerprint=run.inputs.fingerprint)
+        for which in SETS:
+            values = _values(plan, run, which)
+            if values is not None:
+                candidate = candidate.with_values(which, values, plan.sets[which])
+    except DellaBenchError as error:
+        log.warning("warm start: %s: %s", folder, error)
+        return
+    if not candidate.has("search", plan.sets["search"]):
         return
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(folder, beside, ignore=shutil.ignore_patterns(".lock", "candidate.json", "*.blocks.jsonl"))
-    write_candidate(replace(candidate, folder=beside, number=None, origin="earlier", state="complete", seconds={}))
+    shutil.copytree(folder, beside, ignore=shutil.ignore_patterns(".*", "candidate.json", "*.blocks.jsonl"))
+    write_candidate(replace(candidate, folder=beside))
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
 
 
-def _is_same_model(plan: Plan, folder: Path, spec: MergeSpec) -> bool:
-    try:
-        known = read_provenance(folder / "provenance.json")["fingerprint"]
-        return known == RunFolder(spec, folder, plan.options).inputs.fingerprint
-    except DellaBenchError:
-        return False
-
-
-def _from_run(plan: Plan, folder: Path, spec: MergeSpec) -> Candidate | None:
-    """Return what `della-bench run` has left as a candidate's values; None where an item is missing."""
+def _values(plan: Plan, run: RunFolder, which: str) -> dict[str, list[float]] | None:
+    """Return what a run says of a set's items, asked as this search asks them; None where one is missing."""
     values: dict[str, list[float]] = {}
-    for each in plan.sets["search"]:
-        number, row = plan.numbers[each.benchmark, "search"], plan.rows[each.task]
+    for each in plan.sets[which]:
+        number, row = plan.numbers[each.benchmark, which], plan.rows[each.task]
+        asked = Asked(row, plan.options.settings_of(row.name), plan.tasks.digest(row))
         found: dict[str, float] = {}
-        for path in sorted((folder / "scores").glob(f"{row.name}.{number.name}*.items.jsonl")):
-            try:
-                found |= {item["doc_hash"]: item["value"] for item in read_items(path) if item["value"] is not None}
-            except DellaBenchError as error:
-                log.warning("warm start: %s", error)
+        for evaluated in run.asked_alike(asked):
+            if number.scorer is None:
+                found |= number.of_rows([sample for _, sample in read_rows(evaluated.samples)])
+            elif scores := run.scored(asked, number.scorer, evaluated):
+                found |= number.of_items(scores, run.folder)
         if any(digest not in found for _, digest in each.items):
             return None
         values[each.benchmark] = [found[digest] for _, digest in each.items]
-    return Candidate(spec, folder, "earlier").with_values("search", values, plan.sets["search"])
+    return values

@@ -79,6 +79,23 @@ def test_training_problems_are_judged_and_stand_in_no_column_of_the_test_problem
     assert {cell.n for cell in judged} == {3}
 
 
+def test_by_another_judge_it_is_another_search(searched, judge):
+    searched(search=SEARCH, options=PAID)
+    with pytest.raises(UsageError, match=r"search.judges: .*gsm8k_gpt4.* there, nothing asked for"):
+        searched(search=SEARCH)
+
+
+def test_what_a_judge_gave_in_earlier_runs_is_taken_over_from_that_judge_alone(searched, judge, tmp_path):
+    first = searched("first", search={**SEARCH, "race": False}, options=PAID)
+    asked, runs = len(judge.requests), [tmp_path / "first" / "runs"]
+    second = searched("second", search={**SEARCH, "race": False}, options=PAID, warm_start=runs)
+    known = {each.spec.digest: each.values["search"] for each in first.candidates}
+    assert {each.spec.digest: each.values["search"] for each in second.candidates} == known
+    assert len(judge.requests) == asked
+    exact = searched("exact", search={**SEARCH, "race": False}, warm_start=runs)
+    assert any(known.get(each.spec.digest, each.values["search"]) != each.values["search"] for each in exact.candidates)
+
+
 def test_the_money_is_never_exceeded_over_all_starts_and_more_of_it_goes_on(searched, judge, tmp_path):
     limit = Decimal("0.05")
     for _ in range(3):

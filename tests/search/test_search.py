@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from della_bench.benchmarks import Benchmark
 from della_bench.errors import DataError, DellaBenchError, MergeError, UsageError
 from della_bench.jsonfiles import RowLog, read_json
 from della_bench.results.leaderboard import build_table
+from della_bench.run.settings import EvalSettings
+from della_bench.run.tasks import Tasks
 from della_bench.search import plan as plan_module
 from della_bench.search import search as module
 from della_bench.search.report import Outcome
 from della_bench.spec import MergeSpec
-from tests.search.making import SPACE, FakeWorker, plan
+from tests.search.making import SPACE, FakeWorker, plan, quality
 
 Searched = Callable[..., Outcome]
 
@@ -292,9 +295,66 @@ def test_the_winner_keeps_what_is_to_be_kept(searched, tmp_path):
     assert math >= float(expert["zoo_math"]) + 20
 
 
+def test_a_search_that_cannot_know_what_is_to_be_kept_ends_with_the_reason_and_tries_again(
+    searched, worker, monkeypatch
+):
+    answer = worker.answer
+
+    def failing(self: FakeWorker, spec: MergeSpec, places: Any) -> Any:
+        if spec.display_name == "base":
+            raise MergeError("no memory")
+        return answer(self, spec, places)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "answer", failing)
+        with pytest.raises(DellaBenchError, match="base: `keep` holds the others against it, and it failed: no memory"):
+            searched(search={"keep": {"zoo_math": "base + 1"}, "trials": 3})
+    assert searched(search={"keep": {"zoo_math": "base + 1"}, "trials": 3}).winner is not None
+
+
+def test_the_base_is_held_against_and_never_chosen(searched, worker, monkeypatch):
+    """Though it is better than all others: it stops none of them, and alone it is nothing to choose among."""
+
+    def worth(spec: MergeSpec) -> float:
+        return 1.0 if spec.display_name == "base" else quality(spec)
+
+    monkeypatch.setattr(worker, "worth", staticmethod(worth))
+    outcome = searched(search={"keep": {"zoo_math": "base - 100"}, "trials": 4})
+    assert outcome.winner is not None
+    assert outcome.winner.origin != "base"
+    answer = worker.answer
+
+    def failing(self: FakeWorker, spec: MergeSpec, places: Any) -> Any:
+        if spec.merge_method != "passthrough":
+            raise MergeError("no memory")
+        return answer(self, spec, places)
+
+    monkeypatch.setattr(worker, "answer", failing)
+    with pytest.raises(DellaBenchError, match="no candidate could be evaluated:\nno memory"):
+        searched("alone", search={"keep": {"zoo_math": "base - 100"}, "experts": False, "trials": 3})
+
+
 def test_patience_and_time_end_a_search(searched):
     assert "candidates in a row" in searched("patience", search={"trials": None, "patience": 3}).ended
     assert "seconds were used" in searched("time", search={"trials": None, "time": "2s"}).ended
+
+
+def test_time_goes_by_while_everything_fails_and_the_sources_alone_do_not_use_it_up(
+    searched, worker, monkeypatch, tmp_path
+):
+    assert searched("short", search={"trials": None, "time": "0.001s"}).ended == "0.001 seconds were used"
+    assert [row["origin"] for row in table(tmp_path / "short")] == ["expert", "expert", "default"]
+    clock = [0.0]
+
+    def failing(self: FakeWorker, spec: MergeSpec, places: Any) -> Any:
+        clock[0] += 60
+        raise MergeError("no memory")
+
+    monkeypatch.setattr(worker, "answer", failing)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    with pytest.raises(DellaBenchError, match="no candidate could be evaluated"):
+        searched(search={"trials": None, "time": "5m", "experts": False})
+    assert len(list((tmp_path / "out" / "runs").glob("*/candidate.json"))) == 5
 
 
 def test_earlier_runs_are_first_candidates_and_are_not_asked_again(searched, worker, tmp_path):
@@ -309,6 +369,19 @@ def test_earlier_runs_are_first_candidates_and_are_not_asked_again(searched, wor
     assert taken
     names = {each.spec.digest for each in second.candidates if each.origin in ("default", "proposed", "expert")}
     assert not (taken & on_search) - names
+    assert all(each.fingerprint for each in second.candidates if each.state == "complete")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"settings": EvalSettings(system_instruction="You are a pirate.")}, {"arguments": {"enable_thinking": True}}],
+)
+def test_earlier_runs_that_were_asked_in_another_way_are_asked_again(searched, worker, monkeypatch, tmp_path, options):
+    monkeypatch.setattr(plan_module, "Tasks", Tasks)
+    searched("first", search={"race": False, "trials": 3})
+    worker.asked.clear()
+    second = searched("second", warm_start=[tmp_path / "first" / "runs"], search={"trials": 4}, options=options)
+    assert {digest for digest, _ in worker.asked} == {each.spec.digest for each in second.candidates}
 
 
 def test_another_search_in_the_folder_is_named_difference_by_difference_and_left_alone(searched, tmp_path):
@@ -319,6 +392,15 @@ def test_another_search_in_the_folder_is_named_difference_by_difference_and_left
     assert "density.low: 0.2 there, 0.3 asked for" in str(raised.value)
     assert "search.seed: 3 there, 4 asked for" in str(raised.value)
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
+
+
+def test_with_other_arguments_of_the_engine_it_is_another_search_unless_they_change_its_speed_alone(searched, worker):
+    searched(options={"arguments": {"enable_thinking": True, "batch_size": 4}})
+    with pytest.raises(UsageError, match=r"search.arguments.enable_thinking: true there, false asked for"):
+        searched(options={"arguments": {"enable_thinking": False}})
+    worker.asked.clear()
+    searched(options={"arguments": {"enable_thinking": True, "batch_size": 8}})
+    assert worker.asked == []
 
 
 def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched, tmp_path):
