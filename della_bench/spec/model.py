@@ -8,14 +8,18 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from della_bench.errors import SpecError
+from della_bench.spec.expert_numbers import too_wide
 from della_bench.spec.keys import KEYS, is_used
 from della_bench.spec.method import Elect, Method, Rescale
 from della_bench.spec.methods import ALGORITHM_VERSION
+from della_bench.spec.numbers import number_text
+from della_bench.spec.option import OptionValue
 from della_bench.spec.own_keys import OwnValue, default
 from della_bench.spec.parsing import key_name, read_fields, uses_base
 from della_bench.spec.plain import key_text, one_for_all, plain, plain_option
@@ -24,8 +28,9 @@ from della_bench.spec.registry import find_method
 from della_bench.spec.slices import Place, Slices, slice_text
 from della_bench.spec.source import Source, encode
 from della_bench.spec.templates import AUTO, Template, TemplateChoice, template_text
-from della_bench.spec.tensor import TensorSpec, numbers_at
-from della_bench.spec.varying import Value, Varying
+from della_bench.spec.tensor import TensorSpec
+from della_bench.spec.thresholds import fits_density
+from della_bench.spec.varying import Value, Varying, value_at
 from della_bench.spec.vocabulary import TokenizerChoice, TokenRow, tokenizer_text
 
 __all__ = ["MergeSpec"]
@@ -148,11 +153,11 @@ class MergeSpec:
             place = Place(place)
         if not self.varies and place.members is None:
             return self._plain
-        return numbers_at(self, name, place)
+        return _numbers_of(self, name, place)
 
     @cached_property
     def _plain(self) -> TensorSpec:
-        return numbers_at(self, "", Place(0.0))
+        return _numbers_of(self, "", Place(0.0))
 
     @property
     def method(self) -> Method:
@@ -276,3 +281,48 @@ class MergeSpec:
 
     def _texts(self) -> dict[str, str]:
         return {key: key_text(key, value) for key, value in self.as_keys().items()}
+
+
+def _numbers_of(spec: MergeSpec, name: str, place: Place) -> TensorSpec:
+    faults: list[str] = []
+    members = place.members
+    if members is None:
+        members = tuple((expert, name) for expert in range(len(spec.experts)))
+
+    def numbers(key: str, values: Sequence[Value], names: Sequence[str] | None = None) -> tuple[float, ...]:
+        own = [name] * len(values) if names is None else names
+        found = [value_at(value, each, place.depth, place.slice) for value, each in zip(values, own, strict=True)]
+        if None in found:
+            faults.append(f"{key}: no rule is for tensor {name}; give a last one without a pattern, for the rest")
+        return tuple(0.0 if number is None else number for number in found)
+
+    def of_members(key: str, values: Sequence[Value]) -> tuple[float, ...]:
+        """Return what the members have, by the names of their own tensors; empty where the method has no such key."""
+        if not values:
+            return ()
+        return numbers(key, [values[expert] for expert, _ in members], [each for _, each in members])
+
+    def option(key: str, value: OwnValue) -> OptionValue:
+        if isinstance(value, Varying):
+            return numbers(key, [value])[0]
+        return of_members(key, value) if isinstance(value, tuple) else value
+
+    made = TensorSpec(
+        merge_method=spec.merge_method,
+        weights=of_members("weights", spec.weights),
+        density=of_members("density", spec.density),
+        epsilon=of_members("epsilon", spec.epsilon),
+        lambda_=numbers("lambda", [spec.lambda_])[0],
+        rescale=spec.rescale,
+        elect=spec.elect,
+        normalize=spec.normalize,
+        seed=spec.seed,
+        options=tuple((key, option(key, value)) for key, value in spec.options),
+    )
+    if spec.method.magprune and not faults:
+        for density, epsilon in zip(made.density, made.epsilon, strict=True):
+            if not fits_density(epsilon, density):
+                faults.append(f"epsilon={number_text(epsilon)} at tensor {name}: {too_wide(density)}")
+    if faults:
+        raise SpecError(faults)
+    return made
