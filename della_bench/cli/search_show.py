@@ -17,7 +17,8 @@ from della_bench.search.candidate import Candidate, read_candidate
 from della_bench.search.definition import is_definition, kept_definition
 from della_bench.search.dimension import Dimension
 from della_bench.search.plan import Plan, paid_scorers
-from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
+from della_bench.search.report import ROLES, Outcome, difference_of, score_of, score_text
+from della_bench.search.settings import SETS
 from della_bench.spec.numbers import number_text
 from della_bench.visible import visible_line
 

@@ -10,9 +10,9 @@ that a killed scorer finds its files again and nobody else writes into them.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -124,14 +124,25 @@ def _is_own(out: Path, benchmark: str, name: str, claim: _Claim, *, of_one_model
 def _take(out: Path, benchmark: str, name: str, claim: _Claim) -> bool:
     """Claim a name that nobody has; of two processes at once one gets it."""
     path = _claim_path(out, benchmark, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    write_json(whole, asdict(claim))
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        os.link(whole, path)  # which no reader finds half written, and which fails where the name is taken
     except FileExistsError:
-        return path.stat().st_size == 0 and not score_path(out, benchmark, name).exists()  # torn
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(claim), file)
+        return _is_torn(path) and not score_path(out, benchmark, name).exists()
+    except OSError:  # a file system without links
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
     return True
+
+
+def _is_torn(path: Path) -> bool:
+    """Return whether a claim says nothing, as a kill of an earlier release may have left it."""
+    try:
+        return not isinstance(read_json(path), dict)
+    except DataError:
+        return True
 
 
 def _claim_path(out: Path, benchmark: str, name: str) -> Path:

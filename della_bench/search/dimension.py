@@ -117,6 +117,10 @@ class Dimension:
         if self.choices is not None:
             choices = {text: float(change(read_decimal(value))) for text, value in self.choices.items()}
             return replace(self, choices={number_text(value): value for value in choices.values()})
+        if self.log and change(Decimal(0)):
+            raise ValueError(
+                f"log: its orders of magnitude are not those of {self.key}, which it becomes: give that one"
+            )
         ends = sorted(change(read_decimal(end)) for end in (self.low, self.high))
         step = None if self.step is None else abs(change(read_decimal(self.step)) - change(Decimal(0)))
         return replace(self, low=float(ends[0]), high=float(ends[1]), step=None if step is None else float(step))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -148,8 +150,12 @@ class Evaluating:
     ) -> Mapping[str, float]:
         """Ask a judge about what there is so far; what it was asked before it answers from its cache, for nothing."""
         scratch = run.folder / ".scoring"
+        shutil.rmtree(scratch, ignore_errors=True)
         evaluated = self._put_one(run, items, rows, scratch)
-        return number.of_scores(evaluated, scratch, self._run_options(items))
+        try:
+            return number.of_scores(evaluated, scratch, self._run_options(items))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _run_options(self, items: ItemSet) -> Options:
         """Return the options of a run over the items: with no documents named where they are all there are."""
@@ -199,7 +205,8 @@ class Evaluating:
             (dict(row) for block in blocks for row in block["samples"][items.task]),
             key=lambda row: (str(row.get("filter")), row["doc_id"]),
         )
-        results = _pooled(blocks[-1]["header"], items.task, samples)
+        task = self._plan.tasks.task(self._plan.rows[items.task])
+        results = _pooled(blocks[-1]["header"], items.task, task, samples)
         ours = {**blocks[-1]["model"], "model_fingerprint": run.inputs.fingerprint, "run": dict(record or {})}
         return put_results(folder, items.task, run.spec, results, {items.task: samples}, ours=ours)
 
@@ -223,25 +230,37 @@ def _spent(rows: Sequence[Mapping[str, Any]]) -> Seconds:
 _BY_TASK = ("results", "configs", "versions", "n-shot", "higher_is_better", "group_subtasks", "n-samples")
 
 
-def _pooled(header: Mapping[str, Any], task: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return lm-eval's results of one task over several blocks: its means are those over all samples."""
+def _pooled(header: Mapping[str, Any], name: str, task: Any, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return lm-eval's results of one task over several blocks: its numbers are those over all samples.
+
+    header: the results of one block. task: as lm-eval has built it. What cannot be told from the samples is left out.
+    """
     out = {key: value for key, value in header.items() if key not in _BY_TASK}
-    out |= {key: {task: header[key][task]} for key in _BY_TASK if task in header.get(key, {})}
+    out |= {key: {name: header[key][name]} for key in _BY_TASK if name in header.get(key, {})}
     out["config"] = dict(header["config"])
-    result = dict(out["results"][task])
-    documents = {row["doc_id"] for row in samples}
+    result = dict(out["results"][name])
+    aggregations = task.aggregation()
     for key in list(result):
-        metric, comma, name = key.partition(",")
+        metric, comma, filter_name = key.partition(",")
         if not comma or metric.endswith("_stderr"):
             continue
-        values: list[Any] = [row.get(metric) for row in samples if str(row.get("filter", "none")) == name]
-        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values) or not values:
-            continue
-        mean = sum(values) / len(values)
-        result[key] = mean
-        spread = sum((value - mean) ** 2 for value in values)
-        error = math.sqrt(spread / (len(values) - 1) / len(values)) if len(values) > 1 else "N/A"
-        result[f"{metric}_stderr,{name}"] = error
+        rows = [row for row in samples if str(row.get("filter", "none")) == filter_name and metric in row]
+        error = f"{metric}_stderr,{filter_name}"
+        try:
+            values = [row[metric] for row in rows]
+            aggregation = aggregations.get(metric, statistics.fmean)
+            result[key] = aggregation(values)
+            is_mean = getattr(aggregation, "__name__", "") in ("mean", "fmean")
+            result[error] = _standard_error(values) if is_mean else "N/A"
+        except Exception:  # of the task's own function, or because it gives no such number
+            result.pop(key)
+            result.pop(error, None)
+    documents = {row["doc_id"] for row in samples}
     result |= {"sample_len": len(documents)} if "sample_len" in result else {}
-    counts = dict(out.get("n-samples", {}).get(task, {}))
-    return {**out, "results": {task: result}, "n-samples": {task: {**counts, "effective": len(documents)}}}
+    counts = dict(out.get("n-samples", {}).get(name, {}))
+    return {**out, "results": {name: result}, "n-samples": {name: {**counts, "effective": len(documents)}}}
+
+
+def _standard_error(values: Sequence[float]) -> float | str:
+    """Return the standard error of the mean, as lm-eval has it."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else "N/A"

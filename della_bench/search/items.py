@@ -16,12 +16,11 @@ from typing import Any
 
 from della_bench.benchmarks import BENCHMARKS, SPLITS, Benchmark
 from della_bench.errors import UsageError
-from della_bench.search.settings import SearchSettings, SetCounts
+from della_bench.search.settings import SETS, SearchSettings, SetCounts
 from della_bench.suggest import nearest
 
-__all__ = ["SETS", "Item", "ItemSet", "choose_splits", "divide", "document_hashes"]
+__all__ = ["Item", "ItemSet", "choose_splits", "divide", "document_hashes"]
 
-SETS = ("search", "select", "test")
 _MOST = 200  # items of a benchmark in a set where nothing is said; the test set has all there are
 Item = tuple[int, str]
 """The place of a document in its split, and its hash."""
@@ -104,7 +103,7 @@ def divide(
             task = splits[name, members[0]][1]
             order = _order(hashes[task], settings.seed)
             asked = {which: _asked(settings, name, which).count for which in members}
-            counts = _counts(asked, len(order), len(by_split))
+            counts = _counts(asked, len(order))
             if sum(counts.values()) > len(order):
                 wanted = " and ".join(f"{count} to {which}" for which, count in counts.items())
                 faults.append(f"{name}: {wanted} on, but its {split} split has {len(order)} items")
@@ -133,7 +132,7 @@ def _order(hashes: Sequence[str], seed: int) -> list[Item]:
     return [(first[each], each) for each in sorted(first, key=drawn)]
 
 
-def _counts(asked: Mapping[str, int | None], items: int, splits: int) -> dict[str, int]:
+def _counts(asked: Mapping[str, int | None], items: int) -> dict[str, int]:
     """Return how many items of one split each of its sets gets: what is asked for, else a part that leaves enough."""
     if len(asked) == 1:
         which, count = next(iter(asked.items()))

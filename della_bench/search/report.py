@@ -15,10 +15,10 @@ from della_bench.results.chosen import Chosen, remember, write_chosen
 from della_bench.search.candidate import Candidate, means_of
 from della_bench.search.plan import Plan
 from della_bench.search.selection import interval_of, intervals_of, standing
+from della_bench.search.settings import SETS
 
 __all__ = [
     "ROLES",
-    "SETS",
     "Outcome",
     "candidate_rows",
     "difference_of",
@@ -28,7 +28,6 @@ __all__ = [
     "write_report",
 ]
 
-SETS = ("search", "select", "test")
 ROLES = {
     "winner": "the winner",
     "runner-up": "the runner-up",

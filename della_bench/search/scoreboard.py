@@ -73,8 +73,10 @@ class Scoreboard:
     def value(self, candidate: Candidate, which: str = "search") -> float | None:
         """Return what is maximised, in percent; the mean of several numbers, None where there is no value."""
         values = candidate.values.get(which)
-        if not values or not all(values.values()):
-            return None
+        return self.value_of(values) if values and all(values.values()) else None
+
+    def value_of(self, values: Mapping[str, Sequence[float]]) -> float:
+        """Return what is maximised of values by benchmark, in percent; the mean of several numbers."""
         numbers = self._goal.values(means_of(values))
         return sum(numbers) / len(numbers)
 

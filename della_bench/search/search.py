@@ -22,7 +22,7 @@ from della_bench.lock import folder_lock
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_engine, check_scorers
 from della_bench.search.answering import Worker
-from della_bench.search.candidate import Candidate, items_digest, means_of, read_candidate, write_candidate
+from della_bench.search.candidate import Candidate, items_digest, read_candidate, write_candidate
 from della_bench.search.definition import check_folder, keep_definition, kept_definition
 from della_bench.search.evaluating import Answered, Ask, Evaluating, Main, R, looks_of
 from della_bench.search.money import KeptMoney
@@ -237,7 +237,7 @@ class Search:
 
         def look(number: int, values: Mapping[str, Sequence[float]]) -> bool:
             with self._lock:
-                value = self._plan.settings.goal.values(means_of(values))[0]
+                value = self._board.value_of(values)
                 self._watcher.looked(candidate, number, len(self._looks), value, worker)
                 if piece.trial is None:
                     return False

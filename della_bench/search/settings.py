@@ -11,9 +11,10 @@ from della_bench.errors import SpecError
 from della_bench.search.objective import Goal, read_goal, read_keep
 from della_bench.suggest import nearest
 
-__all__ = ["PRUNERS", "SAMPLERS", "Race", "SearchSettings", "SetCounts", "read_duration", "read_settings"]
+__all__ = ["PRUNERS", "SAMPLERS", "SETS", "Race", "SearchSettings", "SetCounts", "read_duration", "read_settings"]
 
 SAMPLERS = ("tpe", "gp", "cmaes", "nsga2", "grid", "qmc", "random")
+SETS = ("search", "select", "test")
 PRUNERS = ("spending", "wilcoxon", "halving")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -72,9 +73,6 @@ class SearchSettings:
         value["keep"] = {name: f"{row} {number:+g}" for name, row, number in self.keep}
         value["benchmarks"] = list(self.benchmarks)
         return value
-
-
-_SETS = ("search", "select", "test")
 
 
 def read_settings(given: Mapping[str, Any], options: Mapping[str, Any]) -> SearchSettings:
@@ -198,10 +196,10 @@ def _items(value: object, benchmarks: Sequence[str]) -> dict[tuple[str, str], Se
                 places.update({(str(name), str(which)): part for which, part in each.items()})
             else:
                 faults.append(f"{name}: counts by set, such as {{search: 40}}")
-        elif name in _SETS:
+        elif name in SETS:
             places["", str(name)] = each
         else:
-            hint = nearest(str(name), (*_SETS, *benchmarks))
+            hint = nearest(str(name), (*SETS, *benchmarks))
             faults.append(f"{name!r} is neither a set of items nor a benchmark{hint}")
     found = {}
     for (name, which), part in places.items():
@@ -215,8 +213,8 @@ def _items(value: object, benchmarks: Sequence[str]) -> dict[tuple[str, str], Se
 
 
 def _set(which: str, value: object) -> SetCounts:
-    if which not in _SETS:
-        raise ValueError(f"{which!r} is no set of items{nearest(which, _SETS)}")
+    if which not in SETS:
+        raise ValueError(f"{which!r} is no set of items{nearest(which, SETS)}")
     if isinstance(value, Mapping):
         if unknown := set(value) - {"split", "count"}:
             raise ValueError(f"{which}: {sorted(map(str, unknown))[0]!r} is neither split nor count")

@@ -1,12 +1,8 @@
 """The space of a search: every merge that may be proposed, none of which is an invalid spec.
 
-    name: Space.read(...)      a spec with ranges, as a mapping, a YAML file or a string
-    dimensions(method)         what is proposed where this method is chosen: a key that it does not use is not
-    spec(proposal)             the merge that a proposal is
-
-Densities and epsilons depend on each other: density - epsilon is above 0 and density + epsilon at most 1. Each is
-proposed from its own range. A density is then moved to where the smallest epsilon fits it, and epsilon's range shrinks
-to what the density has room for: an epsilon proposed half-way up its range is half-way up what is left of it.
+name: Space.read(...)      a spec with ranges, as a mapping, a YAML file or a string
+dimensions(method)         what is proposed where this method is chosen: a key that it does not use is not
+spec(proposal)             the merge that a proposal is
 """
 
 from __future__ import annotations
@@ -19,12 +15,12 @@ from functools import cached_property
 from typing import Any
 
 from della_bench.errors import SpecError
-from della_bench.search.dimension import DIGITS, Dimension, rounded
-from della_bench.search.template import dimensions_of, filled, numbers_of
+from della_bench.search.dimension import Dimension
+from della_bench.search.fitting import fitted, unsqueezed
+from della_bench.search.template import dimensions_of, filled
 from della_bench.spec import KEYS, MergeSpec, Method
 from della_bench.spec.keys import is_used
 from della_bench.spec.registry import find_method
-from della_bench.spec.thresholds import fits_density, room
 
 __all__ = ["METHOD", "Proposal", "Space"]
 
@@ -73,7 +69,7 @@ class Space:
         used = {key: template for key, template in self.keys.items() if key != METHOD and _has(row, key)}
         chosen = {each.name: each.value(proposal[each.name]) for each in self.dimensions(method)}
         if row.magprune and "density" in used and "epsilon" in used:
-            chosen = _fitting(used["density"], used["epsilon"], chosen)
+            chosen = fitted(used["density"], used["epsilon"], chosen)
         return {**{key: filled(template, chosen) for key, template in used.items()}, METHOD: method}
 
     def shown(self, proposal: Proposal) -> dict[str, Any]:
@@ -106,24 +102,12 @@ class Space:
                 return None
             else:
                 found[each.name] = value
-        found = self._unsqueezed(spec, found)
+        if spec.method.magprune:
+            found |= unsqueezed(self.dimensions(spec.merge_method), spec.density, found)
         try:
             return found if self.spec(found).digest == spec.digest else None
         except (SpecError, KeyError):
             return None
-
-    def _unsqueezed(self, spec: MergeSpec, found: dict[str, Any]) -> dict[str, Any]:
-        """Return a proposal whose epsilons, once squeezed into what their densities leave, are those of the spec."""
-        if not spec.method.magprune:
-            return found
-        for each in self.dimensions(spec.merge_method):
-            if each.key == "epsilon" and each.points is None:
-                densities = [value for value in spec.density if isinstance(value, float)]
-                top = min([each.high, *(_room(density) for density in densities if density < 1)])
-                if each.low < top < each.high:
-                    share = (found[each.name] - each.low) / (top - each.low)
-                    found[each.name] = min(each.high, each.low + share * (each.high - each.low))
-        return found
 
     def middle(self, method: str) -> dict[str, Any]:
         """Return the untuned default of a method: each key's own default where it has one, else the middle."""
@@ -215,70 +199,6 @@ def _as_given(key: str, choice: Any) -> Any:
     if key == "experts" and not isinstance(choice, list):
         return str(choice).split("+")
     return choice
-
-
-def _fitting(density: Any, epsilon: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the chosen values with densities and epsilons that fit one another.
-
-    density, epsilon: the templates, each one for all experts or a list with one each. Whatever varies over layers is
-    held to all numbers of the other key: what it is anywhere lies between two of its anchors.
-    """
-    found = dict(chosen)
-    several = len(density) if isinstance(density, list) else len(epsilon) if isinstance(epsilon, list) else 1
-    densities = density if isinstance(density, list) and len(density) == several else [density] * several
-    epsilons = epsilon if isinstance(epsilon, list) and len(epsilon) == several else [epsilon] * several
-    tops: dict[str, float] = {}
-    for d, e in zip(densities, epsilons, strict=True):
-        least = max((_least(each) for each in dimensions_of(e)), default=0.0)
-        fixed = max(numbers_of(filled(e, {each.name: 0.0 for each in dimensions_of(e)})), default=0.0)
-        least = max(least, fixed)
-        for each in dimensions_of(d):
-            found[each.name] = _moved(each, found[each.name], least)
-        rooms = [_room(number) for number in numbers_of(filled(d, found)) if number < 1]
-        for each in dimensions_of(e):
-            tops[each.name] = min([tops.get(each.name, math.inf), *rooms])
-    for each in {each.name: each for e in epsilons for each in dimensions_of(e)}.values():
-        found[each.name] = _squeezed(each, found[each.name], tops[each.name])
-    return found
-
-
-def _least(epsilon: Dimension) -> float:
-    return min(map(float, epsilon.choices.values())) if epsilon.choices is not None else epsilon.low
-
-
-def _room(density: float) -> float:
-    """Return the largest epsilon of so many digits that a density has room for."""
-    top = room(density)[0]
-    step = 10.0 ** (math.floor(math.log10(top)) - DIGITS + 1) if top else 0.0
-    top = rounded(math.floor(top / step + 1e-9) * step) if step else 0.0
-    return top if fits_density(top, density) else max(0.0, rounded(top - step))
-
-
-def _moved(density: Dimension, value: float, least: float) -> float:
-    """Return a density that has room for the epsilon `least`, as near to the proposed one as there is."""
-    if value >= 1 or fits_density(least, value):
-        return value
-    if density.grid is not None:
-        grid = density.choices.values() if density.choices is not None else density.grid
-        fitting = [float(each) for each in grid if fits_density(least, float(each))]
-        return min(fitting, key=lambda each: abs(each - value)) if fitting else value
-    low = rounded(least * (1 + 10.0 ** (1 - DIGITS))) if least else value
-    moved = min(max(value, low), rounded(1 - least))
-    return moved if density.low <= moved <= density.high else value
-
-
-def _squeezed(epsilon: Dimension, value: float, top: float) -> float:
-    """Return an epsilon that is at most `top`: from a range, as far up in what is left of it as it was in the range."""
-    if epsilon.grid is not None:
-        grid = epsilon.choices.values() if epsilon.choices is not None else epsilon.grid
-        fitting = [float(each) for each in grid if float(each) <= top]
-        return value if value <= top or not fitting else max(fitting)
-    if top >= epsilon.high or epsilon.high == epsilon.low:
-        return min(value, top) if top >= epsilon.low else value
-    if top < epsilon.low:
-        return value
-    share = (value - epsilon.low) / (epsilon.high - epsilon.low)
-    return min(top, max(epsilon.low, rounded(epsilon.low + share * (top - epsilon.low))))
 
 
 def _plain(template: Any) -> Any:

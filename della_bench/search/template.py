@@ -13,6 +13,7 @@ from typing import Any
 from della_bench.search.dimension import Dimension, is_range, read_dimension
 from della_bench.spec.numbers import read_decimal
 from della_bench.spec.source import decode
+from della_bench.spec.varying import anchors, read_values
 
 __all__ = ["dimensions_of", "filled", "mapped_leaves", "numbers_of", "read_template"]
 
@@ -124,7 +125,7 @@ def mapped_leaves(template: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def numbers_of(value: Any) -> Iterator[float]:
-    """Yield every number in the value of a key."""
+    """Yield every number in the value of a key, which may be written as a text."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             if key != "filter":
@@ -132,5 +133,8 @@ def numbers_of(value: Any) -> Iterator[float]:
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from numbers_of(part)
+    elif isinstance(value, str):
+        for part in read_values(value):
+            yield from anchors(part)
     else:
         yield float(value)

@@ -14,8 +14,8 @@ from della_bench.errors import DellaBenchError
 from della_bench.jsonfiles import read_rows
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.search.candidate import Candidate, read_candidate, write_candidate
-from della_bench.search.items import SETS
 from della_bench.search.plan import Plan
+from della_bench.search.settings import SETS
 from della_bench.spec import MergeSpec
 
 __all__ = ["earlier_proposals"]

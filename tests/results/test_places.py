@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -83,6 +86,22 @@ def test_a_folder_of_one_model_has_the_plain_name_for_its_latest_samples_and_no_
     assert place_score(tmp_path, "mbpp", "sandbox", one, model="a" * 64) == "sandbox"
     assert place_score(tmp_path, "mbpp", "sandbox", two, model="a" * 64) == "sandbox"
     assert place_score(tmp_path, "mbpp", "sandbox", two, model="b" * 64) == f"sandbox.two-{'b' * 8}"
+
+
+def test_of_several_at_once_one_gets_the_plain_name(tmp_path):
+    count, turns = 4, 40
+    inputs = [answers(tmp_path / f"{number}.json", str(number)) for number in range(count)]
+    together = threading.Barrier(count)
+
+    def place(turn, samples):
+        together.wait()
+        return place_score(tmp_path, f"task{turn}", "sandbox", samples)
+
+    with ThreadPoolExecutor(count) as pool:
+        for turn in range(turns):
+            found = list(pool.map(partial(place, turn), inputs))
+            assert len(set(found)) == count
+            assert "sandbox" in found
 
 
 @pytest.mark.parametrize("torn", ["", '{"samples": "on'])

@@ -68,6 +68,7 @@ def test_training_problems_are_judged_and_stand_in_no_column_of_the_test_problem
     texts = judge.texts()
     assert {split for split in ("train", "test") if any(f"{split} " in text for text in texts)} == {"train", "test"}
     assert len(texts) == len(set(texts))  # nothing is paid twice
+    assert not list((tmp_path / "out").rglob(".scoring"))
     assert outcome.winner is not None
     assert set(outcome.winner.values["search"]["gsm8k"]) <= {0.0, 1.0}
     assert Decimal(read_json(tmp_path / "out" / "money.json")["spent"]) == COST * len(texts)

@@ -12,6 +12,7 @@ from della_bench.search.space import Space
 from della_bench.spec import MergeSpec
 from della_bench.spec.own_keys import own_key_names
 from della_bench.spec.thresholds import fits_density
+from della_bench.spec.varying import anchors
 
 TWO = "base=zoo:base,experts=zoo:math+zoo:code"
 WIDE: dict[str, Any] = {
@@ -168,6 +169,25 @@ def test_a_number_is_snapped_to_the_nearest_of_the_grid(text):
         assert density.snapped(number) == min((abs(float(each) - number), float(each)) for each in grid)[1]
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "density=0.3|0.2~0.8,epsilon=0.01..0.1",
+        "density=0.05|0.2~0.8|0.9,epsilon=0.1",
+        "density=0.3..0.9,epsilon=0.1|0.02~0.08|0.2",
+        "density=0.3|self_attn:0.15/0.9,epsilon=0.05|0.02~0.08",
+    ],
+)
+def test_choices_of_values_that_vary_over_layers_fit_one_another_too(keys):
+    space = of(f"{TWO},merge_method=della,{keys}")
+    for proposal in space.corners():
+        spec = space.spec(proposal)  # else it says what does not fit
+        assert space.spec(space.middle("della")).merge_method == spec.merge_method
+    for point in space.grid() or []:
+        for density, epsilon in zip(space.spec(point).density, space.spec(point).epsilon, strict=True):
+            assert all(fits_density(e, d) for d in anchors(density) for e in anchors(epsilon))
+
+
 FAULTS = {
     f"{TWO},merge_method=ties,density=0.5": ["nothing to search: no key has a range"],
     f"{TWO},merge_method=ties,density=0.5..0.5": ["single point"],
@@ -179,6 +199,7 @@ FAULTS = {
     ],
     f"{TWO},merge_method=task_arithmetic,density=0.1..0.5,lambda=0..1": ["density: searched, but no method of the"],
     f"{TWO},merge_method=ties,density=0.1..0.5,drop_rate=0.2": ["drop_rate: another name of density"],
+    f"{TWO},merge_method=ties,drop_rate=0.01..0.5..log": ["drop_rate: log: its orders of magnitude are not those of d"],
     f"{TWO},merge_method=della,lambda=0.1..1": ["density: missing", "epsilon: missing"],
     f"{TWO},merge_method=ties,densty=0.1..0.5": ["densty: unknown key; did you mean 'density'?"],
     "base=zoo:base|zoo:math,experts=zoo:math,merge_method=ties,density=0.1..0.5": ["base: cannot be searched"],

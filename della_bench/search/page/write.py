@@ -13,7 +13,8 @@ from della_bench.results.page.content import script_text
 from della_bench.results.page.html import fill_template, write_html
 from della_bench.search.page.content import content
 from della_bench.search.plan import Plan
-from della_bench.search.report import ROLES, SETS, Outcome, difference_of, score_of, score_text
+from della_bench.search.report import ROLES, Outcome, difference_of, score_of, score_text
+from della_bench.search.settings import SETS
 
 __all__ = ["write_page"]
 
