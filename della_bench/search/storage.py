@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from della_bench.errors import UsageError
-from della_bench.jsonfiles import RowLog
+from della_bench.jsonfiles import RowLog, write_whole
 from della_bench.search.samplers import quiet
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-__all__ = ["JOURNAL", "check_storage", "open_storage"]
+__all__ = ["JOURNAL", "check_storage", "open_storage", "study_name"]
 
 log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
+_STUDY = "optuna.study"
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
@@ -42,6 +44,22 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             return RDBStorage(url)
         except Exception as error:  # of SQLAlchemy, of the database's driver, ...
             raise _unreachable(url, error) from None
+
+
+def study_name(folder: Path, url: str | None, digest: str) -> str:
+    """Return what the study of the search in `folder` is called; digest: of the search.
+
+    A database may hold several searches for the same thing: there a name is of one folder, which keeps it in a file.
+    """
+    name = f"della-bench-{digest[:16]}"
+    if url is None:
+        return name
+    path = folder / _STUDY
+    kept = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    if not kept.startswith(name):
+        kept = f"{name}-{uuid.uuid4().hex[:8]}"
+        write_whole(path, f"{kept}\n")
+    return kept
 
 
 def check_storage(url: str | None) -> None:

@@ -11,6 +11,7 @@ from della_bench.search.candidate import Candidate, Origin, means_of, read_candi
 from della_bench.search.plan import Plan
 from della_bench.search.proposals import Proposals, number_of
 from della_bench.search.scoreboard import Scoreboard
+from della_bench.search.storage import study_name
 from della_bench.search.warm_start import earlier_proposals
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ class Trials:
     def __init__(self, plan: Plan, board: Scoreboard) -> None:
         """Open the storage. Raises UsageError where it cannot be had."""
         self._plan, self._board = plan, board
-        self._proposals = Proposals(
-            plan.space, plan.settings, plan.out, plan.storage, f"della-bench-{plan.digest[:16]}"
-        )
+        name = study_name(plan.out, plan.storage, plan.digest)
+        self._proposals = Proposals(plan.space, plan.settings, plan.out, plan.storage, name)
         self._first: list[tuple[Origin, Mapping[str, Any]]] = []
         self._begun: set[int] = set()
         self._repeats = 0

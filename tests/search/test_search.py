@@ -418,6 +418,21 @@ def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched,
     assert not (tmp_path / "out").exists()
 
 
+def test_two_searches_for_the_same_thing_share_a_database_and_no_study(searched, tmp_path):
+    import optuna
+
+    url = f"sqlite:///{tmp_path}/studies.db"
+    first = searched("first", storage=url, search={"trials": 4})
+    second = searched("second", storage=url, search={"trials": 5})
+    names = optuna.get_all_study_names(storage=url)
+    assert sorted(len(optuna.load_study(study_name=name, storage=url).trials) for name in names) == [4, 5]
+    assert [each.spec for each in second.candidates][: len(first.candidates)] == [
+        each.spec for each in first.candidates
+    ]
+    searched("first", storage=url, search={"trials": 6})
+    assert sorted(len(optuna.load_study(study_name=name, storage=url).trials) for name in names) == [5, 6]
+
+
 def test_a_file_that_is_no_database_is_told_before_anything_is_written(searched, tmp_path):
     (tmp_path / "study.db").write_text("no database " * 20)
     for file in ("study.db", ""):
