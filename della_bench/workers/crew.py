@@ -163,8 +163,11 @@ class Crew(Generic[T]):
         last_room = time.monotonic()
         while not self._stop.is_set() and not work.jobs.empty:
             room = self._hosts.room()
-            for job in work.jobs.impossible(room) if room else []:
+            impossible = work.jobs.impossible(room) if room else []
+            for job in impossible:
                 self._fail(work, job, DellaBenchError("; ".join(dict.fromkeys(job.not_on.values()))))
+            if impossible:
+                self._hosts.unpark()  # what comes next may be for anybody
             if room:
                 last_room = time.monotonic()
             elif time.monotonic() - last_room > _PATIENCE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ class Hosts:
         self.share_of_one = choose_share(wanted, living, needs_gpu=needs_gpu)
         check_room(wanted, self.share_of_one, nodes)
         self._held: dict[int, tuple[Any, Any]] = {}  # by worker's number: placement group, and actor where it lives
+        self._parked: dict[int, str] = {}  # by worker's number the host whose place it takes
+        self._name = uuid.uuid4().hex  # a cluster may work for several at once
         self._refused: dict[str, str] = {}  # by node, why
         self._lost_starts: Counter[str] = Counter()
         self.first_reason = ""  # why the first worker was lost
@@ -71,7 +74,8 @@ class Hosts:
 
     def start(self, number: int) -> Worker | None:
         """Wait for room, then start a worker; None where its host is refused or it died. Raises Stopped."""
-        worker = Worker(number, self._place(number), self._stop)
+        key = f"{self._name} {number}"
+        worker = Worker(number, self._place(number, key), self._stop, key)
         try:
             versions = worker.describe([name for name in self._versions if name != "python"])
             if differing := _differences(self._versions, versions):
@@ -87,8 +91,8 @@ class Hosts:
             return None
         return worker
 
-    def _place(self, number: int) -> Any:
-        """Return an actor on a host that has room for it."""
+    def _place(self, number: int, key: str) -> Any:
+        """Return an actor on a host that has room for it, which tells of its progress under `key`."""
         from ray.util.placement_group import placement_group, placement_group_table
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -107,7 +111,7 @@ class Hosts:
                 max_restarts=0,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group),
             )
-            .remote(f"worker {number}", str(self._logs / f"worker-{number}.log"), os.getcwd(), _environment())
+            .remote(key, str(self._logs / f"worker-{number}.log"), os.getcwd(), _environment())
         )
         with self._lock:
             if number not in self._held:  # all have been let go since
@@ -135,10 +139,11 @@ class Hosts:
     def refuse(self, worker: Worker, reason: str) -> None:
         """Use a worker's host no more."""
         worker.end()
-        self.park(worker)
         with self._lock:
             known = worker.node in self._refused
             self._refused.setdefault(worker.node, reason)
+        self.park(worker)
+        with self._lock:
             left = room_of(self.share_of_one, self._ray.nodes()).keys() - self._refused.keys()
         if left and not known:  # else it is the reason for the end
             self._say(reason)
@@ -150,7 +155,17 @@ class Hosts:
             if group is None:
                 return
             self._held[worker.number] = group, None
+            self._parked[worker.number] = worker.node
         self._end(None, actor)
+
+    def unpark(self) -> None:
+        """Let others have the places of workers that were parked, but on hosts that are used no more."""
+        with self._lock:
+            parked = [number for number, node in self._parked.items() if node not in self._refused]
+            groups = [self._held.pop(number, (None, None))[0] for number in parked]
+            self._parked = {number: node for number, node in self._parked.items() if number not in parked}
+        for group in groups:
+            self._end(group, None)
 
     def let_go(self, worker: Worker) -> None:
         """End a worker, and let others have its place."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from della_bench.errors import DellaBenchError
@@ -36,10 +37,10 @@ class Stopped(Exception):  # noqa: N818
 
 
 class Worker:
-    """A living worker; `number` counts from 1, `node` is Ray's name of its host."""
+    """A living worker; `number` counts from 1, `node` is Ray's name of its host, `key` that of what it reports."""
 
-    def __init__(self, number: int, actor: Any, stop: threading.Event) -> None:
-        self.number, self.host, self.node, self.log, self.pid = number, "", "", "", 0
+    def __init__(self, number: int, actor: Any, stop: threading.Event, key: str = "") -> None:
+        self.number, self.host, self.node, self.log, self.pid, self._key = number, "", "", "", 0, key
         self.watch: Callable[[str, int, int], None] = lambda what, done, total: None
         self.done = 0
         self._actor, self._stop = actor, stop
@@ -52,11 +53,6 @@ class Worker:
     def name(self) -> str:
         """What people read."""
         return f"worker {self.number} on {self.host}" if self.host else f"worker {self.number}"
-
-    @property
-    def key(self) -> str:
-        """Under which it tells of its progress."""
-        return f"worker {self.number}"
 
     def describe(self, packages: list[str]) -> dict[str, str]:
         """Wait until the process is there, note where it is, and return its versions. Raises WorkerLostError."""
@@ -102,12 +98,18 @@ class Worker:
         return max(0.0, 1 - busy / (now - self._since)) if now > self._since else 0.0
 
     def forget_actor(self) -> None:
-        """Give Ray's handle of the process away while its connection is open.
+        """Give Ray's handle of the process and its last report away, while the connection is open.
 
         Ray names actors by their count. A handle that lives on until another Ray is joined counts there as one of that
         Ray's actor with the same name, which ends when it goes.
         """
+        if self._actor is None:
+            return
+        from ray.experimental.internal_kv import _internal_kv_del
+
         self._actor = None
+        with suppress(Exception):  # the cluster is gone, and its reports with it
+            _internal_kv_del(self._key.encode(), namespace=PROGRESS)
 
     def _value(self, reference: Any) -> Any:
         kind, value = self._get(reference)
@@ -135,7 +137,7 @@ class Worker:
     def _show_progress(self) -> None:
         from ray.experimental.internal_kv import _internal_kv_get
 
-        told = _internal_kv_get(self.key.encode(), namespace=PROGRESS)
+        told = _internal_kv_get(self._key.encode(), namespace=PROGRESS)
         if told:
             numbers, _, what = told.decode().partition(" ")
             done, _, total = numbers.partition("/")

@@ -180,6 +180,26 @@ def test_what_no_host_can_do_fails_with_the_reason_of_each(address, tmp_path):
     assert shared.failed == [("x", f"{platform.node()}: there is no folder /data")]
 
 
+def test_what_comes_after_something_that_no_host_can_do_is_done(address, tmp_path):
+    """Though all hosts had nothing else to do meanwhile, and what comes next depends on it."""
+    shared = Shared(address, tmp_path)
+
+    def items():
+        yield "x"
+        while not shared.failed:
+            yield None
+        yield "y"
+
+    def do(worker, item):
+        if item == "x":
+            raise NotOnThisHostError("there is no folder /data")
+        return True
+
+    shared.share(items(), do)
+    assert [item for item, _ in shared.failed] == ["x"]
+    assert shared.done == ["y"]
+
+
 def test_a_host_that_is_refused_is_named_once_and_used_no_more(address, tmp_path):
     refused: list[str] = []
 
