@@ -8,12 +8,13 @@ import os
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from della_bench.errors import DataError
 
-__all__ = ["RowLog", "read_json", "read_rows", "write_json", "write_whole"]
+__all__ = ["RowLog", "read_json", "read_rows", "whole_file", "write_json", "write_whole"]
 
 _HALF_A_PAIR = "backslashreplace"  # a lone surrogate is written as the escape that JSON has for it
 _decode = json.JSONDecoder().raw_decode
@@ -97,13 +98,19 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write `text` beside `path`, flush it to the disk and rename it: a reader sees the old file or the new one."""
+    with whole_file(path) as beside, beside.open("w", encoding="utf-8", errors=_HALF_A_PAIR, newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write beside `path`, in whose place it is put where all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
-        with beside.open("w", encoding="utf-8", errors=_HALF_A_PAIR, newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

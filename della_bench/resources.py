@@ -1,14 +1,24 @@
-"""Where the task and judge folders lie: inside the package when it is installed, beside it in a checkout."""
+"""Where folders lie: those that come with the package, and the user's own cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["folder"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "folder"]
+
+CACHE_VARIABLE = "DELLA_BENCH_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return the folder of all that is remembered for a user: what CACHE_VARIABLE names, else in the user's cache."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "della_bench"
 
 
 def folder(name: str) -> Path:
-    """Return the folder `name` ("tasks" or "judges") that ships with the package.
+    """Return the folder `name` ("tasks" or "judges"), inside the package when it is installed, in a checkout beside it.
 
     Raises FileNotFoundError with both places when neither has it.
     """

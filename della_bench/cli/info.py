@@ -90,7 +90,8 @@ def _sandbox() -> dict[str, str]:
 def _caches() -> dict[str, str]:
     import os
 
-    from della_bench.judging.cache import CACHE_VARIABLE, default_cache_path
+    from della_bench.judging.cache import default_cache_path
+    from della_bench.resources import CACHE_VARIABLE
 
     answers = default_cache_path()
     named = os.environ.get(CACHE_VARIABLE)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,22 +19,18 @@ from della_bench.errors import JudgeError
 from della_bench.judging.claims import Claims
 from della_bench.judging.json_types import ChatRequest, as_object, parse_json
 from della_bench.judging.reply import Reply
+from della_bench.resources import CACHE_VARIABLE, cache_folder
 
-__all__ = ["CACHE_VARIABLE", "Cache", "default_cache_path", "request_key"]
+__all__ = ["Cache", "default_cache_path", "request_key"]
 
-CACHE_VARIABLE = "DELLA_BENCH_CACHE"
 _VERSION = 1
 _COLUMNS = ["key", "body", "latency", "at", "price_share"]
 _BUSY_SECONDS = 60  # how long another process may hold the file
 
 
 def default_cache_path() -> Path:
-    """Return where answers are kept: below the folder that DELLA_BENCH_CACHE names, else in the user's cache folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named).expanduser() / "judge.sqlite"
-    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(users).expanduser() / "della_bench" / "judge.sqlite"
+    """Return where answers are kept unless another file is named."""
+    return cache_folder() / "judge.sqlite"
 
 
 def request_key(server: str, request: ChatRequest, vote: int = 0, attempt: int = 0) -> str:

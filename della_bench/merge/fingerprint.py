@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, Any
 from della_bench.checkpoint.model import file_state
 from della_bench.errors import DataError
 from della_bench.jsonfiles import write_json
+from della_bench.resources import cache_folder
 
 if TYPE_CHECKING:
     from della_bench.merge.stream import Merge
     from della_bench.spec import MergeSpec
 
-__all__ = ["CACHE_VARIABLE", "InputFile", "Inputs", "digest_files", "file_digest", "fingerprint", "input_files"]
+__all__ = ["InputFile", "Inputs", "digest_files", "file_digest", "fingerprint", "input_files"]
 
 log = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "DELLA_BENCH_CACHE"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
 # A file changed this shortly before may change again within the same tick of the clock: its digest is not remembered.
@@ -147,10 +147,8 @@ def _hash(path: Path) -> str:
 
 def _memory(path: Path) -> Path:
     """Return the file that remembers the digest of `path`: one each, so that processes need no lock."""
-    named = os.environ.get(CACHE_VARIABLE)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "della_bench"
     key = hashlib.sha256(os.fsencode(path)).hexdigest()
-    return (Path(named).expanduser() if named else cache) / "digests" / f"{key[:32]}.json"
+    return cache_folder() / "digests" / f"{key[:32]}.json"
 
 
 def _recall(path: Path, state: tuple[int, ...]) -> str | None:

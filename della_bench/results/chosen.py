@@ -9,13 +9,13 @@ by the model's fingerprint. A later run of the same model, in whatever folder, g
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import read_json, write_json
+from della_bench.resources import cache_folder
 from della_bench.results.schema import SCHEMA
 from della_bench.results.table import Row
 
@@ -24,7 +24,6 @@ __all__ = ["CHOSEN", "Chosen", "copy_remembered", "remember", "with_choices", "w
 log = logging.getLogger(__name__)
 
 CHOSEN = "chosen.json"
-_CACHE_VARIABLE = "DELLA_BENCH_CACHE"
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,7 @@ def with_choices(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _memory(fingerprint: str) -> Path:
-    named = os.environ.get(_CACHE_VARIABLE)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "della_bench"
-    return (Path(named).expanduser() if named else cache) / "chosen" / fingerprint
+    return cache_folder() / "chosen" / fingerprint
 
 
 def _read(path: Path) -> Chosen | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from della_bench.errors import DataError, UsageError
-from della_bench.jsonfiles import USERS_FILE, write_whole
+from della_bench.jsonfiles import USERS_FILE, whole_file, write_whole
 from della_bench.results.columns import Column, Value, alpaca_eval_cell, alpaca_eval_columns, columns, verdict
 from della_bench.results.table import Cell, Comparison, Row, Table
 
@@ -125,14 +124,9 @@ def _write_parquet(table: Table, path: Path) -> None:
     }  # fmt: skip
     shown = columns(table)
     arrays = [pa.array([column.of(row) for row in table.rows], types[column.kind]) for column in shown]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        made = pa.table(arrays, names=[column.header for column in shown])
+    made = pa.table(arrays, names=[column.header for column in shown])
+    with whole_file(path) as beside:
         parquet.write_table(made.replace_schema_metadata({"notes": json.dumps(table.notes)}), beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _for_readers(table: Table, escape: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:

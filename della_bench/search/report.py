@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from della_bench.jsonfiles import write_json, write_whole
+from della_bench.jsonfiles import whole_file, write_json, write_whole
 from della_bench.results.chosen import Chosen, remember, write_chosen
 from della_bench.search.candidate import Candidate, means_of
 from della_bench.search.plan import Plan
@@ -103,9 +103,8 @@ def _write_parquet(plan: Plan, candidates: Sequence[Candidate]) -> None:
             [None if value is None else str(value) for value in values] if len(kinds) > 1 and str in kinds else values
         )
     table = pyarrow.table(columns)
-    beside = plan.out / ".search.parquet.tmp"
-    pyarrow.parquet.write_table(table, beside)
-    beside.replace(plan.out / "search.parquet")
+    with whole_file(plan.out / "search.parquet") as beside:
+        pyarrow.parquet.write_table(table, beside)
 
 
 def score_of(plan: Plan, candidate: Candidate, which: str) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from della_bench.errors import DataError
 from della_bench.merge import fingerprint as module
-from della_bench.merge.fingerprint import CACHE_VARIABLE, digest_files, file_digest, fingerprint, input_files
+from della_bench.merge.fingerprint import digest_files, file_digest, fingerprint, input_files
 from della_bench.merge.stream import Merge
+from della_bench.resources import CACHE_VARIABLE
 from della_bench.spec import MergeSpec
 
 
