@@ -1,4 +1,4 @@
-"""What a worker does: it holds one live engine, takes a spec and documents, and gives back what the model answered.
+"""What answers: it holds one live engine, takes a spec and documents, and gives back what the model answered.
 
 It knows nothing of the search, its files or its money: what goes in and out are plain values.
 """
@@ -21,7 +21,7 @@ from della_bench.run.settings import EvalSettings
 from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec
 
-__all__ = ["Answers", "Places", "Worker"]
+__all__ = ["Answerer", "Answers", "Places"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Answers:
     host: Mapping[str, Any] = field(default_factory=host_facts)
 
 
-class Worker:
+class Answerer:
     """One engine, started when the first spec comes, and started anew where it died."""
 
     def __init__(self, tasks: Tasks, options: Options, watch: Callable[[str, int, int], None]) -> None:
@@ -59,7 +59,7 @@ class Worker:
         """Merge `spec`, unless it is the one that was merged last, and ask it the documents.
 
         An engine that dies is started anew and asked once more. Raises DellaBenchError with the reason where that does
-        not help, or where the spec cannot be merged; the worker can be used on.
+        not help, or where the spec cannot be merged; it can be used on.
         """
         try:
             return self._answer(spec, places)

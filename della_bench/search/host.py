@@ -34,7 +34,7 @@ class SearchHost:
         self._host = Host(options)
         for row in self._host.tasks.benchmarks:
             self._host.compare_task(row, digests[row.task])
-        self._worker = answering.Worker(self._host.tasks, options, watch)
+        self._answerer = answering.Answerer(self._host.tasks, options, watch)
         self._compared: MergeSpec | None = None
 
     def answer(self, spec: MergeSpec, places: Places, fingerprint: str, files: list[dict[str, Any]]) -> Answers:
@@ -44,10 +44,10 @@ class SearchHost:
         had, EngineStartError where no model could be loaded yet, DellaBenchError where it cannot be merged or asked.
         """
         if spec == self._compared:
-            return self._worker.answer(spec, places)
+            return self._answerer.answer(spec, places)
         inputs = self._host.inputs(spec)
         with self._host.loading():
-            answers = self._worker.answer(spec, places)
+            answers = self._answerer.answer(spec, places)
         self._host.compare(spec, inputs, fingerprint, files)
         self._compared = spec
         return answers

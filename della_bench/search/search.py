@@ -21,7 +21,7 @@ from della_bench.errors import DellaBenchError, JudgeError, UsageError
 from della_bench.lock import folder_lock
 from della_bench.run.options import Options
 from della_bench.run.preflight import check_engine, check_scorers
-from della_bench.search.answering import Worker
+from della_bench.search.answering import Answerer
 from della_bench.search.candidate import Candidate, items_digest, read_candidate, write_candidate
 from della_bench.search.definition import check_folder, keep_definition, kept_definition
 from della_bench.search.evaluating import Answered, Ask, Evaluating, Main, R, looks_of
@@ -112,13 +112,13 @@ class Search:
         return self._outcome
 
     def _do_alone(self, pieces: Iterator[Piece | None], options: Options) -> None:
-        worker = Worker(self._plan.tasks, options, self._watcher.working)
+        answerer = Answerer(self._plan.tasks, options, self._watcher.working)
         try:
             for piece in pieces:
                 assert piece is not None  # nothing is under way that could be waited for
-                self._do(piece, lambda spec, places, inputs: worker.answer(spec, places), Alone())
+                self._do(piece, lambda spec, places, inputs: answerer.answer(spec, places), Alone())
         finally:
-            worker.close()
+            answerer.close()
 
     def _pieces(self) -> Iterator[Piece | None]:
         """Yield what is to be done next; None where that depends on what is under way. No lock is held in between."""

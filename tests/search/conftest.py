@@ -32,7 +32,7 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
     class Fake(FakeWorker):
         asked = []  # noqa: RUF012
 
-    monkeypatch.setattr(module, "Worker", Fake)
+    monkeypatch.setattr(module, "Answerer", Fake)
     monkeypatch.setattr(module, "check_engine", lambda *_: None)
     monkeypatch.setattr(plan_module, "Tasks", known_tasks)
     monkeypatch.setattr(provenance, "git_state", lambda: None)  # two processes for each candidate

@@ -10,7 +10,7 @@ import pytest
 from lm_eval.api.metrics import mean, perplexity, weighted_perplexity
 from lm_eval.evaluator_utils import _compute_task_aggregations
 
-from della_bench.search.evaluating import _pooled
+from della_bench.search.run_files import _pooled
 
 AGGREGATIONS = {"acc": mean, "perplexity": perplexity, "word_perplexity": weighted_perplexity}
 ROWS: list[dict[str, Any]] = [

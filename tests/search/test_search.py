@@ -137,11 +137,11 @@ def test_killed_anywhere_any_number_of_times_it_ends_as_if_undisturbed(searched,
             file.write('{"half a row": ')
 
     from della_bench import jsonfiles
-    from della_bench.search import evaluating, report
+    from della_bench.search import report, run_files
 
     monkeypatch.setattr(worker, "answer", deadly(worker.answer))
     monkeypatch.setattr(RowLog, "append", deadly(RowLog.append, torn))
-    for place, name in ((module, "write_candidate"), (module, "write_candidates"), (evaluating, "put_results")):
+    for place, name in ((module, "write_candidate"), (module, "write_candidates"), (run_files, "put_results")):
         monkeypatch.setattr(place, name, deadly(getattr(place, name)))
     monkeypatch.setattr(report, "write_whole", deadly(jsonfiles.write_whole))
     starts = 0

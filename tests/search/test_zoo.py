@@ -11,7 +11,7 @@ import pytest
 from della_bench.errors import MergeError
 from della_bench.run.options import Options
 from della_bench.search import answering
-from della_bench.search.answering import Worker
+from della_bench.search.answering import Answerer
 from della_bench.search.search import Search
 from della_bench.spec import MergeSpec
 from della_bench.zoo import folder
@@ -77,11 +77,11 @@ def test_an_engine_that_dies_is_started_anew_and_asked_once_more(monkeypatch, tm
     engine = Dying(deaths)
     monkeypatch.setattr(answering, "Engine", lambda *_, **__: engine)
     made = plan(tmp_path)
-    worker = Worker(made.tasks, Options(tmp_path, ()), lambda *_: None)
+    answerer = Answerer(made.tasks, Options(tmp_path, ()), lambda *_: None)
     if deaths == 1:
-        assert worker.answer(made.example(), {}).samples == {}
+        assert answerer.answer(made.example(), {}).samples == {}
     else:
         with pytest.raises(MergeError, match="the engine failed twice: RuntimeError: CUDA out of memory"):
-            worker.answer(made.example(), {})
+            answerer.answer(made.example(), {})
     assert engine.starts == 2
     assert engine.closed == deaths
