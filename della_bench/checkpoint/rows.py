@@ -5,6 +5,7 @@ Nothing behind this door knows of vocabularies: every model has tensors of one s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["aligned"]
 
 _BLOCK = 4096  # rows that are added up at a time
+
+_TIED_HEADS_BIAS = re.compile(r"(^|\.)(lm_head|vocab_projector|predictions)(\.decoder)?\.bias$")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ def _too_few_rows(fit: Fit, name: str, layout: Layout) -> str:
 
 
 def _vocabulary_names(base: ModelFolder, parameters: dict[str, TensorInfo]) -> frozenset[str]:
-    """Return the parameters that have a row for each token: embedding, head, and the head's bias."""
+    """Return the parameters that have a row for each token: embedding, head, and the head's bias.
+
+    The bias may lie beside a head that is tied to the embedding and not stored, as in models of masked tokens.
+    """
     architecture = Architectures(base).of(base)
 
     def is_one(name: str) -> bool:
@@ -79,7 +85,10 @@ def _vocabulary_names(base: ModelFolder, parameters: dict[str, TensorInfo]) -> f
             return bool(HEAD.search(weight) or (EMBEDDING.search(name)))
         return architecture.is_head(weight) or architecture.is_embedding(name)
 
-    return frozenset(name for name, info in parameters.items() if info.is_float and is_one(name))
+    found = {name for name, info in parameters.items() if info.is_float and is_one(name)}
+    rows = {parameters[name].shape[0] for name in found}
+    biases = (name for name in parameters if _TIED_HEADS_BIAS.search(name))
+    return frozenset(found | {name for name in biases if parameters[name].shape in {(count,) for count in rows}})
 
 
 class _Rows:

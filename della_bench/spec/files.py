@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +42,8 @@ def is_file_name(text: str) -> bool:
 
 def load_yaml(text: str | IO[str]) -> Any:
     """Return what a YAML text of one document holds. Raises yaml.YAMLError, also where a key is given twice."""
-    return yaml.load(text, _StrictLoader)
+    with _told():
+        return yaml.load(text, _StrictLoader)
 
 
 def load_documents(text: str | IO[str]) -> list[Any]:
@@ -49,10 +51,22 @@ def load_documents(text: str | IO[str]) -> list[Any]:
 
     Raises yaml.YAMLError, also where a key is given twice.
     """
-    documents = [data for data in yaml.load_all(text, _StrictLoader) if data is not None]
-    for data in documents:
-        _check_size(data)
+    with _told():
+        documents = [data for data in yaml.load_all(text, _StrictLoader) if data is not None]
+        for data in documents:
+            _check_size(data)
     return documents
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise yaml.YAMLError in the place of what PyYAML lets through."""
+    try:
+        yield
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except (LookupError, AttributeError, TypeError):
+        raise yaml.YAMLError("a value is not what its tag (!!int, !!bool, ...) says") from None
 
 
 def _check_size(data: object) -> None:

@@ -193,7 +193,7 @@ def _models(
         if not isinstance(parameters, Mapping):
             faults.append(f"models[{index}].parameters={parameters!r}: not a mapping")
             parameters = {}
-        known = (*_PER_MODEL, *method.per_model)
+        known = method.of_models
         ignored += [f"models[{index}].parameters.{_told(k, known)}" for k in parameters if k not in known]
         if source != base or method.base == "an expert":
             found.append((source, dict(parameters)))

@@ -55,7 +55,7 @@ def put_numbers(
         elif shared.get(theirs) is None:
             continue
         elif option is None or option.kind is bool:
-            out[ours] = read.flag(theirs, default=True)
+            out[ours] = read.flag(theirs, default=option is None or bool(option.default))
         elif option.kind is float:
             out[ours] = _at_most(option.most, read.value(theirs, option.default))
         else:
@@ -74,7 +74,8 @@ class Reader:
         """Return a flag of all models, which is the same for all tensors here."""
         setting = self.shared.get(key)
         try:
-            found = {_flag(value) for value in _values(setting) if value is not None} or {default}
+            found = {_flag(value) for value in _values(setting) if value is not None}
+            found |= set() if found and _is_for_all(setting) else {default}
         except ValueError as error:
             self.faults.append(f"parameters.{key}={setting!r}: {error}")
             return default
@@ -164,6 +165,12 @@ def _values(setting: Any) -> Iterator[Any]:
     for item in setting if isinstance(setting, list) else [setting]:
         value = item["value"] if _is_rule(item) else item
         yield from value if isinstance(value, list) else [value]
+
+
+def _is_for_all(setting: Any) -> bool:
+    """Return whether a setting has a value for every tensor."""
+    items = setting if isinstance(setting, list) else [setting]
+    return any(not _is_rule(item) or item.get("filter") in (None, "*", "") for item in items)
 
 
 def _flag(value: object) -> bool:

@@ -20,8 +20,7 @@ __all__ = ["Unsliced", "without_modules", "without_slices"]
 
 log = logging.getLogger(__name__)
 
-_FLAGS = ("normalize", "rescale", "int8_mask")  # one value for the whole merge
-_PER_MODEL = ("weight", "density", "epsilon")
+_FLAGS = ("normalize", "rescale", "int8_mask")  # one value for the whole merge; the last one has no effect
 _SLICE_KEYS = ("sources", "base_model", "parameters")
 
 
@@ -70,8 +69,8 @@ def without_modules(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any
         return plain
     shared = {**_mapping(data.get("parameters"), "parameters", faults)}
     for key, value in _mapping(first.get("parameters"), "modules: parameters", faults).items():
-        is_flag = isinstance(value, bool) or key in _FLAGS or shared.get(key) is None
-        shared[key] = value if is_flag else [*_rules(value), *_rules(shared[key])]
+        is_alone = isinstance(value, bool) or key in _FLAGS or shared.get(key) in (None, value)
+        shared[key] = value if is_alone else [*_rules(value), *_rules(shared[key])]
     return {**plain, **{key: first[key] for key in ("models", "slices") if key in first}, "parameters": shared}
 
 
@@ -174,18 +173,20 @@ class _Slices:
             self.order.append(model)
             self.of_models[model] = {}
         for key in dict.fromkeys([*given, *of_slice]):
-            if key in given or key in (*_PER_MODEL, *self.method.per_model):
+            if key in given or key in self.method.of_models:
                 rules = self.of_models[model].setdefault(key, [])
                 rules += [*_rules(given.get(key), number), *_rules(of_slice.get(key), number)]
 
     def _put_all(self, number: int | None, of_slice: Mapping[str, Any]) -> None:
         """Note a slice's numbers of all models."""
         for key, value in of_slice.items():
+            if key == "int8_mask":  # it has no effect
+                continue
             ours = self.method.options.get(key)
             option = find_method(self.method.name).option(ours) if ours else None
             if key in _FLAGS or (option is not None and option.kind is not float):
                 self.flags.setdefault(key, []).append(value)
-            elif key not in (*_PER_MODEL, *self.method.per_model):
+            elif key not in self.method.of_models:
                 self.of_all.setdefault(key, []).extend(_rules(value, number))
 
     def _common_flags(self, count: int) -> dict[str, Any]:
@@ -232,9 +233,11 @@ class _Slices:
 
 def _range(value: Any) -> tuple[int, int] | None:
     """Return a range of layers, whose ends may be texts or floats as in mergekit; None where it is none."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return None
     try:
-        start, stop = (read_decimal(end) for end in value)
-    except (TypeError, ValueError):
+        start, stop = map(read_decimal, value)
+    except ValueError:
         return None
     return (int(start), int(stop)) if all(end == int(end) >= 0 for end in (start, stop)) else None
 

@@ -27,6 +27,11 @@ class Counterpart:
     options: Mapping[str, str] = field(default_factory=dict)
     per_model: tuple[str, ...] = ()  # those of the options that each model may have
 
+    @property
+    def of_models(self) -> tuple[str, ...]:
+        """The parameters that each model may have: a weight and the like, unless the method has the name for itself."""
+        return (*(key for key in ("weight", "density", "epsilon") if key not in self.options), *self.per_model)
+
 
 def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}

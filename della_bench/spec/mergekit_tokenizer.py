@@ -43,7 +43,11 @@ def tokenizer_settings(
         tokens = _tokens(new.get("tokens"), source, faults)
         out |= _read("tokens", read_tokens, tokens, faults)
         out |= _read("pad_to_multiple_of", read_multiple, new.get("pad_to_multiple_of"), faults)
-        faults += source_faults(out.get("tokens", ()), [Source.parse(model) for model in models])
+        try:
+            sources = [Source.parse(model) for model in models]
+        except ValueError:  # it is told where the models are read
+            return out
+        faults += source_faults(out.get("tokens", ()), sources)
     elif new is not None:
         faults.append(f"tokenizer={new!r}: not a mapping of {', '.join(_INNER)}; tokenizer_source takes a name")
     if (template := data.get("chat_template")) not in (None, ""):

@@ -102,6 +102,7 @@ class Method:
     experts: int | None = None  # how many it takes; any number where None
     least_experts: int = 1
     weights_within: tuple[float, float] | None = None
+    weights_by_merge: bool = False  # of a merge of slices: looked up by the merge's tensor, not by the expert's own
     # Which keys of a spec a function takes. A drop: "epsilon", "seed", "rescale" (beside the density, and what every
     # row takes). A merge: "weights", "density", "epsilon", "lambda", "normalize", "seed". Density and epsilon must be
     # given then.

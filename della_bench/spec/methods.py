@@ -67,7 +67,7 @@ AUTHORS_METHODS = (
     Method("della_ada_row_inv", "della, inverse scale per row", DELLA_CODE, "magprune", "sum", True, "ada_row_inv", "inverse_keep"),
     # Whole weights, each by a function. It is named and not imported here: to read a spec takes no torch.
     Method("linear", "weighted mean of the experts' weights", SOUPS, normalize=True, scaling="none", merge="della_bench.merge.whole:linear", takes=("weights", "normalize"), uses_base=False),
-    Method("slerp", "spherical interpolation from the base to one expert, t its weight", SLERP, scaling="none", merge="della_bench.merge.whole:slerp", takes=("weights",), experts=1, weights_within=(0, 1)),
+    Method("slerp", "spherical interpolation from the base to one expert, t its weight", SLERP, scaling="none", merge="della_bench.merge.whole:slerp", takes=("weights",), experts=1, weights_within=(0, 1), weights_by_merge=True),
     Method("passthrough", "the one expert as it is, or scaled", "mergekit", scaling="none", merge="della_bench.merge.whole:passthrough", experts=1, uses_base=False, options=(SCALE,)),
 )
 # fmt: on

@@ -99,15 +99,16 @@ class MergeSpec:
         for source, count in Counter(parsed.experts).items():
             if count > 1:
                 log.warning("experts: %s is given %d times, and merged as %d experts", source, count, count)
-        return parsed._with_template_of_base()
+        return parsed._with_template_of_stage()
 
-    def _with_template_of_base(self) -> MergeSpec:
-        """Return the spec with the chat template that its base has, where that is a merge and has another's."""
-        stage = self.stages.get(self.base)
-        if stage is None or stage.chat_template is None or self.chat_template or self.tokenizer not in (None, "base"):
+    def _with_template_of_stage(self) -> MergeSpec:
+        """Return the spec with the chat template of what its tokenizer comes from, where that is a merge with one."""
+        owner = self.tokenizer if isinstance(self.tokenizer, Source) else self.base
+        stage = self.stages.get(owner)
+        if stage is None or stage.chat_template is None or self.chat_template:
             return self
         if stage.chat_template == Template(AUTO):  # here it would be the most usual one of other models
-            log.warning("chat_template: the base's own auto is not taken; name the template that this merge shall have")
+            log.warning("chat_template: %s has auto, which is not taken; name a template here", stage.display_name)
             return self
         return replace(self, chat_template=stage.chat_template)
 
@@ -296,11 +297,15 @@ def _numbers_of(spec: MergeSpec, name: str, place: Place) -> TensorSpec:
             faults.append(f"{key}: no rule is for tensor {name}; give a last one without a pattern, for the rest")
         return tuple(0.0 if number is None else number for number in found)
 
-    def of_members(key: str, values: Sequence[Value]) -> tuple[float, ...]:
-        """Return what the members have, by the names of their own tensors; empty where the method has no such key."""
+    def of_members(key: str, values: Sequence[Value], *, by_merge: bool = False) -> tuple[float, ...]:
+        """Return what the members have, by the names of their own tensors; empty where the method has no such key.
+
+        by_merge: by the name of the merge's tensor.
+        """
         if not values:
             return ()
-        return numbers(key, [values[expert] for expert, _ in members], [each for _, each in members])
+        names = None if by_merge else [each for _, each in members]
+        return numbers(key, [values[expert] for expert, _ in members], names)
 
     def option(key: str, value: OwnValue) -> OptionValue:
         if isinstance(value, Varying):
@@ -309,7 +314,7 @@ def _numbers_of(spec: MergeSpec, name: str, place: Place) -> TensorSpec:
 
     made = TensorSpec(
         merge_method=spec.merge_method,
-        weights=of_members("weights", spec.weights),
+        weights=of_members("weights", spec.weights, by_merge=spec.method.weights_by_merge),
         density=of_members("density", spec.density),
         epsilon=of_members("epsilon", spec.epsilon),
         lambda_=numbers("lambda", [spec.lambda_])[0],

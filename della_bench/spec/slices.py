@@ -144,7 +144,7 @@ def check_slices(slices: Slices, row: Method, count: int, *, with_base: bool) ->
     for number, pieces in enumerate(slices):
         found = [_faults_of_piece(piece, count, row, with_base=with_base) for piece in pieces]
         named = [piece.source for piece in pieces]
-        lengths = {len(piece.layers) for piece in pieces}
+        lengths = {piece.stop - piece.start for piece in pieces}
         if not any(found) and len(lengths) > 1:
             found.append(
                 f"{'+'.join(map(str, pieces))}: ranges of unequal length; the sources of a slice have the same"

@@ -42,6 +42,7 @@ TokenizerChoice = Source | Literal["base", "union"]
 
 _POLICIES: tuple[Literal["base", "union"], ...] = ("base", "union")
 _ZERO, _FORCE = "zero", "force"
+_MOST_ROWS = 2**24  # of a vocabulary: far more than any model has
 _INNER = ("source", "tokens", "pad_to_multiple_of")
 # A single colon parts; two are followed by an adapter, and that of zoo:name and merge:SPEC belongs to the source.
 _ROW = re.compile(
@@ -95,8 +96,8 @@ def tokenizer_text(choice: TokenizerChoice) -> str:
 def read_multiple(value: object) -> int:
     """Read `pad_to_multiple_of`. Raises ValueError."""
     number = read_decimal(value)
-    if number != number.to_integral_value() or number < 1:
-        raise ValueError("a whole number from 1 on")
+    if number != number.to_integral_value() or not 1 <= number <= _MOST_ROWS:
+        raise ValueError(f"a whole number from 1 to {_MOST_ROWS:,}")
     return int(number)
 
 
@@ -115,6 +116,8 @@ def read_tokens(value: object) -> tuple[TokenRow, ...]:
     names = [row.token for row in rows]
     if doubled := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise ValueError(f"{', '.join(map(repr, doubled))}: given twice")
+    if broken := [name for name in names if name != name.encode(errors="ignore").decode()]:
+        raise ValueError(f"{broken[0]!r}: half a character, which no tokenizer takes")
     return tuple(rows)
 
 

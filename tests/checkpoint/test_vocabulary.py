@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import shutil
 from pathlib import Path
@@ -10,11 +11,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
 from della_bench.checkpoint.layout import TokenLists, lay_out
 from della_bench.checkpoint.model import Checkpoint, ModelFolder
 from della_bench.errors import CheckpointError
+from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.spec import MergeSpec
 from tests import tiny
@@ -135,3 +146,34 @@ def test_rows_come_from_where_mergekit_takes_them(caplog):
     }
     assert "b: has no rows for 1 token ('far') of its tokenizer: taken to lack them" in caplog.text
     assert "no model has 2 tokens ('far', 'nowhere'): zeros are taken" in caplog.text
+
+
+SIZES = {
+    "vocab_size": 259,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+MASKED: dict[str, Any] = {
+    "roberta": (RobertaForMaskedLM, RobertaConfig(**SIZES, max_position_embeddings=32)),
+    "bert": (BertForMaskedLM, BertConfig(**SIZES, max_position_embeddings=32)),
+    "distilbert": (
+        DistilBertForMaskedLM, DistilBertConfig(vocab_size=259, dim=16, n_layers=1, n_heads=2, hidden_dim=32)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_the_bias_beside_a_head_that_is_not_stored_has_a_row_for_each_token_too(kind, tmp_path):
+    made, config = MASKED[kind]
+    base = made(config)
+    expert = tiny.perturbed(copy.deepcopy(base), seed=1)
+    expert.resize_token_embeddings(261)
+    tiny.save(base, tmp_path / "base", tiny.tokenizer())
+    tiny.save(expert, tmp_path / "a", tiny.tokenizer(("<x>", "<y>")))
+    keys = {"base": str(tmp_path / "base"), "experts": [str(tmp_path / "a")], "merge_method": "task_arithmetic"}
+    write_folder(Merge(MergeSpec.parse(keys, tokenizer="union")), tmp_path / "merged")
+    merged, wanted = (made.from_pretrained(tmp_path / name).state_dict() for name in ("merged", "a"))
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(merged[name], tensor, rtol=0, atol=1e-6)

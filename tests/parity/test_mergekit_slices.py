@@ -80,6 +80,16 @@ STACKED = {
     ),
     "slerp": config("slerp", [piece("base", 0, 3), piece("a", 1, 4)], [piece("b", 0, 2), piece("base", 2, 4)],
                     base="base", t=[{"filter": "attn", "value": [0, 0.5, 0.3]}, {"value": [0.9, 0.1]}]),
+    # t is of the whole merge: a filter is held to the merge's layer 0, which is the expert's layer 1.
+    "slerp_by_layer": config("slerp", [piece("base", 0, 2), piece("a", 1, 3)], [piece("base", 3, 4), piece("a", 0, 1)],
+                             base="base", t=[{"filter": ".0.", "value": 0.9}, {"value": 0.1}]),
+    "ram_with_a_threshold_of_a_slice": config(
+        "ram",
+        {"sources": [piece("base", 0, 2), piece("a", 0, 2), piece("b", 0, 2)], "parameters": {"epsilon": 0.03}},
+        [piece("base", 2, 4), piece("a", 2, 4), piece("b", 2, 4)],
+        base="base",
+        epsilon=0.01,
+    ),
     "task_arithmetic": config(
         "task_arithmetic",
         {"sources": [piece("b", 1, 4), piece("base", 1, 4), piece("a", 0, 3)], "parameters": {"weight": 0.3}},

@@ -90,9 +90,10 @@ def test_the_chat_template_of_a_base_that_is_a_merge_is_the_merges_unless_it_nam
     assert template() == "chatml"
     assert template(chat_template="llama3") == "llama3"
     assert template(tokenizer_source="org/c") is None
+    assert template(tokenizer_source="union") == template(tokenizer_source="first") == "chatml"
     with caplog.at_level(logging.WARNING):
         assert template(first="auto") is None
-    assert "the base's own auto is not taken" in caplog.text
+    assert "first has auto, which is not taken" in caplog.text
 
 
 def test_stages_of_stages_are_read(tmp_path):

@@ -82,6 +82,30 @@ def test_normalize_is_taken(read, method):
         assert spec.normalize is given
 
 
+def test_a_switch_for_some_tensors_alone_is_refused_unless_it_is_the_default(faults, read):
+    """Elsewhere it has its default, in mergekit as well."""
+    some = [{"filter": "mlp", "value": False}]
+    (fault,) = faults(config("linear", MODELS[1:], base=None, parameters={"normalize": some}))
+    assert "true or false, and one for all tensors of a merge here" in fault
+    assert read(config("task_arithmetic", parameters={"normalize": some})).normalize is False
+    for whole in ([*some, {"value": False}], {"filter": "*", "value": False}):
+        assert read(config("linear", MODELS[1:], base=None, parameters={"normalize": whole})).normalize is False
+    (fault,) = faults(config("model_stock", parameters={"filter_wise": [{"filter": "mlp", "value": True}]}))
+    assert "one for all tensors" in fault
+
+
+def test_a_models_own_threshold_of_ram_is_told_as_ignored(read, caplog):
+    models = [{"model": "org/a", "parameters": {"epsilon": 0.1}}, {"model": "org/b"}]
+    assert dict(read(config("ram", models)).options)["threshold"] == 1e-5
+    assert "models[0].parameters.epsilon" in caplog.text
+
+
+def test_numbers_of_modules_and_of_the_whole_that_are_the_same_are_one(read):
+    module = {"default": {"models": MODELS[1:], "parameters": {"max_iter": 7}}}
+    made = {"merge_method": "karcher", "modules": module, "parameters": {"max_iter": 7}}
+    assert dict(read(made).options)["max_iter"] == 7
+
+
 @pytest.mark.parametrize("method", [*DEFAULTS])
 def test_int8_mask_has_no_effect(read, method):
     assert read(config(method, parameters={"int8_mask": True})) == read(config(method))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from della_bench.errors import SpecError
 from tests.spec.test_mergekit import MODELS, config
 
 SLICES: dict[str, Any] = {"base": None, "models": None, "parameters": {}}
@@ -25,7 +26,19 @@ def test_a_method_that_is_no_text_is_refused(faults, method):
         ([{"sources": [{"model": "org/a"}]}], None),
         *(
             ([{"sources": [{"model": "org/a", "layer_range": ends}]}], None)
-            for ends in ([0], [0, 1, 2], "0, 32", [-1, 3], [0.5, 1], {"a": 0, "b": 1}, [0, float("inf")], 3, None)
+            for ends in (
+                [0],
+                [0, 1, 2],
+                "0, 32",
+                "02",
+                {0: 1, 2: 3},
+                [-1, 3],
+                [0.5, 1],
+                {"a": 0, "b": 1},
+                [0, float("inf")],
+                3,
+                None,
+            )
         ),
     ],
 )
@@ -55,6 +68,19 @@ def test_values_that_are_checked_last_are_told_beside_the_others(faults):
     assert [fault.partition(":")[0] for fault in found] == [
         "parameters.tol='little'", "dtype='bfloat15'", "max_iter='many'",
     ]  # fmt: skip
+
+
+def test_a_model_that_cannot_be_read_is_told_beside_a_tokenizer_too(read):
+    with pytest.raises(SpecError, match="no model 'nope' in the zoo"):
+        read(config(models=[{"model": "zoo:nope", "parameters": {"weight": 1}}], tokenizer={"source": "union"}))
+
+
+def test_layers_beyond_number_and_half_a_character_are_no_tracebacks(read, faults):
+    huge = [{"sources": [{"model": "org/a", "layer_range": [0, 2**70]}, {"model": "org/b", "layer_range": [0, 4]}]}]
+    with pytest.raises(SpecError, match="ranges of unequal length"):
+        read(config("linear", **SLICES | {"parameters": {"weight": 1}}, slices=huge))
+    (fault,) = faults(config(tokenizer={"tokens": {"\ud800": {"source": {"kind": "zero"}}}}))
+    assert "half a character, which no tokenizer takes" in fault
 
 
 def test_all_tokens_that_cannot_be_read_are_told(faults):

@@ -89,7 +89,7 @@ def test_a_word_that_is_a_model_of_the_merge_is_that_model():
 def test_all_faults_are_told_at_once():
     tokens = {"<x>": "org/c", "<y>": {"source": {"kind": "zero"}}}
     assert faults(tokenizer={"source": "union", "tokens": tokens, "pad_to_multiple_of": 0}, chat_template="lama3") == [
-        "pad_to_multiple_of=0: a whole number from 1 on",
+        "pad_to_multiple_of=0: a whole number from 1 to 16,777,216",
         "tokens: the row of '<x>' is to come from org/c, which is no model of the merge; did you mean 'org/b' or "
         "'org/a'?",
         "chat_template=lama3: no template of this name; did you mean 'llama3'? (a folder here is written ./lama3, a "
