@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from pathlib import Path
+from textwrap import shorten
 
 from della_bench import zoo
 from della_bench.errors import CheckpointError
@@ -75,7 +76,7 @@ def _download(source: Source, patterns: list[str], weights: bool) -> Path:
     except errors.HFValidationError as error:
         raise CheckpointError(f"{source}: no such folder, and not a hub id: {error}") from None
     except Exception as error:  # every transport has its own: a refused connection, a proxy, offline mode
-        reason = " ".join(str(error).split())[:200]
+        reason = shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(
             f"{source}: no such folder here, and the hub could not be asked ({type(error).__name__}: {reason})",
             exit_code=1,

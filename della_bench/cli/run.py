@@ -229,7 +229,11 @@ def run(
         planned = runner()
         planned.check_settings(models())
         show_settings(planned, models())
-        show_plan(planned.plan(models()))
+        cannot = planned.unusable(models())
+        show_plan(planned.plan([spec for spec in models() if spec not in cannot]))
+        if cannot:
+            lines = dict.fromkeys(f"{spec.display_name}: cannot be run: {error}" for spec, error in cannot.items())
+            raise DellaBenchError("\n".join(lines), exit_code=max(error.exit_code for error in cannot.values()))
         return
     others: list[Watcher] = []
     if track is not None:

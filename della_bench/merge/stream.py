@@ -17,6 +17,7 @@ from della_bench.checkpoint import (
     dtype_name,
     open_adapted,
     open_source,
+    resolve,
 )  # fmt: skip
 from della_bench.checkpoint.fused import in_form_of
 from della_bench.checkpoint.rows import aligned
@@ -54,11 +55,8 @@ class Merge:
         spec.method.check_functions()
         self.spec, self.trust_remote_code = spec, trust_remote_code
         self.cache: Cache | None = None  # asked in the place of the files
-        self.base = open_part(spec.base, trust_remote_code=trust_remote_code)
-        opened: dict[Source, ModelFolder] = {spec.base: self.base}
-        for source in spec.experts:
-            if source not in opened:
-                opened[source] = open_part(source, self.base, trust_remote_code=trust_remote_code)
+        opened = _opened(spec, trust_remote_code)
+        self.base = opened[spec.base]
         fits, self.vocabulary, self.stacking = _fitted(spec, opened, trust_remote_code)
         if self.stacking is not None:
             self.base = self.stacking.base
@@ -218,6 +216,24 @@ def open_part(source: Source, base: ModelFolder | None = None, *, trust_remote_c
     if source.adapter is not None:
         opened = open_adapted(opened, source.adapter)
     return opened if base is None else in_form_of(opened, base)
+
+
+def _opened(spec: MergeSpec, trust_remote_code: bool) -> dict[Source, ModelFolder]:
+    """Return the opened sources of a merge. Raises CheckpointError with all that cannot be opened."""
+    opened: dict[Source, ModelFolder] = {}
+    errors: list[CheckpointError] = []
+    for source in dict.fromkeys(spec.models):
+        try:
+            if opened or not errors:
+                opened[source] = open_part(source, opened.get(spec.base), trust_remote_code=trust_remote_code)
+            else:  # without the base no more can be known of an expert than whether it is there
+                resolve(source, weights=False, trust_remote_code=trust_remote_code)
+        except CheckpointError as error:
+            errors.append(error)
+    if errors:
+        lines = dict.fromkeys(str(error) for error in errors)
+        raise CheckpointError("\n".join(lines), exit_code=max(error.exit_code for error in errors))
+    return opened
 
 
 def _fitted(

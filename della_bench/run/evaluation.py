@@ -77,6 +77,12 @@ def find_asked_alike(folder: Path, task: str, record: Mapping[str, Any]) -> list
     return [each for each, run in _evaluations(folder, task) if _without_documents(run) == wanted]
 
 
+def find_asked_by(folder: Path, task: str, record: Mapping[str, Any]) -> list[Evaluated]:
+    """Return the evaluations of `task` in `folder` that depend on what `record` says, of whatever input files."""
+    found = _evaluations(folder, task)
+    return [each for each, run in found if {**run, "fingerprint": None} == {**record, "fingerprint": None}]
+
+
 def _evaluations(folder: Path, task: str) -> list[tuple[Evaluated, dict[str, Any]]]:
     """Return the whole evaluations of a task with what each depends on, in the order of their times."""
     found = []

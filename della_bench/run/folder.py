@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from della_bench.merge.stream import Merge
 from della_bench.models.arguments import answering_arguments
 from della_bench.results.chosen import copy_remembered
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
-from della_bench.run.evaluation import Evaluated, find_asked_alike, find_evaluated
+from della_bench.run.evaluation import Evaluated, find_asked_alike, find_asked_by, find_evaluated
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
 from della_bench.run.scorer import Scorer
@@ -28,7 +27,7 @@ from della_bench.run.settings import EvalSettings
 from della_bench.run.watching import Seconds
 from della_bench.spec import MergeSpec
 
-__all__ = ["Asked", "RunFolder"]
+__all__ = ["Asked", "RunFolder", "has_answers", "has_scores"]
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,9 @@ class RunFolder:
         remote = bool(options.arguments.get("trust_remote_code"))
         self.inputs = inputs or Inputs(Merge(spec, trust_remote_code=remote))
 
-    @cached_property
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.inputs.fingerprint,
-            "engine": self._options.engine,
-            "arguments": answering_arguments(self._options.engine, self._options.arguments),
-            "versions": package_versions(self._options.engine),
-        }
-
     def record(self, asked: Asked) -> dict[str, Any]:
-        """Return all that an evaluation depends on; waits for the input files' digests.
-
-        What is asked by lm-eval's defaults is recorded as releases before these settings did: it counts as done.
-        """
-        record = {**self._settings, "limit": asked.settings.limit, "seeds": asked.settings.seeds}
-        if changed := asked.settings.record():
-            record["asked"] = changed
-        if asked.task_digest is not None:
-            record["task"] = asked.task_digest
-        return record
+        """Return all that an evaluation depends on; waits for the input files' digests."""
+        return {"fingerprint": self.inputs.fingerprint, **_record(self._options, asked)}
 
     def evaluated(self, asked: Asked) -> Evaluated | None:
         """Return the evaluation of a benchmark that is complete and was asked in this way."""
@@ -157,9 +139,7 @@ class RunFolder:
         self._record(asked, {**known, "scores": {**known.get("scores", {}), scorer.step: done}})
 
     def _made_from(self, scorer: Scorer, evaluated: Evaluated) -> dict[str, Any]:
-        judge = scorer.judge(self._options) if scorer.judge else None
-        version = self._settings["versions"]["della_bench"]
-        return {"samples": evaluated.samples.name, "options": judge, "della_bench": version}
+        return {"samples": evaluated.samples.name, **_scored_by(scorer, self._options)}
 
     def _record(self, asked: Asked, step: Mapping[str, Any]) -> None:
         with self._writing:
@@ -183,3 +163,44 @@ class RunFolder:
 
     def _write(self, provenance: Provenance) -> None:
         write_json(self.folder / "provenance.json", provenance)
+
+
+def has_answers(folder: Path, options: Options, asked: Asked) -> bool:
+    """Return whether a folder has a benchmark's answers that were asked in this way, of whatever input files."""
+    return bool(find_asked_by(folder, asked.benchmark.task, _record(options, asked)))
+
+
+def has_scores(folder: Path, options: Options, scorer: Scorer) -> bool:
+    """Return whether a folder has scores by a scorer with these options, of whatever answers."""
+    try:
+        steps = read_provenance(folder / "provenance.json")["steps"].values()
+    except DataError:
+        return False
+    wanted = _scored_by(scorer, options)
+    found = (step.get("scores", {}).get(scorer.step, {}).get("made_from", {}) for step in steps)
+    return scorer.logged or any(wanted.items() <= each.items() for each in found)
+
+
+def _record(options: Options, asked: Asked) -> dict[str, Any]:
+    """Return all that an evaluation depends on beside the model.
+
+    What is asked by lm-eval's defaults is recorded as releases before these settings did: it counts as done.
+    """
+    record = {
+        "engine": options.engine,
+        "arguments": answering_arguments(options.engine, options.arguments),
+        "versions": package_versions(options.engine),
+        "limit": asked.settings.limit,
+        "seeds": asked.settings.seeds,
+    }
+    if changed := asked.settings.record():
+        record["asked"] = changed
+    if asked.task_digest is not None:
+        record["task"] = asked.task_digest
+    return record
+
+
+def _scored_by(scorer: Scorer, options: Options) -> dict[str, Any]:
+    """Return what a score depends on beside the answers."""
+    judge = scorer.judge(options) if scorer.judge else None
+    return {"options": judge, "della_bench": package_versions(options.engine)["della_bench"]}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from della_bench.benchmarks import Benchmark
+from della_bench.checkpoint import resolve
 from della_bench.errors import DellaBenchError, Faults, SpecError, UsageError
 from della_bench.merge.stream import Merge
 from della_bench.run.generation import check_generation
@@ -14,7 +17,7 @@ from della_bench.run.prompts import tokenizer_with_template
 from della_bench.run.scorers import scorers_of
 from della_bench.run.settings import EvalSettings
 from della_bench.run.tasks import Tasks
-from della_bench.spec import MergeSpec
+from della_bench.spec import MergeSpec, Source
 
 __all__ = [
     "check_all",
@@ -130,12 +133,33 @@ def check_scorers(benchmarks: Sequence[Benchmark], options: Options) -> None:
         raise UsageError("\n".join(dict.fromkeys(text for _, text in faults)), exit_code=code)
 
 
-def unusable(specs: Sequence[MergeSpec], options: Options) -> dict[MergeSpec, DellaBenchError]:
-    """Return the specs whose sources cannot be opened or do not fit together, each with the reason."""
+def unusable(
+    specs: Sequence[MergeSpec], options: Options, *, download: bool = True
+) -> dict[MergeSpec, DellaBenchError]:
+    """Return the specs whose sources cannot be opened or do not fit together, each with the reason.
+
+    download: whether weights may be fetched from the hub; else it is asked only whether it has the sources, and what
+    fits is told of specs whose sources are all here.
+    """
     found: dict[MergeSpec, DellaBenchError] = {}
+    remote = bool(options.arguments.get("trust_remote_code"))
     for spec in specs:
         try:
-            Merge(spec, trust_remote_code=bool(options.arguments.get("trust_remote_code")))
+            if download or all(map(_is_here, spec.models)):
+                Merge(spec, trust_remote_code=remote)
+                continue
+            faults = Faults()
+            for source in dict.fromkeys(spec.models):
+                faults.of(partial(resolve, source, weights=False, trust_remote_code=remote), None)
+            faults.raise_them()
         except DellaBenchError as error:
             found[spec] = error
     return found
+
+
+def _is_here(source: Source) -> bool:
+    """Return whether a source lies in a folder of this machine, or comes with the package."""
+    if source.scheme == "merge":
+        return all(map(_is_here, MergeSpec.parse(source.place).models))
+    here = source.scheme == "zoo" or Path(source.place).expanduser().is_dir()
+    return here and (source.adapter is None or _is_here(source.adapter))

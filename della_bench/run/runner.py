@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DellaBenchError
+from della_bench.errors import DellaBenchError, UsageError
 from della_bench.lock import folder_lock
 from della_bench.run.evaluator import LocalEvaluator
-from della_bench.run.folder import Asked, RunFolder
+from della_bench.run.folder import Asked, RunFolder, has_answers, has_scores
 from della_bench.run.options import Options
-from della_bench.run.preflight import check_all, check_settings, unusable
+from della_bench.run.preflight import check_all, check_scorers, check_settings, unusable
 from della_bench.run.prompts import first_prompt
 from della_bench.run.scorers import expected_cost
 from della_bench.run.specs import folder_name
@@ -116,7 +115,9 @@ class Runner:
         self._steps.forget_faults()
         specs = list(specs)
         to_evaluate = [spec for spec in specs if self._must_evaluate(spec)]
-        if to_evaluate:
+        if not to_evaluate:
+            check_scorers([row for row in self._tasks.benchmarks if self._must_score(specs, row)], self._options)
+        else:
             # Of a cluster only the hosts know what devices they have.
             here = self._workers is None or self._workers.address is None
             templates = check_all(to_evaluate, self._tasks, self._options, engine_here=here)
@@ -124,7 +125,11 @@ class Runner:
                 self._tell(note)
             for whose, names in templates.items():
                 self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
-        for spec, error in unusable(to_evaluate, self._options).items():
+        cannot = unusable(to_evaluate, self._options)
+        if cannot and len(cannot) == len(specs):
+            lines = dict.fromkeys(f"{spec.display_name}: cannot be run: {error}" for spec, error in cannot.items())
+            raise UsageError("\n".join(lines), exit_code=max(error.exit_code for error in cannot.values()))
+        for spec, error in cannot.items():
             self._tell(f"{spec.display_name}: cannot be run: {error}")
             self._steps.fault("", spec, error)
             specs.remove(spec)
@@ -173,18 +178,24 @@ class Runner:
         """Raise one error with all that is wrong with how the benchmarks are asked of these specs."""
         check_settings(specs, self._tasks, self._options)
 
+    def unusable(self, specs: Sequence[MergeSpec]) -> dict[MergeSpec, DellaBenchError]:
+        """Return the specs whose sources are not to be had, or do not fit; no weights are fetched from the hub."""
+        return unusable(specs, self._options, download=False)
+
     def first_prompt(self, row: Benchmark, spec: MergeSpec) -> str:
         """Return what a model is asked first. Raises DellaBenchError where there are no data or no chat template."""
         return first_prompt(self._tasks.only(row), self._tasks.settings(row), spec, self._options.arguments)
 
     def _must_evaluate(self, spec: MergeSpec) -> bool:
-        """Return whether a look at the file names is enough to see that something has to be evaluated."""
+        """Return whether a look at the results is enough to see that something has to be evaluated."""
         folder = self._options.out / folder_name(spec)
-        return self._options.force or not all(
-            any(folder.glob(f"samples_{glob.escape(task)}_*.jsonl"))
-            for row in self._tasks.benchmarks
-            for task in self._tasks.leaves(row)
-        )
+        return self._options.force or not all(has_answers(folder, self._options, asked) for asked in self.asked())
+
+    def _must_score(self, specs: Sequence[MergeSpec], row: Benchmark) -> bool:
+        """Return whether a look at the scores is enough to see that a benchmark of some spec has to be scored."""
+        folders = [self._options.out / folder_name(spec) for spec in specs]
+        scorers = self._steps.scorers(row)
+        return not all(has_scores(folder, self._options, scorer) for folder in folders for scorer in scorers)
 
     def _run_one(self, spec: MergeSpec, *, wait: bool) -> bool:
         folder = self._options.out / folder_name(spec)

@@ -32,6 +32,16 @@ def test_a_dry_run_prints_every_step_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_all_sources_that_are_not_there_are_told_before_anything_is_done(tmp_path, capsys, dry):
+    spec = f"base={tmp_path}/b,experts=zoo:math+{tmp_path}/nope,merge_method=linear"
+    code, text = end(capsys, spec, "--benchmarks", "zoo_math", "-o", tmp_path / "runs", *dry)
+    assert code == 2
+    for name in ("b", "nope"):
+        assert text.err.count(f"{tmp_path}/{name}: no such folder") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [

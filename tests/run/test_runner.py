@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from della_bench.errors import JudgeError, UsageError
+from della_bench.errors import DellaBenchError, JudgeError, UsageError
 from della_bench.lock import folder_lock
 from della_bench.results.leaderboard import build_table
 from della_bench.results.schema import read_provenance, read_score, write_score
-from della_bench.run import evaluator
+from della_bench.run import evaluator, preflight
 from della_bench.run import steps as module
 from della_bench.run.engine import Engine
 from della_bench.run.evaluation import evaluate
@@ -224,6 +224,36 @@ def test_a_template_that_no_tokenizer_has_and_other_faults_are_told_at_once_befo
     assert caught.value.exit_code == 2
     assert asked == []
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"apply_chat_template": True}, "the tokenizer of zoo:base has no chat template"),
+        ({"samples": {"zoo_math": [0, 900]}, "limit": None}, "900 is none"),
+        ({"arguments": {"batch_size": 4, "foo": 1}}, "foo"),
+    ],
+)
+def test_a_used_folder_hides_nothing_that_is_wrong_with_other_settings(tmp_path, manager, asked, changed, told):
+    go(tmp_path, manager)
+    asked.clear()
+    with pytest.raises(DellaBenchError, match=told) as caught:
+        go(tmp_path, manager, **changed)
+    assert caught.value.exit_code == 2
+    assert asked == []
+
+
+def test_a_judge_that_cannot_be_had_is_told_though_all_is_evaluated(tmp_path, manager, monkeypatch, asked):
+    go(tmp_path, manager)
+
+    def without_a_key(options):
+        raise UsageError("no key")
+
+    judge = Scorer("judge", lambda *_: [], judge=lambda options: "gpt", check=without_a_key)
+    for place in (preflight, module):
+        monkeypatch.setattr(place, "scorers_of", lambda row: [judge])
+    with pytest.raises(UsageError, match="zoo_math: no key"):
+        go(tmp_path, manager)
 
 
 def test_answers_that_are_only_logged_are_not_scored_and_are_no_number(tmp_path, manager, asked):
