@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from della_bench.results.bootstrap import bootstrap
+from della_bench.results.settings import plain_name
 from della_bench.results.table import Row
 
 __all__ = ["averaged_benchmarks", "with_averages"]
@@ -14,7 +15,8 @@ __all__ = ["averaged_benchmarks", "with_averages"]
 def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed: bool) -> tuple[list[str], list[str]]:
     """Return the benchmarks that averages are over, and notes on what they leave out.
 
-    With `fixed` they are all of `benchmarks`, and a row that lacks one has no average; else those that all rows have.
+    With `fixed` they are all of `benchmarks`, and a row that lacks one has no average; else those that all rows have. Of
+    columns of one benchmark that was asked in several ways only one is among them: their documents are the same ones.
     """
     if fixed or not rows:
         return list(benchmarks), []
@@ -27,7 +29,21 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
             who = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
             has = "has" if len(lacking) == 1 else "have"
             notes.append(f"{name}: left out of the average: {who} {has} no score")
-    return out, notes
+    chosen: dict[str, str] = {}
+    for name in out:
+        known = chosen.setdefault(plain_name(name), name)
+        if _items(rows, name) > _items(rows, known):
+            chosen[plain_name(name)] = name
+    notes += [
+        f"{name}: left out of the average: its documents are those of {chosen[plain_name(name)]}"
+        for name in out
+        if name != chosen[plain_name(name)]
+    ]
+    return [name for name in out if name == chosen[plain_name(name)]], notes
+
+
+def _items(rows: Sequence[Row], benchmark: str) -> int:
+    return sum(row.cells[benchmark].n for row in rows)
 
 
 def with_averages(rows: Sequence[Row], averaged: Sequence[str]) -> list[Row]:

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from della_bench.results.averages import averaged_benchmarks
+
+
+def row(name: str, **counts: int) -> Any:
+    """Return a row with a cell of so many items for each column."""
+    return SimpleNamespace(
+        name=name, cells={column: SimpleNamespace(value=50.0, n=count) for column, count in counts.items()}
+    )
+
+
+def test_documents_that_were_asked_in_several_ways_count_once():
+    columns = ["math (5 of 200 documents)", "math (7 of 200 documents)", "code (0-shot)", "code (5-shot)", "chat"]
+    rows = [row(name, **dict(zip(columns, (5, 7, 20, 20, 3), strict=True))) for name in ("a", "b")]
+    averaged, notes = averaged_benchmarks(rows, columns, fixed=False)
+    assert averaged == [columns[1], columns[2], columns[4]]
+    assert notes == [
+        f"{columns[0]}: left out of the average: its documents are those of {columns[1]}",
+        f"{columns[3]}: left out of the average: its documents are those of {columns[2]}",
+    ]
+    assert averaged_benchmarks(rows, columns, fixed=True) == (columns, [])
