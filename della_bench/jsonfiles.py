@@ -112,6 +112,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(path)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) != beside:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error  # what is beside it is nobody's business
     finally:
         beside.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from della_bench.packages import installed_version
 
 __all__ = ["facts", "info"]
 
-_EXTRAS = {"vllm": "vllm", "alpaca": "alpaca_eval", "ray": "ray", "track": "trackio"}
+_EXTRAS = {"vllm": "vllm", "search": "optuna", "alpaca": "alpaca_eval", "ray": "ray", "track": "trackio"}
 _TRACKERS = ("trackio", "wandb", "mlflow")
 
 

@@ -244,7 +244,11 @@ def run(
         made = runner(Watchers([shown, *others]))
         if write_out:
             show_settings(made, models())
-        failed = made.run(models())
+        try:
+            failed = made.run(models())
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on where it was", err=True)
+            raise typer.Exit(130) from None
     for name, seconds in made.seconds.items():
         say(f"{name}: {seconds}", err=True)
     if failed:

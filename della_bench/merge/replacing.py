@@ -47,7 +47,9 @@ def check_replaceable(out: Path, sources: Iterable[Path], *, overwrite: bool) ->
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise UsageError(f"{out}: exists already; choose another folder, or allow it to be replaced")
+        if reason := _why_kept(out):
+            raise UsageError(f"{out}: exists already, and is never replaced: {reason}; choose another folder")
+        raise UsageError(f"{out}: exists already; choose another folder, or replace it (`overwrite`)")
     if reason := _why_kept(out):
         raise UsageError(f"{out}: is not replaced: {reason}")
 

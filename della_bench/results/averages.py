@@ -15,8 +15,8 @@ __all__ = ["averaged_benchmarks", "with_averages"]
 def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed: bool) -> tuple[list[str], list[str]]:
     """Return the benchmarks that averages are over, and notes on what they leave out.
 
-    With `fixed` they are all of `benchmarks`, and a row that lacks one has no average; else those that all rows have. Of
-    columns of one benchmark that was asked in several ways only one is among them: their documents are the same ones.
+    With `fixed` they are all of `benchmarks`, and a row that lacks one has no average; else those that all rows have.
+    Of a benchmark that was asked in several ways one column is among them: the documents are the same.
     """
     if fixed or not rows:
         return list(benchmarks), []
