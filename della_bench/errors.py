@@ -109,5 +109,5 @@ class Faults:
         if len(self._found) == 1:
             raise self._found[0]
         if self._found:
-            lines = dict.fromkeys(str(error) for error in self._found)
+            lines = dict.fromkeys(line for error in self._found for line in str(error).splitlines())
             raise UsageError("\n".join(lines), exit_code=max(error.exit_code for error in self._found))

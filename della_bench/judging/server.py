@@ -76,7 +76,7 @@ class Server:
                 raise JudgeError(f"`azure`: set {', '.join(missing)} in the environment", exit_code=2)
         elif self.url == _OPENAI and not os.environ.get("OPENAI_API_KEY"):
             raise JudgeError(
-                "no key: set OPENAI_API_KEY in the environment, or name another server by OPENAI_BASE_URL or as `base_url` "
+                "no key: set OPENAI_API_KEY in the environment, or name a server by OPENAI_BASE_URL or as `base_url` "
                 "(GSM8K can also be judged without any: `judge` exact)",
                 exit_code=2,
             )
