@@ -202,7 +202,9 @@ def search(
         plan = _plan(space, over, options, storage, warm_start or [], faults)
     if dry_run:
         from della_bench.cli.search_show import show_plan
+        from della_bench.search.plan import check_sources
 
+        check_sources(plan, download=False)
         show_plan(plan)
         return
     from della_bench.cli.search_watching import watching

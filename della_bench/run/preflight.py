@@ -138,8 +138,8 @@ def unusable(
 ) -> dict[MergeSpec, DellaBenchError]:
     """Return the specs whose sources cannot be opened or do not fit together, each with the reason.
 
-    download: whether weights may be fetched from the hub; else it is asked only whether it has the sources, and what
-    fits is told of specs whose sources are all here.
+    download: whether weights may be fetched from the hub; else it is asked only whether it has the sources, if it can
+    be reached, and what fits is told of specs whose sources are all here.
     """
     found: dict[MergeSpec, DellaBenchError] = {}
     remote = bool(options.arguments.get("trust_remote_code"))
@@ -153,7 +153,8 @@ def unusable(
                 faults.of(partial(resolve, source, weights=False, trust_remote_code=remote), None)
             faults.raise_them()
         except DellaBenchError as error:
-            found[spec] = error
+            if download or error.exit_code == UsageError.exit_code:  # else the hub could not be asked
+                found[spec] = error
     return found
 
 

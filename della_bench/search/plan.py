@@ -238,12 +238,13 @@ def _example(space: Space) -> MergeSpec:
     return space.spec(space.middle(space.methods[0]))
 
 
-def check_sources(plan: Plan) -> None:
+def check_sources(plan: Plan, *, download: bool = True) -> None:
     """Raise UsageError where a source of the space cannot be opened, or does not fit the base: its shapes, its layers.
 
-    What stands in the tensors is looked at only when they are merged.
+    What stands in the tensors is looked at only when they are merged. download: as `unusable` takes it.
     """
     specs = [plan.space.spec(proposal) for proposal in plan.space.corners()]
     different = {tuple(map(str, spec.experts)): spec for spec in specs}
-    if faults := unusable(list(different.values()), plan.options):
-        raise UsageError("\n".join(dict.fromkeys(map(str, faults.values()))))
+    if faults := unusable(list(different.values()), plan.options, download=download):
+        lines = dict.fromkeys(line for fault in faults.values() for line in str(fault).splitlines())
+        raise UsageError("\n".join(lines))

@@ -58,6 +58,14 @@ def test_in_80_columns_numbers_are_whole_and_each_candidate_takes_one_line(capsy
     assert [line.split()[0] for line in lines[first : first + 5]] == ["code", "math", "#0", "#1", "#2"]
 
 
+def test_a_plan_is_refused_with_all_sources_that_are_not_there(capsys, tmp_path):
+    space = SPACE.replace("zoo:math+zoo:code", f"{tmp_path}/one+{tmp_path}/two")
+    code, shown = call(capsys, space, *FEW, "--out", tmp_path / "out", "--dry-run")
+    assert code == 2
+    for name in ("one", "two"):
+        assert shown.err.count(f"{tmp_path}/{name}: no such folder") == 1
+
+
 def test_a_search_wants_a_space_and_a_folder(capsys):
     code, shown = call(capsys)
     assert code == 2
