@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint.tokenizers import folder_template, has_tokenizer, load_chat_template
 from della_bench.errors import SpecError
+from della_bench.merge.staged import Staged
 from della_bench.spec import MergeSpec, Source
 from della_bench.spec.templates import AUTO
 
 if TYPE_CHECKING:
+    from della_bench.checkpoint.model import ModelFolder
     from della_bench.merge.stream import Merge
 
 __all__ = ["ChosenTemplate", "chosen_template", "template_asked_for", "template_owner"]
@@ -82,9 +84,7 @@ def _most_common(merge: Merge) -> ChosenTemplate | None:
     models = list(dict.fromkeys(source.origin for source in merge.sources))
     texts: dict[str, str] = {}  # by the model's label
     for model in models:
-        if not has_tokenizer(model.tokenizer_folder):
-            continue
-        template = folder_template(model.tokenizer_folder, trust_remote_code=merge.trust_remote_code)
+        template = _own(model, trust_remote_code=merge.trust_remote_code)
         template = template.get("default") if isinstance(template, dict) else template
         if template:
             texts[model.label] = template.strip()
@@ -93,3 +93,15 @@ def _most_common(merge: Merge) -> ChosenTemplate | None:
     text, count = Counter(texts.values()).most_common(1)[0]
     first = next(label for label, own in texts.items() if own == text)
     return ChosenTemplate(text, f"that of {first} (auto: {count} of {len(models)} models have it)")
+
+
+def _own(model: ModelFolder, *, trust_remote_code: bool) -> Any:
+    """Return the template of a model: that which a merge of its own names, else its tokenizer's; None without one."""
+    choice = model.spec.chat_template if isinstance(model, Staged) else None
+    if isinstance(choice, Source):
+        return load_chat_template(choice, trust_remote_code=trust_remote_code)
+    if choice is not None and choice.name != AUTO:
+        return choice.content
+    if not has_tokenizer(model.tokenizer_folder):
+        return None
+    return folder_template(model.tokenizer_folder, trust_remote_code=trust_remote_code)

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from della_bench.errors import SpecError
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
+from della_bench.merge.templates import chosen_template
 from della_bench.models.hf import DellaMergedLM
 from della_bench.models.loading import load_merged
 from della_bench.spec import MergeSpec
@@ -165,6 +166,21 @@ def test_whose_chat_template_is_used_is_said_once_and_told_to_lm_eval(family, tm
     assert len(prints) == len(told)
     lm.remerge(keys)
     assert lm.tokenizer.chat_template is None
+
+
+def test_auto_counts_a_merge_of_its_own_by_the_template_that_it_names(tmp_path):
+    plain, own = (
+        str(tiny.save(tiny.llama(), tmp_path / name, tiny.tokenizer((), text)))
+        for name, text in (("plain", None), ("own", "{{ messages[0].content }}!"))
+    )
+    stages = [
+        {"base": plain, "experts": [plain], "merge_method": "linear", "chat_template": "chatml", "name": name}
+        for name in ("one", "two")
+    ]
+    keys = {"base": own, "experts": [own, *stages], "merge_method": "linear", "chat_template": "auto"}
+    found = chosen_template(Merge(MergeSpec.parse(keys)))
+    assert "<|im_start|>" in found.content
+    assert found.origin == "that of one (auto: 2 of 3 models have it)"
 
 
 def test_a_difference_of_end_token_and_template_is_warned_of_once_with_what_is_done(tmp_path, caplog):
