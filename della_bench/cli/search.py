@@ -264,11 +264,11 @@ def _beside(plan: Plan) -> Plan:
     from dataclasses import replace
 
     from della_bench.cli.console import say
-    from della_bench.search.definition import differences, kept_definition
+    from della_bench.search.definition import differences_from, kept_definition
 
     number = 1
     out = plan.out
-    while (kept := kept_definition(out)) is not None and differences(kept, plan.definition):
+    while (kept := kept_definition(out)) is not None and differences_from(kept, plan):
         number += 1
         named = plan.out if plan.out.name not in ("", "..") else plan.out.resolve()
         out = named.with_name(f"{named.name}-{number}")

@@ -227,7 +227,9 @@ def _opened(spec: MergeSpec, trust_remote_code: bool) -> dict[Source, ModelFolde
             if opened or not errors:
                 opened[source] = open_part(source, opened.get(spec.base), trust_remote_code=trust_remote_code)
             else:  # without the base no more can be known of an expert than whether it is there
-                resolve(source, weights=False, trust_remote_code=trust_remote_code)
+                for part in (source, source.adapter):
+                    if part is not None:
+                        resolve(part, weights=False, trust_remote_code=trust_remote_code)
         except CheckpointError as error:
             errors.append(error)
     if errors:

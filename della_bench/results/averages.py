@@ -16,7 +16,8 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
     """Return the benchmarks that averages are over, and notes on what they leave out.
 
     With `fixed` they are all of `benchmarks`, and a row that lacks one has no average; else those that all rows have.
-    Of a benchmark that was asked in several ways one column is among them: the documents are the same.
+    Of a benchmark that was asked in several ways one column is among them, as documents may be the same: that with the
+    most items.
     """
     if fixed or not rows:
         return list(benchmarks), []
@@ -35,7 +36,7 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
         if _items(rows, name) > _items(rows, known):
             chosen[plain_name(name)] = name
     notes += [
-        f"{name}: left out of the average: its documents are those of {chosen[plain_name(name)]}"
+        f"{name}: left out of the average, where {chosen[plain_name(name)]} stands for {plain_name(name)}"
         for name in out
         if name != chosen[plain_name(name)]
     ]

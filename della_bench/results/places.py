@@ -127,13 +127,17 @@ def _take(out: Path, benchmark: str, name: str, claim: _Claim) -> bool:
     whole = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     write_json(whole, asdict(claim))
     try:
-        os.link(whole, path)  # which no reader finds half written, and which fails where the name is taken
+        try:
+            os.link(whole, path)  # which no reader finds half written, and which fails where the name is taken
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("x", encoding="utf-8") as file:
+                file.write(whole.read_text(encoding="utf-8"))
     except FileExistsError:
         return _is_torn(path) and not score_path(out, benchmark, name).exists()
-    except OSError:  # a file system without links
-        whole.replace(path)
     finally:
-        whole.unlink(missing_ok=True)
+        whole.unlink()
     return True
 
 

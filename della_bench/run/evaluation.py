@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -65,37 +65,35 @@ class Evaluated:
 
 def find_evaluated(folder: Path, task: str, record: Mapping[str, Any]) -> Evaluated | None:
     """Return the latest evaluation of `task` in `folder` that depends on exactly what `record` says, or None."""
-    return next((each for each, run in reversed(_evaluations(folder, task)) if run == record), None)
+    return next(_evaluations(folder, task, lambda run: run == record), None)
 
 
 def find_asked_alike(folder: Path, task: str, record: Mapping[str, Any]) -> list[Evaluated]:
     """Return the evaluations of `task` in `folder` that depend on what `record` says, of whichever documents.
 
-    The latest one is the last.
+    The latest one is the first.
     """
     wanted = _without_documents(record)
-    return [each for each, run in _evaluations(folder, task) if _without_documents(run) == wanted]
+    return list(_evaluations(folder, task, lambda run: _without_documents(run) == wanted))
 
 
-def find_asked_by(folder: Path, task: str, record: Mapping[str, Any]) -> list[Evaluated]:
-    """Return the evaluations of `task` in `folder` that depend on what `record` says, of whatever input files."""
-    found = _evaluations(folder, task)
-    return [each for each, run in found if {**run, "fingerprint": None} == {**record, "fingerprint": None}]
+def is_asked(folder: Path, task: str, record: Mapping[str, Any]) -> bool:
+    """Return whether `folder` has an evaluation of `task` that depends on what `record` says, of whatever model."""
+    wanted = {**record, "fingerprint": None}
+    return any(_evaluations(folder, task, lambda run: {**run, "fingerprint": None} == wanted))
 
 
-def _evaluations(folder: Path, task: str) -> list[tuple[Evaluated, dict[str, Any]]]:
-    """Return the whole evaluations of a task with what each depends on, in the order of their times."""
-    found = []
-    for path in sorted(folder.glob("results_*.json")):
+def _evaluations(folder: Path, task: str, is_wanted: Callable[[dict[str, Any]], bool]) -> Iterator[Evaluated]:
+    """Yield the whole evaluations of a task which depend on what is wanted, the latest first."""
+    for path in sorted(folder.glob("results_*.json"), reverse=True):
         try:
             value = read_json(path)
             run = value["config"]["della_bench"]["run"]
-            known = isinstance(run, dict) and task in value["results"]
+            wanted = isinstance(run, dict) and task in value["results"] and is_wanted(run)
         except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
-        if known and all(_is_whole(_samples(path, name), value, name) for name in _tasks(value, task)):
-            found.append((Evaluated(path, task, value), run))
-    return found
+        if wanted and all(_is_whole(_samples(path, name), value, name) for name in _tasks(value, task)):
+            yield Evaluated(path, task, value)
 
 
 def _without_documents(record: Mapping[str, Any]) -> dict[str, Any]:

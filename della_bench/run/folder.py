@@ -19,7 +19,7 @@ from della_bench.merge.stream import Merge
 from della_bench.models.arguments import answering_arguments
 from della_bench.results.chosen import copy_remembered
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
-from della_bench.run.evaluation import Evaluated, find_asked_alike, find_asked_by, find_evaluated
+from della_bench.run.evaluation import Evaluated, find_asked_alike, find_evaluated, is_asked
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
 from della_bench.run.scorer import Scorer
@@ -72,7 +72,7 @@ class RunFolder:
         return find_evaluated(self.folder, asked.benchmark.task, self.record(asked))
 
     def asked_alike(self, asked: Asked) -> list[Evaluated]:
-        """Return the evaluations of a benchmark that was asked in this way, of whichever documents; the latest last."""
+        """Return the evaluations of a benchmark asked in this way, of whichever documents; the latest is the first."""
         if not any(self.folder.glob("results_*.json")):
             return []  # without waiting for the digests
         return find_asked_alike(self.folder, asked.benchmark.task, self.record(asked))
@@ -167,7 +167,7 @@ class RunFolder:
 
 def has_answers(folder: Path, options: Options, asked: Asked) -> bool:
     """Return whether a folder has a benchmark's answers that were asked in this way, of whatever input files."""
-    return bool(find_asked_by(folder, asked.benchmark.task, _record(options, asked)))
+    return is_asked(folder, asked.benchmark.task, _record(options, asked))
 
 
 def has_scores(folder: Path, options: Options, scorer: Scorer) -> bool:

@@ -149,8 +149,8 @@ def unusable(
                 Merge(spec, trust_remote_code=remote)
                 continue
             faults = Faults()
-            for source in dict.fromkeys(spec.models):
-                faults.of(partial(resolve, source, weights=False, trust_remote_code=remote), None)
+            for part in dict.fromkeys(part for source in spec.models for part in (source, source.adapter) if part):
+                faults.of(partial(resolve, part, weights=False, trust_remote_code=remote), None)
             faults.raise_them()
         except DellaBenchError as error:
             if download or error.exit_code == UsageError.exit_code:  # else the hub could not be asked
@@ -162,5 +162,9 @@ def _is_here(source: Source) -> bool:
     """Return whether a source lies in a folder of this machine, or comes with the package."""
     if source.scheme == "merge":
         return all(map(_is_here, MergeSpec.parse(source.place).models))
-    here = source.scheme == "zoo" or Path(source.place).expanduser().is_dir()
+    place = source.place if source.revision is None else f"{source.place}@{source.revision}"
+    try:
+        here = source.scheme == "zoo" or Path(place).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name too long, ~user where there is no such user
+        return False
     return here and (source.adapter is None or _is_here(source.adapter))

@@ -11,10 +11,10 @@ import yaml
 
 from della_bench.errors import SpecError, UsageError
 from della_bench.jsonfiles import write_whole
-from della_bench.search.plan import Plan
+from della_bench.search.plan import LATER, Plan
 from della_bench.spec.files import load_documents
 
-__all__ = ["check_folder", "differences", "is_definition", "keep_definition", "kept_definition"]
+__all__ = ["check_folder", "differences_from", "is_definition", "keep_definition", "kept_definition"]
 
 _FILE = "space.yaml"
 
@@ -42,17 +42,25 @@ def keep_definition(plan: Plan) -> None:
     write_whole(plan.out / _FILE, yaml.safe_dump(plan.definition, sort_keys=False, allow_unicode=True))
 
 
-def differences(kept: Mapping[str, Any], asked: Mapping[str, Any], place: str = "") -> list[str]:
+def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], place: str = "") -> list[str]:
     """Return what differs between two definitions, a line each: the key, what lies there, and what is asked for."""
     found: list[str] = []
     for key in dict.fromkeys([*kept, *asked]):
         before, now = kept.get(key), asked.get(key)
         name = f"{place}{key}"
         if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += differences(before, now, f"{name}.")
+            found += _differences(before, now, f"{name}.")
         elif before != now:
             found.append(f"{name}: {_shown(before)} there, {_shown(now)} asked for")
     return found
+
+
+def differences_from(kept: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Return what differs between the definition in a search's folder and a plan, as far as the folder tells."""
+    asked, known = plan.definition, kept.get("search")
+    if isinstance(known, Mapping):
+        asked["search"] = {key: each for key, each in asked["search"].items() if key in known or key not in LATER}
+    return _differences(kept, asked)
 
 
 def check_folder(plan: Plan) -> None:
@@ -61,7 +69,7 @@ def check_folder(plan: Plan) -> None:
     if kept is not None and not is_definition(kept):
         path = plan.out / _FILE
         raise UsageError(f"{path}: no search wrote it, and this one would write over it: --out names another folder")
-    if kept is not None and (differing := differences(kept, plan.definition)):
+    if kept is not None and (differing := differences_from(kept, plan)):
         lines = "\n".join(differing)
         raise UsageError(f"{plan.out} holds another search (--force-new starts beside it):\n{lines}")
 

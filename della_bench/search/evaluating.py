@@ -77,9 +77,17 @@ class Evaluating:
         self._files = RunFiles(plan, options)
 
     def evaluate(
-        self, candidate: Candidate, which: str, ask: Ask, main: Main, look: Look = lambda number, values: False
+        self,
+        candidate: Candidate,
+        which: str,
+        ask: Ask,
+        main: Main,
+        look: Look = lambda number, values: False,
+        keep: Callable[[float], None] = lambda seconds: None,
     ) -> Answered:
         """Return the candidate with its values on a set; what is on disk is not asked again.
+
+        keep: is told the seconds of each block that is answered, once it is on disk.
 
         Raises DellaBenchError where it cannot be merged, asked or scored.
         """
@@ -95,6 +103,7 @@ class Evaluating:
             if number > len(log.rows):
                 blocks = {each.task: each.items[start:end] for each, start, end in zip(sets, seen, ends, strict=True)}
                 log.append(_asked(ask, candidate.spec, {task: items for task, items in blocks.items() if items}, run))
+                keep(sum(log.rows[-1]["seconds"].values()))
             for name, spent in log.rows[number - 1]["seconds"].items():
                 seconds[name] += spent
             started = time.perf_counter()
@@ -128,7 +137,9 @@ class Evaluating:
     def _answers_digest(self, which: str, fingerprint: str) -> str:
         """Return a digest of what the answers to a set's blocks depend on."""
         items = [[each.task, each.items] for each in self._plan.sets[which]]
-        facts = [fingerprint, items, looks_of(self._plan, which), self._plan.answering]
+        more = self._plan.answering
+        facts = [fingerprint, items, looks_of(self._plan, which), more.pop("engine"), more.pop("asked", {})]
+        facts += [more] if any(more.values()) else []  # which earlier releases did not know of
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _values(

@@ -30,8 +30,9 @@ from della_bench.search.storage import check_storage
 from della_bench.spec import MergeSpec
 from della_bench.suggest import nearest
 
-__all__ = ["Plan", "check_sources", "make_plan", "paid_scorers"]
+__all__ = ["LATER", "Plan", "check_sources", "make_plan", "paid_scorers"]
 
+LATER = ("arguments", "tasks", "judges")  # parts of a definition that the first releases did not write down
 _MOST_POINTS = 100_000  # of a grid: all of them are made and shuffled before the first
 
 
@@ -67,19 +68,24 @@ class Plan:
             for which, sets in self.sets.items()
             for each in sets
         }
-        judges = {
+        scores = {"items": items, **self.answering, "judges": self.judges}
+        return {**self.space.as_dict(), "search": {**self.settings.definition(), **scores}}
+
+    @property
+    def judges(self) -> dict[str, str]:
+        """By benchmark who judges it, where a judge's number counts."""
+        return {
             name: number.scorer.judge(self.options)
             for (name, _), number in self.numbers.items()
             if number.scorer is not None and number.scorer.judge is not None
         }
-        scores = {"items": items, **self.answering} | ({"judges": judges} if judges else {})
-        return {**self.space.as_dict(), "search": {**self.settings.definition(), **scores}}
 
     @property
     def answering(self) -> dict[str, Any]:
-        """What answers depend on beside the model and the items: the engine, and what is not the default.
+        """What answers depend on beside the model and the items.
 
-        arguments: the engine's. asked: lm-eval's settings, by task. tasks: digests of tasks whose files are the user's.
+        arguments: the engine's. asked: lm-eval's settings, by task, where they are not all the default. tasks: digests
+        of tasks whose files are the user's.
         """
         settings = {task: self.options.settings_of(row.name) for task, row in self.rows.items()}
         asked = {
@@ -87,19 +93,21 @@ class Plan:
             for task, each in settings.items()
         }
         arguments = answering_arguments(self.options.engine, self.options.arguments)
-        found = {
+        asked = {task: record for task, record in asked.items() if record}
+        return {
             "engine": self.options.engine,
+            **({"asked": asked} if asked else {}),
             "arguments": json.loads(json.dumps(arguments, default=str)),
-            "asked": {task: record for task, record in asked.items() if record},
             "tasks": {task: digest for task, row in self.rows.items() if (digest := self.tasks.digest(row))},
         }
-        return {name: value for name, value in found.items() if value}
 
     @property
     def digest(self) -> str:
         """A digest of the definition and of the items themselves."""
         items = [[which, each.task, each.items] for which, sets in self.sets.items() for each in sets]
-        return hashlib.sha256(json.dumps([self.definition, items], sort_keys=True).encode()).hexdigest()
+        whole = self.definition
+        whole["search"] = {key: value for key, value in whole["search"].items() if value or key not in LATER}
+        return hashlib.sha256(json.dumps([whole, items], sort_keys=True).encode()).hexdigest()
 
     def example(self) -> MergeSpec:
         """Return some spec of the space: what the engine is checked with."""

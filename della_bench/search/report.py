@@ -143,7 +143,7 @@ def write_report(plan: Plan, outcome: Outcome) -> None:
         "spec": str(winner.spec),
         "scores": {which: score_of(plan, winner, which) for which in SETS},
         "search_minus_test": difference_of(plan, winner),
-        "chosen_among": len([each for each in outcome.candidates if each.state == "complete"]),
+        "chosen_among": len([each for each in outcome.candidates if each.may_win]),
         "chosen_on": {
             f"{each.benchmark}, {which}": f"{len(each.items)} of {each.task}"
             for which in ("search", "select")

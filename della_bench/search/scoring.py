@@ -68,14 +68,17 @@ class Number:
                 chosen["unscored"],
                 chosen["n"],
             )
-        return self.of_items(scores, folder)
+        return {digest: value or 0.0 for digest, value in self.of_items(scores, folder).items()}
 
-    def of_items(self, scores: Sequence[Score], folder: Path) -> dict[str, float]:
-        """Return by document's hash what the scorer gave, of the scores that it has written below `folder`."""
+    def of_items(self, scores: Sequence[Score], folder: Path) -> dict[str, float | None]:
+        """Return by document's hash what the scorer gave, of the scores that it has written below `folder`.
+
+        None: it could not judge the answer.
+        """
         chosen = self._own(scores)
         place = chosen["detail"].get("place", chosen["scorer"]["name"])
         items = read_items(items_path(folder, chosen["benchmark"], place))
-        return {item["doc_hash"]: float(item["value"] or 0.0) for item in items}
+        return {item["doc_hash"]: None if item["value"] is None else float(item["value"]) for item in items}
 
     def _own(self, scores: Sequence[Score]) -> Score:
         return next((each for each in scores if each["scorer"]["name"] == self.name), scores[0])

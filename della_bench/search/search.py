@@ -53,6 +53,7 @@ class Piece:
     which: str
     trial: Trial | None = None
     same: list[Trial] = field(default_factory=list)
+    kept: float = 0.0  # seconds of the blocks that were answered before a worker was lost
 
 
 class Alone:
@@ -245,12 +246,17 @@ class Search:
                 return pruned or self._board.is_beaten(number, values)
 
         evaluate = self._evaluating.evaluate
-        began = time.perf_counter()
+        began, kept = time.perf_counter(), piece.kept
+
+        def keep(seconds: float) -> None:
+            piece.kept += seconds
+
+        looks = {"look": look} if which == "search" else {}
         try:
-            answered = evaluate(candidate, which, ask, main, *([look] if which == "search" else []))
+            answered = evaluate(candidate, which, ask, main, keep=keep, **looks)
         except DellaBenchError as error:
-            lost = candidate.seconds.get("lost", 0.0) + time.perf_counter() - began
-            piece.candidate = replace(candidate, seconds={**candidate.seconds, "lost": lost})
+            lost = time.perf_counter() - began - (piece.kept - kept)  # the next one finds the blocks with their seconds
+            piece.candidate = _with_lost(candidate, lost)
             if isinstance(error, (JudgeError, UsageError, WorkerLostError, HostRefusedError, NotOnThisHostError)):
                 raise  # it would come again with the next one, or another worker may do better
             main.in_main(partial(self._failed, piece, error))
@@ -290,7 +296,7 @@ class Search:
         if piece.which != "search":
             raise error
         log.info("%s failed: %s", piece.candidate.name, error)
-        candidate = _failed(piece.candidate, error)
+        candidate = _failed(_with_lost(piece.candidate, piece.kept), error)
         with self._lock:
             self._tell(piece, candidate)
         self._write(piece, candidate)
@@ -310,6 +316,10 @@ class Search:
             write_candidates(self._plan, in_order)
         with self._lock:
             self._unwritten -= 1
+
+
+def _with_lost(candidate: Candidate, seconds: float) -> Candidate:
+    return replace(candidate, seconds={**candidate.seconds, "lost": candidate.seconds.get("lost", 0.0) + seconds})
 
 
 def _failed(candidate: Candidate, error: DellaBenchError) -> Candidate:

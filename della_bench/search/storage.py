@@ -46,15 +46,18 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             raise _unreachable(url, error) from None
 
 
-def study_name(folder: Path, url: str | None, digest: str) -> str:
+def study_name(folder: Path, url: str | None, digest: str, *, begun: bool) -> str:
     """Return what the study of the search in `folder` is called; digest: of the search.
 
     A database may hold several searches for the same thing: there a name is of one folder, which keeps it in a file.
+    begun: whether there is a search in the folder already, which an earlier release may have named otherwise.
     """
     name = f"della-bench-{digest[:16]}"
     if url is None:
         return name
     path = folder / _STUDY
+    if begun and not path.is_file():
+        return name
     kept = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
     if not kept.startswith(name):
         kept = f"{name}-{uuid.uuid4().hex[:8]}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from della_bench.search.candidate import Candidate, Origin, means_of, read_candidate
+from della_bench.search.definition import kept_definition
 from della_bench.search.plan import Plan
 from della_bench.search.proposals import Proposals, number_of
 from della_bench.search.scoreboard import Scoreboard
@@ -28,7 +29,8 @@ class Trials:
     def __init__(self, plan: Plan, board: Scoreboard) -> None:
         """Open the storage. Raises UsageError where it cannot be had."""
         self._plan, self._board = plan, board
-        name = study_name(plan.out, plan.storage, plan.digest)
+        begun = kept_definition(plan.out) is not None
+        name = study_name(plan.out, plan.storage, plan.digest, begun=begun)
         self._proposals = Proposals(plan.space, plan.settings, plan.out, plan.storage, name)
         self._first: list[tuple[Origin, Mapping[str, Any]]] = []
         self._begun: set[int] = set()

@@ -14,6 +14,8 @@ from della_bench.errors import DellaBenchError
 from della_bench.jsonfiles import read_rows
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.search.candidate import Candidate, read_candidate, write_candidate
+from della_bench.search.definition import kept_definition
+from della_bench.search.items import ItemSet
 from della_bench.search.plan import Plan
 from della_bench.search.settings import SETS
 from della_bench.spec import MergeSpec
@@ -71,12 +73,12 @@ def _take_over(plan: Plan, folder: Path, spec: MergeSpec) -> None:
         candidate = Candidate(spec, folder, "earlier", state="complete", fingerprint=run.inputs.fingerprint)
         for which in SETS:
             values = _values(plan, run, which)
+            if values is None and which == "search":
+                return
             if values is not None:
                 candidate = candidate.with_values(which, values, plan.sets[which])
     except DellaBenchError as error:
         log.warning("warm start: %s: %s", folder, error)
-        return
-    if not candidate.has("search", plan.sets["search"]):
         return
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
@@ -93,12 +95,33 @@ def _values(plan: Plan, run: RunFolder, which: str) -> dict[str, list[float]] | 
         number, row = plan.numbers[each.benchmark, which], plan.rows[each.task]
         asked = Asked(row, plan.options.settings_of(row.name), plan.tasks.digest(row))
         found: dict[str, float] = {}
+        answered: set[str] = set()
         for evaluated in run.asked_alike(asked):
+            samples = [sample for _, sample in read_rows(evaluated.samples)]
+            answered |= {str(sample["doc_hash"]) for sample in samples}
             if number.scorer is None:
-                found |= number.of_rows([sample for _, sample in read_rows(evaluated.samples)])
+                found = number.of_rows(samples) | found  # the latest answers come first
             elif scores := run.scored(asked, number.scorer, evaluated):
-                found |= number.of_items(scores, run.folder)
+                judged = number.of_items(scores, run.folder)
+                found = {digest: value for digest, value in judged.items() if value is not None} | found
+        if number.scorer is not None and answered.issuperset(digest for _, digest in each.items):
+            found = _judged_in_its_search(plan, run.folder, which, each) | found
         if any(digest not in found for _, digest in each.items):
             return None
         values[each.benchmark] = [found[digest] for _, digest in each.items]
     return values
+
+
+def _judged_in_its_search(plan: Plan, folder: Path, which: str, items: ItemSet) -> dict[str, float]:
+    """Return what the same judge gave in the search that a folder is of, which leaves its values in one place alone."""
+    try:
+        kept = kept_definition(folder.parent.parent)
+    except DellaBenchError:
+        return {}
+    inside = (kept or {}).get("search")
+    judges = inside.get("judges") if isinstance(inside, Mapping) else None
+    candidate = read_candidate(folder)
+    if judges != plan.judges or candidate is None or not candidate.has(which, [items]):
+        return {}
+    pairs = zip(items.items, candidate.values[which][items.benchmark], strict=True)
+    return {digest: value for (_, digest), value in pairs}

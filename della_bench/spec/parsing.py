@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 from della_bench.errors import SpecError
@@ -93,7 +92,7 @@ def _not_a_pair(item: str, before: str) -> str:
     """Return what is wrong with a part of a string that is no key=value; before: the key in front of it."""
     if before in ("experts", "models", "weights", "density", "epsilon"):
         return f"{item!r}: not key=value; {before} has a + between one and the next"
-    if not before and Path(item).exists():
+    if not before and os.path.exists(item):  # a name that is too long is none, and no error
         return f"{item!r}: not key=value; a file with a spec in it ends in .yaml, .yml or .json"
     return f"{item!r}: not key=value (a comma inside a value is written %2C)"
 

@@ -163,10 +163,9 @@ class Crew(Generic[T]):
         last_room = time.monotonic()
         while not self._stop.is_set() and not work.jobs.empty:
             room = self._hosts.room()
-            impossible = work.jobs.impossible(room) if room else []
-            for job in impossible:
+            for job in work.jobs.impossible(room) if room else []:
                 self._fail(work, job, DellaBenchError("; ".join(dict.fromkeys(job.not_on.values()))))
-            if impossible:
+            if not work.jobs.some_are_particular:
                 self._hosts.unpark()  # what comes next may be for anybody
             if room:
                 last_room = time.monotonic()

@@ -155,8 +155,9 @@ class Hosts:
             if group is None:
                 return
             self._held[worker.number] = group, None
-            self._parked[worker.number] = worker.node
         self._end(None, actor)
+        with self._lock:  # only now that its actor has ended may its place be given up, too
+            self._parked[worker.number] = worker.node
 
     def unpark(self) -> None:
         """Let others have the places of workers that were parked, but on hosts that are used no more."""

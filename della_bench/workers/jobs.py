@@ -89,6 +89,12 @@ class Jobs(Generic[T]):
             return [job for job in self._waiting if job.not_on and set(nodes) <= job.not_on.keys()]
 
     @property
+    def some_are_particular(self) -> bool:
+        """Whether a piece waits that some host cannot do."""
+        with self._change:
+            return any(job.not_on for job in self._waiting)
+
+    @property
     def empty(self) -> bool:
         """Whether all pieces have ended."""
         with self._change:

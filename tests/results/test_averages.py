@@ -19,7 +19,7 @@ def test_documents_that_were_asked_in_several_ways_count_once():
     averaged, notes = averaged_benchmarks(rows, columns, fixed=False)
     assert averaged == [columns[1], columns[2], columns[4]]
     assert notes == [
-        f"{columns[0]}: left out of the average: its documents are those of {columns[1]}",
-        f"{columns[3]}: left out of the average: its documents are those of {columns[2]}",
+        f"{columns[0]}: left out of the average, where {columns[1]} stands for math",
+        f"{columns[3]}: left out of the average, where {columns[2]} stands for code",
     ]
     assert averaged_benchmarks(rows, columns, fixed=True) == (columns, [])

@@ -50,6 +50,7 @@ def judge(worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S
     monkeypatch.setattr(plan_module, "Tasks", Tasks)
 
     def answer(self: object, spec: MergeSpec, places: Places) -> Answers:
+        worker.asked.append((spec.digest, places))
         return answers(spec, places, documents=problem)
 
     def verdict(request: dict[str, Any], number: int) -> Any:
@@ -82,19 +83,31 @@ def test_training_problems_are_judged_and_stand_in_no_column_of_the_test_problem
 
 def test_by_another_judge_it_is_another_search(searched, judge):
     searched(search=SEARCH, options=PAID)
-    with pytest.raises(UsageError, match=r"search.judges: .*gsm8k_gpt4.* there, nothing asked for"):
+    with pytest.raises(UsageError, match=r"search.judges.gsm8k: .*gsm8k_gpt4.* there, nothing asked for"):
         searched(search=SEARCH)
 
 
-def test_what_a_judge_gave_in_earlier_runs_is_taken_over_from_that_judge_alone(searched, judge, tmp_path):
+def test_what_a_judge_gave_in_earlier_runs_is_taken_over_from_that_judge_alone(searched, judge, worker, tmp_path):
     first = searched("first", search={**SEARCH, "race": False}, options=PAID)
     asked, runs = len(judge.requests), [tmp_path / "first" / "runs"]
+    places = {place for each in plan(tmp_path / "none", search=SEARCH).sets["search"] for place, _ in each.items}
+
+    def is_asked_again() -> bool:
+        found = [ids for _, tasks in worker.asked for task, ids in tasks.items() if task.endswith("train")]
+        worker.asked.clear()
+        return any(places.intersection(ids) for ids in found)
+
+    worker.asked.clear()
     second = searched("second", search={**SEARCH, "race": False}, options=PAID, warm_start=runs)
     known = {each.spec.digest: each.values["search"] for each in first.candidates}
     assert {each.spec.digest: each.values["search"] for each in second.candidates} == known
     assert len(judge.requests) == asked
-    exact = searched("exact", search={**SEARCH, "race": False}, warm_start=runs)
-    assert any(known.get(each.spec.digest, each.values["search"]) != each.values["search"] for each in exact.candidates)
+    assert not is_asked_again()
+    for scorers in ({}, {"gsm8k": "exact"}):
+        other = {**SEARCH, "race": False, "scorers": scorers}
+        exact = searched(f"by {len(scorers)}", search=other, warm_start=runs)
+        assert any(known.get(each.spec.digest) != each.values["search"] for each in exact.candidates)
+        assert is_asked_again() == bool(scorers)
 
 
 def test_the_money_is_never_exceeded_over_all_starts_and_more_of_it_goes_on(searched, judge, tmp_path):

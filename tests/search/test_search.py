@@ -403,6 +403,25 @@ def test_with_other_arguments_of_the_engine_it_is_another_search_unless_they_cha
     assert worker.asked == []
 
 
+def test_a_search_that_an_earlier_release_has_begun_is_gone_on_with(searched, worker, tmp_path):
+    """It did not write down judge and arguments, and called the study by the search alone."""
+    import optuna
+
+    url, arguments = f"sqlite:///{tmp_path}/studies.db", {"arguments": {"enable_thinking": True}}
+    made = plan(tmp_path / "out", options=arguments)
+    searched(storage=url, search={"trials": 4}, options=arguments)
+    (tmp_path / "out" / "optuna.study").unlink()
+    path = tmp_path / "out" / "space.yaml"
+    kept = yaml.safe_load(path.read_text())
+    for name in ("arguments", "tasks", "judges"):
+        del kept["search"][name]
+    path.write_text(yaml.safe_dump(kept))
+    worker.asked.clear()
+    searched(storage=url, search={"trials": 4}, options=arguments)
+    assert worker.asked == []
+    assert f"della-bench-{made.digest[:16]}" in optuna.get_all_study_names(storage=url)
+
+
 def test_a_storage_that_cannot_be_reached_is_told_without_its_password(searched, tmp_path):
     with pytest.raises(UsageError) as raised:
         searched(storage="postgresql+psycopg://someone:secret@127.0.0.1:1/none")
