@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-__all__ = ["BlockLog", "Candidate", "Origin", "State", "means_of", "read_candidate", "write_candidate"]
+__all__ = ["SECONDS", "BlockLog", "Candidate", "Origin", "State", "means_of", "read_candidate", "write_candidate"]
 
 Origin = Literal["base", "expert", "default", "earlier", "proposed"]
 State = Literal["new", "complete", "stopped", "failed"]
+SECONDS = ("propose", "merge", "generate", "score", "lost")  # what a candidate takes them for
 _NAME = "candidate.json"
 
 

@@ -18,7 +18,7 @@ from della_bench.merge.fingerprint import Inputs
 from della_bench.run.folder import RunFolder
 from della_bench.run.options import Options
 from della_bench.search.answering import Answers, Places
-from della_bench.search.candidate import BlockLog, Candidate, State
+from della_bench.search.candidate import SECONDS, BlockLog, Candidate, State
 from della_bench.search.items import ItemSet
 from della_bench.search.plan import Plan
 from della_bench.search.race import looks
@@ -95,7 +95,7 @@ class Evaluating:
         folder.mkdir(parents=True, exist_ok=True)
         run = RunFolder(candidate.spec, folder, self._options)
         log = BlockLog(folder, which, self._answers_digest(which, run.inputs.fingerprint))
-        seconds = {"propose": 0.0, "merge": 0.0, "generate": 0.0, "score": 0.0, **candidate.seconds}
+        seconds = {**dict.fromkeys(SECONDS, 0.0), **candidate.seconds}
         values: dict[str, list[float]] = {each.benchmark: [] for each in sets}
         all_looks, seen = looks_of(self._plan, which), [0] * len(sets)
         state: State = "complete"

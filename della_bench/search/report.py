@@ -12,7 +12,7 @@ import yaml
 
 from della_bench.jsonfiles import whole_file, write_json, write_whole
 from della_bench.results.chosen import Chosen, remember, write_chosen
-from della_bench.search.candidate import Candidate, means_of
+from della_bench.search.candidate import SECONDS, Candidate, means_of
 from della_bench.search.plan import Plan
 from della_bench.search.selection import interval_of, intervals_of, standing
 from della_bench.search.settings import SETS
@@ -35,7 +35,6 @@ ROLES = {
     "expert": "the best expert",
     "front": "on the front",
 }
-_SECONDS = ("propose", "merge", "generate", "score", "lost")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def candidate_rows(plan: Plan, candidates: Sequence[Candidate]) -> list[dict[str
         row |= {name: means.get(name) for name in plan.settings.benchmarks}
         row |= {"front": stands.get(place)} if goal.several else {}
         row |= {"items": each.seen("search"), "seconds": sum(each.seconds.values())}
-        row |= {f"seconds_{name}": each.seconds.get(name, 0.0) for name in _SECONDS}
+        row |= {f"seconds_{name}": each.seconds.get(name, 0.0) for name in SECONDS}
         row |= {dimension.name: shown.get(dimension.name) for dimension in plan.space.all_dimensions}
         rows.append({**row, "spec": str(each.spec)})
     return rows

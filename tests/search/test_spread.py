@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ TWO = Wanted(2)
 _TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d\.\d+")
 _VARYING = re.compile(
     r'"(date|start_time|end_time|total_evaluation_time_seconds|seconds|pretty_env_info|git_hash|digest|propose|merge'
-    r'|generate|score|workers)": ("[^"]*"|[\d.e-]+),?'
+    r'|generate|score|lost|workers)": ("[^"]*"|[\d.e-]+),?'
 )
 
 
@@ -143,6 +144,25 @@ def test_a_candidate_whose_worker_dies_goes_on_from_its_last_block_with_another(
     assert any("is lost: the worker's process has died" in line for line in said)
     assert {row["state"] for row in table(tmp_path / "out")} <= {"complete", "stopped"}
     assert set(twice.asked.values()) == {1}
+
+
+def test_time_that_is_lost_with_a_worker_counts_once(worker, monkeypatch, tmp_path):
+    clock, asked = [0.0], [0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def before(worker_: Any, spec: Any, places: Any) -> None:
+        clock[0] += 0.3  # as the answers say that they took
+        asked[0] += 1
+        if asked[0] == 4:
+            raise WorkerLostError("the worker's process has died", "here:/log")
+
+    hire(monkeypatch, 1, before)
+    search = {"trials": 1, "experts": False, "race": {"block": 10}}
+    outcome = spread(tmp_path / "out", workers=Wanted(1), search=search)
+    (candidate,) = outcome.candidates
+    assert candidate.seconds["lost"] == pytest.approx(0.3)
+    (_, tested) = outcome.roles[0]
+    assert sum(tested.seconds.values()) == pytest.approx(clock[0])
 
 
 def test_a_candidate_that_two_workers_die_with_is_a_row_with_the_reason_and_the_log(worker, monkeypatch, tmp_path):
