@@ -35,16 +35,19 @@ def compare(
 
     from della_bench.cli.console import plain_table, say, show_warnings
     from della_bench.cli.terminal import Terminal
+    from della_bench.errors import UsageError
     from della_bench.results.columns import verdict
     from della_bench.results.formats import number_text
     from della_bench.results.leaderboard import build_table
     from della_bench.visible import visible_line
 
     show_warnings()
-    baseline = _only(second)
+    mine, baseline = _only(first), _only(second)
     table = build_table([first, second], baseline=baseline)
     rows = {row.fingerprint: row for row in table.rows}
-    ours, theirs = rows[_only(first)], rows[baseline]
+    if mine == baseline or not {mine, baseline} <= rows.keys():  # a name that turned out to be the other's
+        raise UsageError(f"{first} and {second} hold the same model, {table.rows[0].name}: nothing to compare")
+    ours, theirs = rows[mine], rows[baseline]
     console = Terminal()
     for label, row in (("A", ours), ("B", theirs)):
         console.print(Text(visible_line(f"{label}  {row.name}  {row.spec}")), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from della_bench.results.table import Table
 
 __all__ = ["leaderboard"]
+
+_COMMA = re.compile(r",(?![^()]*\))")  # not one in a column's brackets
 
 
 def leaderboard(
@@ -64,7 +67,7 @@ def leaderboard(
     table = build_table(
         runs,
         baseline=baseline,
-        benchmarks=[name.strip() for name in benchmarks.split(",") if name.strip()] if benchmarks else None,
+        benchmarks=[name.strip() for name in _COMMA.split(benchmarks) if name.strip()] if benchmarks else None,
         scorers=_pairs(scorer or []),
         paper=paper,
         progress=_watched(),
@@ -92,7 +95,7 @@ def leaderboard(
 def _pairs(given: list[str]) -> dict[str, str]:
     out = {}
     for text in given:
-        name, equals, value = text.partition("=")
+        name, equals, value = text.rpartition("=")
         if not equals or not name or not value:
             raise typer.BadParameter(f"--scorer {text}: write BENCHMARK=NAME, such as gsm8k=exact")
         out[name.strip()] = value.strip()

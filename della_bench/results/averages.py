@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from della_bench.benchmarks import benchmark_of
 from della_bench.results.bootstrap import bootstrap
 from della_bench.results.settings import plain_name
 from della_bench.results.table import Row
@@ -30,6 +31,11 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
             who = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
             has = "has" if len(lacking) == 1 else "have"
             notes.append(f"{name}: left out of the average: {who} {has} no score")
+    for name in list(out):
+        within = [group for group in out if group != name and plain_name(name) in _tasks_of(rows, group)]
+        if within:
+            out.remove(name)
+            notes.append(f"{name}: left out of the average: it is a part of {within[0]}")
     chosen: dict[str, str] = {}
     for name in out:
         known = chosen.setdefault(plain_name(name), name)
@@ -41,6 +47,10 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
         if name != chosen[plain_name(name)]
     ]
     return [name for name in out if name == chosen[plain_name(name)]], notes
+
+
+def _tasks_of(rows: Sequence[Row], group: str) -> set[str]:
+    return {benchmark_of(task) for row in rows for task, _ in row.cells[group].source.parts}
 
 
 def _items(rows: Sequence[Row], benchmark: str) -> int:

@@ -81,7 +81,8 @@ def with_choices(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         chosen = found.get(row.fingerprint, set())
         cells = dict(row.cells)
         for name, cell in row.cells.items() if chosen else ():
-            count = sum(digest in chosen for _, digest in cell.keys or ())
+            # Of a group's items the task stands before the digest.
+            count = sum(digest.rpartition(" ")[2] in chosen for _, digest in cell.keys or ())
             if count:
                 cells[name] = replace(cell, chosen_on=count)
                 of = f"{count} of {len(cell.keys or ())}"

@@ -197,14 +197,20 @@ def _average(
     return _comparison(resampled, [counts[index, name] for name in averaged])
 
 
-def corrected(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with `p_holm` set: Holm's correction over every comparison with the baseline in them."""
-    places = [(index, name) for index, row in enumerate(rows) for name in (*row.cells, None)]
+def corrected(rows: Sequence[Row], averaged: Sequence[str]) -> list[Row]:
+    """Return the rows with `p_holm` set: Holm's correction over every comparison with the baseline in them.
+
+    averaged: the benchmarks that averages are over; the comparison of an average over one is that one's, and no other.
+    """
+    more = (None,) if len(averaged) != 1 else ()
+    places = [(index, name) for index, row in enumerate(rows) for name in (*row.cells, *more)]
     tested = [
         (place, comparison) for place in places if (comparison := _versus(rows, *place)) and comparison.p is not None
     ]
     p_values = holm([comparison.p for _, comparison in tested if comparison.p is not None])
     found = {place: replace(versus, p_holm=p) for (place, versus), p in zip(tested, p_values, strict=True)}
+    if len(averaged) == 1:
+        found |= {(index, None): each for (index, name), each in found.items() if name == averaged[0]}
     out = []
     for index, row in enumerate(rows):
         cells = {name: replace(cell, versus=found.get((index, name), cell.versus)) for name, cell in row.cells.items()}

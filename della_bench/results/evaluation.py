@@ -23,6 +23,7 @@ from della_bench.results.table import CellSource
 __all__ = ["Candidate", "Evaluation", "is_results_file", "read_evaluation"]
 
 _RESULTS = re.compile(r"results(_.*)?\.json")
+_LATEST = 253_402_300_800  # the year 10000, in seconds since 1970: no date is so late
 _TIME = re.compile(r"(_\d{4}-\d\d-\d\dT[\d.-]+)\.json$")  # as lm-eval has it behind a file's name
 
 
@@ -80,7 +81,8 @@ def read_evaluation(path: Path) -> Evaluation:
     if not isinstance(value, dict) or not isinstance(value.get("results"), dict):
         raise DataError(f"{path}: no results of lm-eval: there is no table 'results'", exit_code=USERS_FILE)
     _refuse_old(path, value["results"])
-    date = _number(value.get("date")) or path.stat().st_mtime
+    date = _number(value.get("date")) or 0.0
+    date = date if 0 < date < _LATEST else path.stat().st_mtime
     who = identity_of(path, value)
     logs = _samples(path)
     groups = _groups(value)
@@ -117,11 +119,11 @@ def _logged(
     groups: Mapping[str, Sequence[str]],
 ) -> Iterator[Candidate]:
     """Yield the numbers that lm-eval's own metrics give for one task or group, one a filter."""
-    version = str(value.get("versions", {}).get(task, ""))
+    version = str(_table(value, "versions").get(task, ""))
     leaves = groups.get(task, [])
-    counted = [value.get("n-samples", {}).get(name, {}) for name in leaves or [task]]
+    counted = [_table(_table(value, "n-samples"), name) for name in leaves or [task]]
     parts = tuple((name, logs[name]) for name in leaves if name in logs)
-    better = value.get("higher_is_better", {}).get(task, {})
+    better = _table(_table(value, "higher_is_better"), task)
     for name, metric in logged_metric(result, better).items():
         mean, error = _number(result.get(f"{metric},{name}")), _number(result.get(f"{metric}_stderr,{name}"))
         yield Candidate(
@@ -149,7 +151,7 @@ def _groups(value: Mapping[str, Any]) -> dict[str, list[str]]:
 
     Older releases list single tasks among the groups, with nothing in them.
     """
-    below = value.get("group_subtasks") or {}
+    below = _table(value, "group_subtasks")
     results = value["results"]
 
     def leaves(name: str, above: frozenset[str]) -> list[str]:
@@ -211,12 +213,17 @@ def _names_filters(samples: Path) -> bool:
         return True
 
 
+def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def _number(value: object) -> float | None:
     """Return a finite number, or None for all else (lm-eval writes "N/A" and NaN)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number of hundreds of digits
         return None
     return number if number - number == 0 else None

@@ -123,7 +123,11 @@ def _write_parquet(table: Table, path: Path) -> None:
         "date": pa.timestamp("s", tz="UTC"),
     }  # fmt: skip
     shown = columns(table)
-    arrays = [pa.array([column.of(row) for row in table.rows], types[column.kind]) for column in shown]
+    arrays = []
+    for column in shown:
+        values = [column.of(row) for row in table.rows]
+        large = column.kind == "int" and any(isinstance(each, int) and each >= 2**63 for each in values)
+        arrays.append(pa.array(values, pa.uint64() if large else types[column.kind]))  # a seed has 64 bits
     made = pa.table(arrays, names=[column.header for column in shown])
     with whole_file(path) as beside:
         parquet.write_table(made.replace_schema_metadata({"notes": json.dumps(table.notes)}), beside)
@@ -195,7 +199,7 @@ _LATEX = {
 def _latex(table: Table) -> str:
     """Return a tabular of the package booktabs, the notes as comments below it."""
     head, rows = _for_readers(table, _latex_text)
-    body = [" & ".join(row) + r" \\" for row in rows]
+    body = ["{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\" for row in rows]  # else of the row above
     begin = [r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
     notes = [f"% {' '.join(note.split())}" for note in legend(table)]
     return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}", *notes]) + "\n"

@@ -131,7 +131,8 @@ def _of_bigcode(path: Path) -> Iterator[Evaluation]:
     share = found.get("pass@1") if isinstance(found, dict) else None
     if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
         raise DataError(f"{path}: no metrics of bigcode's harness for mbpp (mbpp, pass@1)", exit_code=USERS_FILE)
-    config = value.get("config") or {}
+    config = value.get("config")
+    config = config if isinstance(config, dict) else {}
     limit = config.get("limit")
     n = limit if isinstance(limit, int) and limit else _MBPP
     answers = _generations(path, config.get("load_generations_path"))

@@ -57,7 +57,7 @@ def build_table(
     rows = with_averages(rows, averaged)
     base = _baseline(rows, baseline)
     if base is not None:
-        rows = corrected(_against(rows, base, found.benchmarks, averaged))
+        rows = corrected(_against(rows, base, found.benchmarks, averaged), averaged)
         remarks += _tests_note(rows)
     rows.sort(key=lambda row: (row.average is None, -(row.average or 0.0), row.name, row.fingerprint))
     columns = list(found.benchmarks)

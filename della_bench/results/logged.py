@@ -45,20 +45,25 @@ def logged_metric(result: Mapping[str, object], better: Mapping[str, object] | N
     """Return the first metric of each filter in one task's part of lm-eval's results, whose keys are metric,filter.
 
     better: lm-eval's `higher_is_better` of the task, by metric; one that is not to be high (a length) is no share of
-    right answers, and left out. Where a filter has perplexities alone, its number is the inverse of one.
+    right answers, and left out. Where a filter has perplexities alone, its number is the inverse of one; where lm-eval
+    does not know of any metric whether it is to be high, it is the first one.
     """
     found: dict[str, str] = {}
+    unknown: dict[str, str] = {}
     low: dict[str, dict[str, None]] = {}
     for key in result:
         metric, comma, name = key.partition(",")
         if not comma or metric.endswith("_stderr") or metric == "bypass":  # what lm-eval puts in place of a number
             continue
-        if (better or {}).get(metric, True):
+        is_high = (better or {}).get(metric, True)
+        if is_high:
             found.setdefault(name, metric)
-        else:
-            low.setdefault(name, {})[metric] = None
+            continue
+        low.setdefault(name, {})[metric] = None
+        if is_high is None:
+            unknown.setdefault(name, metric)
     inverse = {name: number for name, metrics in low.items() if (number := inverse_perplexity(metrics)) is not None}
-    return {**inverse, **found}
+    return {**unknown, **inverse, **found}
 
 
 class Logged(NamedTuple):
@@ -144,7 +149,7 @@ def score_of_values(benchmark: str, metric: str, scorer: Scorer, values: Sequenc
         benchmark=benchmark,
         metric=metric,
         value=100 * float(scored.mean()) if len(scored) else None,
-        interval=None if interval is None else [100 * interval[0], 100 * interval[1]],
+        interval=None if interval is None else [max(0.0, 100 * interval[0]), min(100.0, 100 * interval[1])],
         n=len(scored),
         unscored=len(values) - len(scored),
         scorer=scorer,

@@ -194,12 +194,16 @@ def _by_run(value: Mapping[str, object]) -> dict[str, str]:
     run = _table(_table(_table(value, "config"), "della_bench"), "run")
     asked, arguments = _table(run, "asked"), _table(run, "arguments")
     found = {name: asked[name] for name in (_SAMPLES, "metadata") if name in asked}
-    found |= {name: arguments[name] for name in _THINKING if arguments.get(name) is not None}
+    found |= {name: arguments[name] for name in _ENGINES if arguments.get(name) is not None}
     return {name: f"{name}={_short(each)}" for name, each in found.items()}
 
 
 _SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
-_THINKING = ("enable_thinking", "think_end_token", "chat_template_args")
+# Arguments of an engine that answers depend on, on whatever engine and machine.
+_ENGINES = (
+    "enable_thinking", "think_end_token", "chat_template_args", "max_length", "max_model_len", "truncation",
+    "add_bos_token", "prefix_token_id", "quantization", "load_in_4bit", "load_in_8bit", "kv_cache_dtype",
+)  # fmt: skip
 _SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")
 
 

@@ -8,6 +8,7 @@ file, and what can is read all the same.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from della_bench.results.settings import UNKNOWN, Settings
 from della_bench.results.table import CellSource
 
 __all__ = ["find_evaluations"]
+
+_LOGGED = re.compile(r"samples_.+_\d{4}-\d\d-\d\dT.+")  # as lm-eval names them
 
 
 def find_evaluations(paths: Sequence[Path], faults: list[str]) -> Iterator[Evaluation]:
@@ -103,6 +106,8 @@ def _with_scores(
             faults.append(f"{error}; left out")
             continue
         owner = _owner(score, evaluations)
+        if owner is None and (named := _samples_of(score)) and (folder / named).is_file():
+            continue  # of an evaluation in the folder that nobody asked for
         if owner is None:
             faults.append(f"{path}: none or several of the evaluations in {folder} may be its own; left out")
         else:
@@ -117,9 +122,10 @@ def _with_scores(
 def _owner(score: Score, evaluations: Sequence[Evaluation]) -> int | None:
     """Return which evaluation a score was made from: it names the samples, or only one model has the benchmark.
 
-    Several evaluations of one model are told apart by their time: the latest is the one that was scored.
+    Several evaluations of one model are told apart by their time: the latest is the one that was scored. None where the
+    samples that it names are those of no evaluation.
     """
-    samples = Path(str(score["detail"].get("samples", ""))).name
+    samples = _samples_of(score)
     with_benchmark = []
     for index, evaluation in enumerate(evaluations):
         logs = [log for task, log in evaluation.samples.items() if benchmark_of(task) == score["benchmark"]]
@@ -127,17 +133,24 @@ def _owner(score: Score, evaluations: Sequence[Evaluation]) -> int | None:
             return index
         if logs:
             with_benchmark.append(index)
+    if _LOGGED.fullmatch(samples):
+        return None
     possible = with_benchmark or list(range(len(evaluations)))
     if len({evaluations[index].who.fingerprint for index in possible}) != 1:
         return None
     return max(possible, key=lambda index: (evaluations[index].date, str(evaluations[index].results)))
 
 
+def _samples_of(score: Score) -> str:
+    """Return the name of the file that a score was made from, "" where it does not say."""
+    return Path(str(score["detail"].get("samples", ""))).name
+
+
 def _scored(path: Path, score: Score, evaluation: Evaluation) -> Candidate:
     benchmark, scorer = score["benchmark"], score["scorer"]
     items = items_path(path.parent.parent, benchmark, path.name.removesuffix(".json").removeprefix(f"{benchmark}."))
     logs = evaluation.samples
-    named = Path(str(score["detail"].get("samples", ""))).name
+    named = _samples_of(score)
     fitting = [(task, log) for task, log in logs.items() if log.name == named]
     fitting = fitting or [(task, log) for task, log in logs.items() if benchmark_of(task) == benchmark]
     task, log = fitting[0] if fitting else (None, None)

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from della_bench.results.averages import averaged_benchmarks
 
 
-def row(name: str, **counts: int) -> Any:
-    """Return a row with a cell of so many items for each column."""
+def row(name: str, parts: Mapping[str, Any] = MappingProxyType({}), **counts: int) -> Any:
+    """Return a row with a cell of so many items for each column; parts: the tasks of groups, each with its file."""
     return SimpleNamespace(
-        name=name, cells={column: SimpleNamespace(value=50.0, n=count) for column, count in counts.items()}
+        name=name,
+        cells={
+            column: SimpleNamespace(value=50.0, n=count, source=SimpleNamespace(parts=parts.get(column, ())))
+            for column, count in counts.items()
+        },
     )
 
 
@@ -23,3 +28,11 @@ def test_documents_that_were_asked_in_several_ways_count_once():
         f"{columns[3]}: left out of the average, where {columns[2]} stands for code",
     ]
     assert averaged_benchmarks(rows, columns, fixed=True) == (columns, [])
+
+
+def test_a_task_beside_its_group_counts_once():
+    parts = {"group": (("one", None), ("two", None))}
+    rows = [row(name, parts, group=20, one=10, three=5) for name in ("a", "b")]
+    averaged, notes = averaged_benchmarks(rows, ["group", "one", "three"], fixed=False)
+    assert averaged == ["group", "three"]
+    assert notes == ["one: left out of the average: it is a part of group"]

@@ -20,6 +20,7 @@ def test_the_first_metric_of_each_filter_is_the_tasks_number():
 def test_a_metric_that_is_not_to_be_high_is_no_share_of_right_answers():
     assert logged_metric({"answer_length,none": 812.5, "acc,none": 0.5}, {"answer_length": None}) == {"none": "acc"}
     assert logged_metric({"answer_length,none": 812.5}, {"answer_length": False}) == {}
+    assert logged_metric({"f1,none": 0.5, "em,none": 0.2}, {"f1": None, "em": None}) == {"none": "f1"}
     assert logged_metric({"bypass,none": 999.0}) == {}
 
 
@@ -68,7 +69,10 @@ def test_shares_between_right_and_wrong_get_students_interval(tmp_path):
     write_rows(tmp_path / "x", [sample(i, value, "", "acc") for i, value in enumerate([0.25, 0.5, 0.75])])
     (score,) = score_logged(tmp_path / "x", tmp_path, "task", {"acc,none": 0.5}, "1")
     assert score["value"] == 50.0
-    assert score["interval"] == pytest.approx([50 - 4.3027 * 14.434, 50 + 4.3027 * 14.434], abs=0.01)
+    assert score["interval"] == [0.0, 100.0]  # beyond which there is no share
+    write_rows(tmp_path / "x", [sample(i, value, "", "acc") for i, value in enumerate([0.45, 0.5, 0.55])])
+    (score,) = score_logged(tmp_path / "x", tmp_path, "task", {"acc,none": 0.5}, "1")
+    assert score["interval"] == pytest.approx([50 - 4.3027 * 2.8868, 50 + 4.3027 * 2.8868], abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ class CellContent(TypedDict):
     """A cell; `block` is the id of its packed items, or None with the `reason` why there are none.
 
     `kind` is a place in `kinds`. `set` tells over which items, by whom and as what the value was had: where two cells
-    have the same one their values may be subtracted; None where they may not.
+    have the same one their values may be subtracted; None where they may not. `chosen` tells by how many of its items
+    the model was chosen.
     """
 
     value: float | None
@@ -39,6 +40,7 @@ class CellContent(TypedDict):
     set: int | None
     date: str
     excluded: str | None
+    chosen: int
     block: str | None
     reason: str | None
 
@@ -135,7 +137,7 @@ def content(table: Table, packed: Packed, paired: Sequence[int]) -> PageContent:
         "first": FIRST_COLUMNS if len(table.benchmarks) > WIDE else len(table.benchmarks),
         "rows": [_row(index, row, packed, shared, index in paired) for index, row in enumerate(table.rows)],
         "kinds": shared.kinds,
-        "paired": {"rows": list(paired), "measures": _measures(compared, base, measures)},
+        "paired": {"rows": list(paired), "measures": _measures(compared, base, measures, table.averaged)},
     }
 
 
@@ -220,6 +222,7 @@ def _cell(index: int, cell: Cell, packed: Packed, shared: _Shared) -> CellConten
         "set": shared.set(cell),
         "date": date_text(cell.date),
         "excluded": cell.excluded,
+        "chosen": cell.chosen_on,
         "block": packed.cells.get(place),
         "reason": packed.reasons.get(place),
     }
@@ -230,14 +233,17 @@ def date_text(date: float | None) -> str:
     return "" if date is None else datetime.fromtimestamp(date, tz=timezone.utc).strftime("%Y-%m-%d")
 
 
-def _measures(rows: Sequence[Row], base: int | None, measures: Mapping[str, Pairs]) -> dict[str, MeasureContent]:
+def _measures(
+    rows: Sequence[Row], base: int | None, measures: Mapping[str, Pairs], averaged: Sequence[str]
+) -> dict[str, MeasureContent]:
     """Return by measure columns over the pairs i < j in order, and Holm's p for each row (down) and baseline (across).
 
     Against the table's own baseline the correction is the table's.
     """
     n = len(rows)
     holms = [
-        table_correction(rows) if column == base else corrected_against(measures, column, n) for column in range(n)
+        table_correction(rows) if column == base else corrected_against(measures, column, n, averaged)
+        for column in range(n)
     ]
     out: dict[str, MeasureContent] = {}
     for name, pairs in measures.items():

@@ -24,13 +24,23 @@ def compare_all(rows: Sequence[Row], benchmarks: Sequence[str], averaged: Sequen
     }
 
 
-def corrected_against(measures: Mapping[str, Pairs], base: int, rows: int) -> dict[tuple[str, int], float]:
-    """Return Holm's p by (measure, row), over every comparison of the `rows` rows with the row `base`."""
+def corrected_against(
+    measures: Mapping[str, Pairs], base: int, rows: int, averaged: Sequence[str]
+) -> dict[tuple[str, int], float]:
+    """Return Holm's p by (measure, row), over every comparison of the `rows` rows with the row `base`.
+
+    averaged: as `corrected` takes it.
+    """
+    alone = averaged[0] if len(averaged) == 1 else None
     pairs = [
-        ((name, i), found.get((min(i, base), max(i, base)))) for name, found in measures.items() for i in range(rows)
+        ((name, i), found.get((min(i, base), max(i, base))))
+        for name, found in measures.items()
+        if alone is None or name != AVERAGE
+        for i in range(rows)
     ]
     tested = [(place, comparison.p) for place, comparison in pairs if comparison and comparison.p is not None]
-    return {place: p for (place, _), p in zip(tested, holm([p for _, p in tested]), strict=True)}
+    corrected = {place: p for (place, _), p in zip(tested, holm([p for _, p in tested]), strict=True)}
+    return corrected | {(AVERAGE, i): p for (name, i), p in corrected.items() if name == alone}
 
 
 def table_correction(rows: Sequence[Row]) -> dict[tuple[str, int], float]:

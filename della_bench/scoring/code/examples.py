@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from della_bench.scoring.code.names import bound_names, read_below
@@ -30,7 +30,8 @@ def without_examples(
     Left off are a `__main__` block, assertions, calls of `print` and of functions that the program defines, loops and
     assignments made of such, and all statements behind a comment such as "# Example usage" or "# Test examples".
     Nothing is left off before the last import or definition (of what is asked for, however it is made: `f = make()`),
-    no assignment of a global name that a function reads, and no call that fills such a global.
+    nothing that sets or fills a global which a function reads, be it an entry or an attribute, and no call of what
+    does.
     """
     whole = tree or parsed(prompt + program)
     if not isinstance(whole, ast.Module):
@@ -113,11 +114,25 @@ class _Uses:
     filling: set[str]
 
     def need(self, node: ast.stmt) -> bool:
-        """Return whether a statement sets a global that a function reads, or calls a function that fills one."""
+        """Return whether a statement sets or fills what a function reads, or calls a function that does."""
         match node:
-            case ast.Expr(value=ast.Call(func=ast.Name(id=name), args=[], keywords=[])):
+            case ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
+                return False
+            case ast.If() | ast.For() | ast.While() | ast.With() | ast.Try():
+                return bool(bound_names([node]) & self.read) or any(map(self.need, _statements_in(node)))
+            case ast.Expr(value=ast.Call(func=ast.Name(id="setattr"), args=[target, *_])):
+                return _root(target) in self.names | self.read
+            case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
                 return name in self.filling
-        return isinstance(node, _ASSIGNMENTS) and bool(bound_names([node]) & self.read)
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))):
+                return name in self.read - self.names  # else a method is tried
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Attribute() | ast.Subscript() as filled))):
+                return _root(filled) in self.names | self.read
+        if not isinstance(node, _ASSIGNMENTS):
+            return False
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        roots = {_root(target) for target in targets if isinstance(target, (ast.Attribute, ast.Subscript))}
+        return bool(bound_names([node]) & self.read or roots & (self.names | self.read))
 
     def only_try(self, node: ast.stmt) -> bool:
         """Return whether a statement only tries the program out."""
@@ -133,6 +148,22 @@ class _Uses:
             case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
                 return not self.need(node) and (_mentions(value, {*self.names, "input"}) or _is_literal(value))
         return False
+
+
+def _statements_in(node: ast.stmt) -> Iterator[ast.stmt]:
+    """Yield the statements one level below another."""
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.stmt):
+            yield part
+        elif isinstance(part, ast.ExceptHandler):
+            yield from part.body
+
+
+def _root(node: ast.expr) -> str:
+    """Return the name that an attribute or an entry is of: `a` of `a.b[0]`; "" where it is of no name."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _mentions(node: ast.expr, names: set[str]) -> bool:

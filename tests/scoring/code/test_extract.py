@@ -184,3 +184,46 @@ def test_no_text_raises(reply):
 )
 def test_the_authors_post_processing_slips_and_all(reply, program):
     assert authors_program(reply) == program
+
+
+FILLED = {
+    "an entry": "cache = {}\ndef f(n):\n    return cache[n]\ncache[1] = 5\n",
+    "an attribute": "def f(n):\n    return f.memo[n]\nf.memo = {1: 5}\n",
+    "an entry of an attribute": "def f(n):\n    return f.memo[n]\nf.memo = {}\nf.memo.update({1: 5})\n",
+    "setattr": "def f(n):\n    return f.base + n\nsetattr(f, 'base', 4)\n",
+    "a class's attribute": "class Node:\n    pass\ndef f(n):\n    return Node.default + n\nNode.default = 4\n",
+    "a method of a list": "ops = []\ndef add(a):\n    return a + 4\ndef f(n):\n    return ops[0](n)\nops.append(add)\n",
+    "a loop": "table = {}\ndef g(i):\n    return 5\ndef f(n):\n    return table[n]\n"
+    "for i in range(3):\n    table[i] = g(i)\n",
+    "a helper with an argument": "found = []\ndef fill(n):\n    found.extend([5] * n)\ndef f(n):\n"
+    "    return found[n]\nfill(3)\n",
+    "a global": "def f(n):\n    return base + n\ndef set_it(v):\n    global base\n    base = v\nset_it(4)\n",
+    "if": "def load():\n    return 4\ndef f(n):\n    return base + n\nif True:\n    base = load()\n",
+    "try": "def load():\n    return 4\ndef f(n):\n    return base + n\n"
+    "try:\n    base = load()\nexcept OSError:\n    base = 0\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", FILLED.values(), ids=FILLED)
+def test_what_fills_what_a_function_reads_is_no_example(program):
+    for tried in ("", "\nprint(f(1))\n", "\nfor k in (1, 1):\n    print(f(k))\n"):
+        found: dict[str, object] = {}
+        kept = extract(f"```python\n{program}{tried}```", "", ["f"]).program
+        exec(kept, found)
+        assert found["f"](1) == 5  # type: ignore[operator]
+        assert "print" not in kept
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        "Solution().solve(3)",
+        "result = []\nresult.append(f(1))\nresult[0] = f(2)",
+        "box = {}\nbox['a'] = f(1)",
+        "if __name__ == '__main__':\n    base = 3\n    f(base)",
+    ],
+)
+def test_what_is_filled_for_an_example_goes_with_it(tried):
+    program = "class Solution:\n    def solve(self, n):\n        return n\ndef f(n):\n    return Solution().solve(n)\n"
+    kept = extract(f"```python\n{program}{tried}\n```", "", ["f"]).program
+    assert kept.rstrip() == program.rstrip()

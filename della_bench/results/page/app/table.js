@@ -46,6 +46,7 @@ function makeCell(index, place) {
     : el("span", { className: "versus" });
   if (!excluded) below.dataset.measure = name;
   return el("td", { className: `number${excluded ? " excluded" : ""}` }, shown, below,
+    cell.chosen ? el("span", { className: "remark", title: `its numbers were chosen by ${cell.chosen} of these items` }, "selected on these items") : "",
     cell.unscored ? el("span", { className: "remark" }, `${cell.unscored} unscored`) : "");
 }
 
