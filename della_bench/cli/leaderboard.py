@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from della_bench.results.table import Table
 
-__all__ = ["leaderboard"]
+__all__ = ["columns_of", "leaderboard", "scorers_of"]
 
 _COMMA = re.compile(r",(?![^()]*\))")  # not one in a column's brackets
 
@@ -67,8 +67,8 @@ def leaderboard(
     table = build_table(
         runs,
         baseline=baseline,
-        benchmarks=[name.strip() for name in _COMMA.split(benchmarks) if name.strip()] if benchmarks else None,
-        scorers=_pairs(scorer or []),
+        benchmarks=columns_of(benchmarks) if benchmarks else None,
+        scorers=scorers_of(scorer or []),
         paper=paper,
         progress=_watched(),
     )
@@ -92,7 +92,13 @@ def leaderboard(
     say(f"{out}: {len(table.rows)} rows", err=True)
 
 
-def _pairs(given: list[str]) -> dict[str, str]:
+def columns_of(names: str) -> list[str]:
+    """Return the columns that --benchmarks names."""
+    return [name.strip() for name in _COMMA.split(names) if name.strip()]
+
+
+def scorers_of(given: list[str]) -> dict[str, str]:
+    """Return by benchmark the scorer that --scorer names."""
     out = {}
     for text in given:
         name, equals, value = text.rpartition("=")

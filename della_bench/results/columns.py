@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Literal, cast
 
@@ -45,7 +46,18 @@ def columns(table: Table) -> list[Column]:
         out += _comparison("", table.baseline, lambda row: row.versus)
     for benchmark in table.benchmarks:
         out += _benchmark(benchmark, table.baseline)
-    return [*out, Column("date", "date", _date)]
+    return _told_apart([*out, Column("date", "date", _date)])
+
+
+def _told_apart(columns: list[Column]) -> list[Column]:
+    """Return columns with different headers: a benchmark may be called `name`, or another one's name and `_high`."""
+    seen: Counter[str] = Counter()
+    out = []
+    for column in columns:
+        seen[column.header] += 1
+        count = seen[column.header]
+        out.append(column if count == 1 else replace(column, header=f"{column.header} ({count})"))
+    return out
 
 
 def _spec_columns(rows: Sequence[Row]) -> list[Column]:

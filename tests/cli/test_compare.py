@@ -98,3 +98,10 @@ def test_a_benchmark_that_only_one_has_is_said_to_be_that_ones(folders, tmp_path
     lines = call(folders[0], tmp_path / "c").stdout.splitlines()
     code, *_ = (line for line in lines if line.strip().startswith("zoo_code"))  # a reason may stand below the table
     assert code.rstrip().endswith(("only A", "not compared", "see below"))
+
+
+def test_one_model_twice_is_nothing_to_compare(tmp_path):
+    for name, values in (("a", [1.0] * 4), ("b", [0.0] * 4)):
+        plain_folder(tmp_path / name, "one", {"zoo_math": values})
+    with pytest.raises(UsageError, match="hold the same model, one: nothing to compare"):
+        call(tmp_path / "a", tmp_path / "b")

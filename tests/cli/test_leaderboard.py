@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app, main
+from della_bench.cli.leaderboard import columns_of, scorers_of
 from della_bench.errors import DataError
 from tests.results.making import BASE_SPEC, plain_folder
 
@@ -93,3 +94,9 @@ def test_a_folder_without_evaluations_is_an_error(tmp_path, capsys):
         main(["leaderboard", str(tmp_path)])
     assert ended.value.code == 2
     assert "no evaluation to show" in capsys.readouterr().err
+
+
+def test_a_column_is_named_with_the_commas_and_equals_signs_in_its_brackets():
+    names = "gsm8k (0-shot, temperature=0.7),mbpp"
+    assert columns_of(names) == ["gsm8k (0-shot, temperature=0.7)", "mbpp"]
+    assert scorers_of(["gsm8k (0-shot, temperature=0.7)=exact"]) == {"gsm8k (0-shot, temperature=0.7)": "exact"}

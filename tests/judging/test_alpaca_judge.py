@@ -98,7 +98,8 @@ def test_a_second_models_answers_leave_the_firsts_score_alone_and_are_appended_t
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".csv"}
         for name in ("second.json", "third.json"):
             assert judge_alpaca_eval(answers.parent / name, settings=terms(server, answers))["value"] == 0
-        judge_alpaca_eval(answers.parent / "third.json", settings=terms(server, answers))
+        for name in ("second.json", "third.json"):
+            judge_alpaca_eval(answers.parent / name, settings=terms(server, answers))
     assert {path: path.read_bytes() for path in before} == before
     assert read_score(folder / "alpaca_eval.alpaca_eval_gpt4.json") == first
     with (folder / "alpaca_eval.alpaca_eval_gpt4" / "leaderboard.csv").open(newline="") as file:

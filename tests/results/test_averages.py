@@ -7,7 +7,7 @@ from typing import Any
 from della_bench.results.averages import averaged_benchmarks
 
 
-def row(name: str, parts: Mapping[str, Any] = MappingProxyType({}), **counts: int) -> Any:
+def row(name: str, counts: Mapping[str, int], parts: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Return a row with a cell of so many items for each column; parts: the tasks of groups, each with its file."""
     return SimpleNamespace(
         name=name,
@@ -20,7 +20,7 @@ def row(name: str, parts: Mapping[str, Any] = MappingProxyType({}), **counts: in
 
 def test_documents_that_were_asked_in_several_ways_count_once():
     columns = ["math (5 of 200 documents)", "math (7 of 200 documents)", "code (0-shot)", "code (5-shot)", "chat"]
-    rows = [row(name, **dict(zip(columns, (5, 7, 20, 20, 3), strict=True))) for name in ("a", "b")]
+    rows = [row(name, dict(zip(columns, (5, 7, 20, 20, 3), strict=True))) for name in ("a", "b")]
     averaged, notes = averaged_benchmarks(rows, columns, fixed=False)
     assert averaged == [columns[1], columns[2], columns[4]]
     assert notes == [
@@ -32,7 +32,7 @@ def test_documents_that_were_asked_in_several_ways_count_once():
 
 def test_a_task_beside_its_group_counts_once():
     parts = {"group": (("one", None), ("two", None))}
-    rows = [row(name, parts, group=20, one=10, three=5) for name in ("a", "b")]
+    rows = [row(name, {"group": 20, "one": 10, "three": 5}, parts) for name in ("a", "b")]
     averaged, notes = averaged_benchmarks(rows, ["group", "one", "three"], fixed=False)
     assert averaged == ["group", "three"]
     assert notes == ["one: left out of the average: it is a part of group"]

@@ -33,10 +33,11 @@ def test_a_row_is_marked_on_the_items_that_chose_it_whatever_folder_its_number_c
             row(elsewhere, "f" * 64, ["b"]),
             row(elsewhere, "f" * 64, ["x"]),
             row(elsewhere, "e" * 64, ["a"]),
+            row(elsewhere, "f" * 64, ["zoo_math a", "zoo_code b", "zoo_code x"]),  # of a group
         ]
     )
-    assert [each.cells["zoo_math"].chosen_on for each in rows] == [2, 1, 0, 0]
-    assert len(notes) == 2
+    assert [each.cells["zoo_math"].chosen_on for each in rows] == [2, 1, 0, 0, 2]
+    assert len(notes) == 3
     assert "selected on these items (2 of 3)" in notes[0]
 
 

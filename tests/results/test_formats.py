@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import pyarrow.parquet
 import pytest
 
 from della_bench.errors import DataError
@@ -212,3 +213,25 @@ def test_the_format_is_the_files_ending_unless_it_is_named(tmp_path):
     with pytest.raises(DataError, match="no such format; did you mean 'json'"):
         format_of(None, "jsn")
     assert set(FORMATS) == {"csv", "md", "json", "parquet", "latex"}
+
+
+def test_benchmarks_may_be_called_as_other_columns_are(tmp_path):
+    plain_folder(tmp_path, "a", {"race": [1.0, 0.0], "race_high": [0.0, 0.0], "name": [1.0, 1.0]})
+    (row,) = json.loads(render(build_table([tmp_path]), "json"))["rows"]
+    assert (row["name"], row["race"], row["race_high (2)"], row["name (2)"]) == ("a", 50.0, 0.0, 100.0)
+    assert row["race_high"] > 50
+
+
+def test_a_seed_of_64_bits_is_a_number_of_parquet_too(tmp_path):
+    spec = f"base=zoo:base,experts=zoo:math,merge_method=ties,density=0.5,seed={2**64 - 1},name=a"
+    plain_folder(tmp_path / "a", "a", {"zoo_math": [1.0]}, spec=spec)
+    write(build_table([tmp_path]), tmp_path / "x.parquet", "parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "x.parquet").column("spec.seed").to_pylist() == [2**64 - 1]
+
+
+def test_no_row_of_latex_begins_as_an_argument_of_the_one_above(tmp_path):
+    for name in ("a", "[b]", "*c"):
+        plain_folder(tmp_path / name, name, {"zoo_math": [1.0]})
+    text = render(build_table([tmp_path]), "latex")
+    assert "\n{}[b]" in text
+    assert "\n{}*c" in text

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from della_bench.errors import DataError
+from della_bench.results.formats import render
 from della_bench.results.items import joined_items
 from della_bench.results.leaderboard import build_table
 from della_bench.results.table import Comparison, Row
@@ -272,6 +273,52 @@ def test_a_score_in_a_folder_of_several_models_goes_to_the_one_whose_samples_it_
     assert (rows["a"].value, rows["b"].value) == (50.0, 100.0)
     scored(tmp_path, "gsm8k", RIGHT)
     assert "none or several of the evaluations" in build_table([tmp_path]).faults[0]
+
+
+def test_a_score_of_samples_that_are_not_looked_at_is_nobodys(tmp_path):
+    first, second = "2026-01-01T00-00-00.000000", "2026-01-02T00-00-00.000000"
+    task = "gsm8k_cot_zeroshot_alpaca"
+    plain_folder(tmp_path, "a", {task: HALF}, time=first)
+    plain_folder(tmp_path, "b", {task: HALF}, time=second)
+    scored(tmp_path, "gsm8k", RIGHT, detail={"samples": f"samples_{task}_{first}.jsonl"})
+    table = build_table([tmp_path / f"results_{second}.json"], scorers={})
+    assert (table.rows[0].cells["gsm8k"].value, table.faults) == (50.0, ())
+    for path in tmp_path.glob(f"*{first}*"):
+        path.unlink()
+    table = build_table([tmp_path])
+    assert table.rows[0].cells["gsm8k"].value == 50.0
+    assert "none or several of the evaluations" in table.faults[0]
+
+
+def test_the_average_over_one_benchmark_is_no_second_comparison(tmp_path):
+    plain_folder(tmp_path / "base", "base", {"zoo_math": [0.0] * 9 + [1.0]}, spec=BASE_SPEC)
+    plain_folder(tmp_path / "a", "a", {"zoo_math": [1.0] * 9 + [0.0]})
+    row = next(row for row in build_table([tmp_path]).rows if row.name == "a")
+    assert row.versus == row.cells["zoo_math"].versus
+    assert versus(row, "zoo_math").p == versus(row, "zoo_math").p_holm == pytest.approx(0.021484375)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"versions": None}, {"n-samples": None}, {"n-samples": {"zoo_math": None}}, {"group_subtasks": ["zoo"]},
+        {"higher_is_better": {"zoo_math": None}}, {"date": 1e300}, {"date": -1e15}, {"date": 10**400},
+    ],
+)  # fmt: skip
+def test_what_is_unusual_in_a_results_file_stops_nothing(tmp_path, more):
+    plain_folder(tmp_path / "a", "a", {"zoo_math": HALF}, more=more)
+    table = build_table([tmp_path])
+    assert table.rows[0].cells["zoo_math"].value == 50.0
+    for name in ("csv", "json", "md"):
+        assert "a" in render(table, name)
+
+
+def test_documents_of_which_some_lack_a_metric_are_no_torn_file(tmp_path):
+    """lm-eval counts the documents of the metric that most have."""
+    count = {"n-samples": {"zoo_math": {"original": 10, "effective": 6}}}
+    plain_folder(tmp_path / "a", "a", {"zoo_math": [1.0] * 6 + [None] * 4}, more=count)
+    cell = build_table([tmp_path]).rows[0].cells["zoo_math"]
+    assert (cell.value, cell.n, cell.unscored) == (100.0, 6, 4)
 
 
 def test_a_model_that_is_no_merge_has_a_row_too(tmp_path):

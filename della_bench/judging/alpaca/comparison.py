@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from della_bench.errors import DataError
-from della_bench.jsonfiles import USERS_FILE, write_json
+from della_bench.jsonfiles import USERS_FILE, read_json, write_json
 from della_bench.judging.alpaca.annotator import LENGTH_CONTROLLED, WIN_RATE, Annotator, load_annotator, write_annotator
 from della_bench.judging.alpaca.outputs import Answers, read_answers
 from della_bench.judging.alpaca.process import Ask, Job, Judged, run_alpaca_eval
@@ -33,6 +33,9 @@ class Choices(TypedDict, total=False):
     name: str | None
     wanted_filter: str | None
     limit: int | None
+
+
+_OUTPUTS = "model_outputs.json"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,11 @@ class Comparison:
 
         Where the leaderboard has another model's row of the same name, this one's gets what tells the two apart.
         """
-        generator = self.answers.generator
-        if place != self.annotator.name and generator in _rows_of(self.leaderboard):
+        placed, generator = replace(self, place=place), self.answers.generator
+        is_first = place == self.annotator.name or _judged_as(placed.folder) == generator
+        if not is_first and generator in _rows_of(self.leaderboard):
             generator += f" ({place.rpartition('-')[2]})"
-        return replace(self, place=place, answers=replace(self.answers, generator=generator))
+        return replace(placed, answers=replace(self.answers, generator=generator))
 
     @property
     def missing(self) -> list[int]:
@@ -141,7 +145,7 @@ def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, atte
         ReferenceRow({**row, "output": answer.output, "generator": generator})
         for row, answer in zip(rows, comparison.answers.rows, strict=True)
     ]
-    write_json(folder / "model_outputs.json", outputs)
+    write_json(folder / _OUTPUTS, outputs)
     job = Job(
         annotator=str(write_annotator(comparison.annotator, folder / "annotator")),
         name=generator,
@@ -154,6 +158,14 @@ def compare(comparison: Comparison, folder: Path, ask: Ask, *, metric: str, atte
         attempts=attempts,
     )
     return run_alpaca_eval(job, ask, folder / "alpaca_eval.log")
+
+
+def _judged_as(folder: Path) -> str | None:
+    """Return the name under which these answers were judged before, None where they were not."""
+    try:
+        return str(read_json(folder / _OUTPUTS)[0]["generator"])
+    except (DataError, LookupError, TypeError):
+        return None
 
 
 def _rows_of(leaderboard: Path) -> list[str]:
