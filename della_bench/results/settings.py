@@ -201,7 +201,7 @@ def _by_run(value: Mapping[str, object]) -> dict[str, str]:
 _SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
 # Arguments of an engine that answers depend on, on whatever engine and machine.
 _ENGINES = (
-    "enable_thinking", "think_end_token", "chat_template_args", "max_length", "max_model_len", "truncation",
+    "enable_thinking", "think_end_token", "chat_template_args", "max_length", "truncation",
     "add_bos_token", "prefix_token_id", "quantization", "load_in_4bit", "load_in_8bit", "kv_cache_dtype",
 )  # fmt: skip
 _SAMPLING = ("do_sample", "temperature", "top_p", "top_k", "min_p")

@@ -76,6 +76,7 @@ def test_every_setting_parts_columns_and_names_them(
         ({"della_bench": {"run": {"asked": {"samples": {"math": [1, 2]}}}}}, 'samples={"math": [1, 2]}'),
         ({"della_bench": {"run": {"asked": {"metadata": {"length": 4096}}}}}, 'metadata={"length": 4096}'),
         ({"della_bench": {"run": {"arguments": {"enable_thinking": True}}}}, "enable_thinking=true"),
+        ({"della_bench": {"run": {"arguments": {"max_length": 128, "batch_size": 4}}}}, "max_length=128"),
     ],
 )
 def test_what_a_run_records_of_how_it_asked_is_named(config: dict[str, Any], word: str) -> None:
