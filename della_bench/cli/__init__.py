@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -79,6 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     `--debug` may stand anywhere.
     """
+    for stream in (sys.stdout, sys.stderr):  # an escape in the place of what its encoding lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     atexit.register(gc.freeze)  # the end of the process takes everything; a last collection would take longer
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments or os.environ.get("DELLA_BENCH_DEBUG", "0") not in ("", "0")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -175,3 +176,13 @@ def test_spec_prints_what_a_methods_own_number_is_in_each_layer(capsys):
     assert {row["t"] for row in tensors.values()} >= {0.01, 0.03}
     _, out, _ = run(capsys, "spec", spec, "--layers")
     assert "0.03" in out
+
+
+def test_a_name_that_standard_output_cannot_hold_is_written_with_escapes():
+    spec = "base=zoo:base,experts=zoo:math,merge_method=linear,name=%ED%A0%80\u00dc"
+    done = subprocess.run(
+        [sys.executable, "-m", "della_bench.cli", "spec", "--json", spec],
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xdc" in done.stdout
