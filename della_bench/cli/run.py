@@ -232,8 +232,9 @@ def run(
         cannot = planned.unusable(models())
         show_plan(planned.plan([spec for spec in models() if spec not in cannot]))
         if cannot:
-            lines = dict.fromkeys(f"{spec.display_name}: cannot be run: {error}" for spec, error in cannot.items())
-            raise DellaBenchError("\n".join(lines), exit_code=max(error.exit_code for error in cannot.values()))
+            from della_bench.run.preflight import cannot_be_run
+
+            raise cannot_be_run(cannot)
         return
     others: list[Watcher] = []
     if track is not None:

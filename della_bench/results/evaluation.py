@@ -17,7 +17,7 @@ from della_bench.results.identity import Identity, identity_of
 from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.samples import begins_as_results
 from della_bench.results.schema import Score, Scorer
-from della_bench.results.settings import UNKNOWN, Settings, settings_of_all
+from della_bench.results.settings import UNKNOWN, Settings, settings_of_all, subtable
 from della_bench.results.table import CellSource
 
 __all__ = ["Candidate", "Evaluation", "is_results_file", "read_evaluation"]
@@ -119,11 +119,11 @@ def _logged(
     groups: Mapping[str, Sequence[str]],
 ) -> Iterator[Candidate]:
     """Yield the numbers that lm-eval's own metrics give for one task or group, one a filter."""
-    version = str(_table(value, "versions").get(task, ""))
+    version = str(subtable(value, "versions").get(task, ""))
     leaves = groups.get(task, [])
-    counted = [_table(_table(value, "n-samples"), name) for name in leaves or [task]]
+    counted = [subtable(subtable(value, "n-samples"), name) for name in leaves or [task]]
     parts = tuple((name, logs[name]) for name in leaves if name in logs)
-    better = _table(_table(value, "higher_is_better"), task)
+    better = subtable(subtable(value, "higher_is_better"), task)
     for name, metric in logged_metric(result, better).items():
         mean, error = _number(result.get(f"{metric},{name}")), _number(result.get(f"{metric}_stderr,{name}"))
         yield Candidate(
@@ -151,7 +151,7 @@ def _groups(value: Mapping[str, Any]) -> dict[str, list[str]]:
 
     Older releases list single tasks among the groups, with nothing in them.
     """
-    below = _table(value, "group_subtasks")
+    below = subtable(value, "group_subtasks")
     results = value["results"]
 
     def leaves(name: str, above: frozenset[str]) -> list[str]:
@@ -211,11 +211,6 @@ def _names_filters(samples: Path) -> bool:
         return any("filter" in row for _, row in itertools.islice(read_rows(samples), 1))
     except DataError:  # said where the samples are read
         return True
-
-
-def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def _number(value: object) -> float | None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from della_bench.jsonfiles import read_rows
 
@@ -24,6 +25,7 @@ __all__ = [
     "settings_of",
     "settings_of_all",
     "settings_text",
+    "subtable",
 ]
 
 _SHOTS, _SYSTEM, _TURNS, _TEMPLATE = "n-shot", "system prompt", "few-shot turns", "chat template"
@@ -70,14 +72,14 @@ def settings_of_all(value: Mapping[str, object], tasks: Mapping[str, Sequence[st
         before[_TEMPLATE] = "chat template"
     turns = {_TURNS: "few-shot as turns"} if template and value.get("fewshot_as_multiturn") else {}
     after = _seed(value) | _by_run(value)
-    configs, prompts = _table(value, "configs"), _table(value, "task_hashes")
+    configs, prompts = subtable(value, "configs"), subtable(value, "task_hashes")
     found = {}
     for task, leaves in tasks.items():
         asked: dict[str, str] = {}
         shots = [number for name in leaves or [task] if (number := _shots(value, name)) is not None]
         if shots:
             asked[_SHOTS] = "/".join(map(str, sorted(set(shots)))) + "-shot"
-        kinds = [_generation(_table(configs, name)) for name in leaves or [task]]
+        kinds = [_generation(subtable(configs, name)) for name in leaves or [task]]
         if all(each == kinds[0] for each in kinds):
             asked |= kinds[0]
         asked |= before | (turns if any(shots) else {}) | after | _limit(value, leaves or [task])
@@ -145,7 +147,7 @@ def _absent(name: str) -> str:
 
 def _shots(value: Mapping[str, object], task: str) -> int | None:
     """Return the number of few-shot examples; releases that have no table of them have it in the task's settings."""
-    for found in (_table(value, "n-shot").get(task), _table(_table(value, "configs"), task).get("num_fewshot")):
+    for found in (subtable(value, "n-shot").get(task), subtable(subtable(value, "configs"), task).get("num_fewshot")):
         if isinstance(found, int):
             return found
     return None
@@ -153,7 +155,7 @@ def _shots(value: Mapping[str, object], task: str) -> int | None:
 
 def _generation(config: Mapping[str, object]) -> dict[str, str]:
     """Return the generation arguments, a word each; what has no effect on greedy answers is left out."""
-    arguments = {key: each for key, each in _table(config, "generation_kwargs").items() if each is not None}
+    arguments = {key: each for key, each in subtable(config, "generation_kwargs").items() if each is not None}
     until = arguments.get("until")
     if isinstance(until, (list, tuple)):
         arguments["until"] = sorted(map(str, until))
@@ -168,7 +170,7 @@ def _generation(config: Mapping[str, object]) -> dict[str, str]:
 
 def _seed(value: Mapping[str, object]) -> dict[str, str]:
     """Return a word for the seeds where they are recorded and not lm-eval's own."""
-    config = _table(value, "config")
+    config = subtable(value, "config")
     seeds = [config.get(name, default) for name, default in _SEEDS.items()]
     if seeds == list(_SEEDS.values()):
         return {}
@@ -177,10 +179,10 @@ def _seed(value: Mapping[str, object]) -> dict[str, str]:
 
 def _limit(value: Mapping[str, object], tasks: Sequence[str]) -> dict[str, str]:
     """Return a word for lm-eval's limit where it left documents out, of any of the tasks."""
-    limit = _table(value, "config").get("limit")
+    limit = subtable(value, "config").get("limit")
     if limit is None:
         return {}
-    counts = [_table(_table(value, "n-samples"), name) for name in tasks]
+    counts = [subtable(subtable(value, "n-samples"), name) for name in tasks]
     asked, there = ([each.get(key) for each in counts] for key in ("effective", "original"))
     if not all(isinstance(each, int) for each in (*asked, *there)):  # older releases do not count
         return {_LIMIT: f"limit={limit}"}
@@ -191,8 +193,8 @@ def _limit(value: Mapping[str, object], tasks: Sequence[str]) -> dict[str, str]:
 
 def _by_run(value: Mapping[str, object]) -> dict[str, str]:
     """Return what `della-bench run` alone records: which documents, what tasks were told, how a model may think."""
-    run = _table(_table(_table(value, "config"), "della_bench"), "run")
-    asked, arguments = _table(run, "asked"), _table(run, "arguments")
+    run = subtable(subtable(subtable(value, "config"), "della_bench"), "run")
+    asked, arguments = subtable(run, "asked"), subtable(run, "arguments")
     found = {name: asked[name] for name in (_SAMPLES, "metadata") if name in asked}
     found |= {name: arguments[name] for name in _ENGINES if arguments.get(name) is not None}
     return {name: f"{name}={_short(each)}" for name, each in found.items()}
@@ -212,6 +214,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else f"#{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def _table(value: Mapping[str, object], key: str) -> Mapping[str, object]:
+def subtable(value: Mapping[str, object], key: str) -> Mapping[str, Any]:
+    """Return the table that a results file has under a key; an empty one where it has none, or something else."""
     found = value.get(key)
     return found if isinstance(found, dict) else {}

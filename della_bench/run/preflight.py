@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from della_bench.run.tasks import Tasks
 from della_bench.spec import MergeSpec, Source
 
 __all__ = [
+    "cannot_be_run",
     "check_all",
     "check_asked",
     "check_engine",
@@ -156,6 +157,12 @@ def unusable(
             if download or error.exit_code == UsageError.exit_code:  # else the hub could not be asked
                 found[spec] = error
     return found
+
+
+def cannot_be_run(found: Mapping[MergeSpec, DellaBenchError]) -> UsageError:
+    """Return one error of what `unusable` has found."""
+    lines = dict.fromkeys(f"{spec.display_name}: cannot be run: {error}" for spec, error in found.items())
+    return UsageError("\n".join(lines), exit_code=max(error.exit_code for error in found.values()))
 
 
 def _is_here(source: Source) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from della_bench.benchmarks import Benchmark
-from della_bench.errors import DellaBenchError, UsageError
+from della_bench.errors import DellaBenchError
 from della_bench.lock import folder_lock
 from della_bench.run.evaluator import LocalEvaluator
 from della_bench.run.folder import Asked, RunFolder, has_answers, has_scores
 from della_bench.run.options import Options
-from della_bench.run.preflight import check_all, check_scorers, check_settings, unusable
+from della_bench.run.preflight import cannot_be_run, check_all, check_scorers, check_settings, unusable
 from della_bench.run.prompts import first_prompt
 from della_bench.run.scorers import expected_cost
 from della_bench.run.specs import folder_name
@@ -127,8 +127,7 @@ class Runner:
                 self._tell(f"chat template: {whose}" + (f" ({', '.join(names)})" if len(templates) > 1 else ""))
         cannot = unusable(to_evaluate, self._options)
         if cannot and len(cannot) == len(specs):
-            lines = dict.fromkeys(f"{spec.display_name}: cannot be run: {error}" for spec, error in cannot.items())
-            raise UsageError("\n".join(lines), exit_code=max(error.exit_code for error in cannot.values()))
+            raise cannot_be_run(cannot)
         for spec, error in cannot.items():
             self._tell(f"{spec.display_name}: cannot be run: {error}")
             self._steps.fault("", spec, error)

@@ -1,8 +1,6 @@
 """The space of a search: every merge that may be proposed, none of which is an invalid spec.
 
-name: Space.read(...)      a spec with ranges, as a mapping, a YAML file or a string
-dimensions(method)         what is proposed where this method is chosen: a key that it does not use is not
-spec(proposal)             the merge that a proposal is
+What is proposed depends on the method that is chosen: a key that it does not use is not.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from della_bench.spec.source import Source
@@ -43,11 +44,8 @@ def tokenizer_settings(
         tokens = _tokens(new.get("tokens"), source, faults)
         out |= _read("tokens", read_tokens, tokens, faults)
         out |= _read("pad_to_multiple_of", read_multiple, new.get("pad_to_multiple_of"), faults)
-        try:
-            sources = [Source.parse(model) for model in models]
-        except ValueError:  # it is told where the models are read
-            return out
-        faults += source_faults(out.get("tokens", ()), sources)
+        with suppress(ValueError):  # of a model's name: it is told where the models are read
+            faults += source_faults(out.get("tokens", ()), [Source.parse(model) for model in models])
     elif new is not None:
         faults.append(f"tokenizer={new!r}: not a mapping of {', '.join(_INNER)}; tokenizer_source takes a name")
     if (template := data.get("chat_template")) not in (None, ""):

@@ -75,6 +75,12 @@ def test_a_model_that_cannot_be_read_is_told_beside_a_tokenizer_too(read):
         read(config(models=[{"model": "zoo:nope", "parameters": {"weight": 1}}], tokenizer={"source": "union"}))
 
 
+def test_what_is_wrong_behind_the_tokenizer_is_told_beside_a_model_that_cannot_be_read(faults):
+    models = [{"model": "zoo:nope", "parameters": {"weight": 1}}]
+    found = faults(config(models=models, tokenizer={"source": "union"}, chat_template="lama3"))
+    assert [fault for fault in found if fault.startswith("chat_template='lama3': no template")]
+
+
 def test_layers_beyond_number_and_half_a_character_are_no_tracebacks(read, faults):
     huge = [{"sources": [{"model": "org/a", "layer_range": [0, 2**70]}, {"model": "org/b", "layer_range": [0, 4]}]}]
     with pytest.raises(SpecError, match="ranges of unequal length"):
