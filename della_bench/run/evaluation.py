@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,89 +16,13 @@ from della_bench.jsonfiles import read_json
 from della_bench.results.samples import UNFINISHED
 from della_bench.run.advice import advice_on_answers
 from della_bench.run.answers import AnswerLog
+from della_bench.run.evaluated import Evaluated, samples_path, tasks_of
 from della_bench.run.settings import EvalSettings
 from della_bench.spec import MergeSpec
 
-__all__ = ["Evaluated", "ask", "evaluate", "find_evaluated", "put_files", "put_results"]
+__all__ = ["ask", "evaluate", "put_files", "put_results"]
 
 _STAGING = ".lm_eval.partial"
-_DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
-
-
-class Evaluated:
-    """A finished evaluation: lm-eval's results file, the samples beside it, and what the results say of the task.
-
-    `task` may be a group of tasks.
-    """
-
-    def __init__(self, results: Path, task: str, value: Mapping[str, Any]) -> None:
-        self.results = results
-        self.task, self.benchmark = task, benchmark_of(task)
-        self.result: Mapping[str, Any] = value["results"][task]
-        self.task_version = str(value.get("versions", {}).get(task, ""))
-        self.better: Mapping[str, Any] = value.get("higher_is_better", {}).get(task, {})
-        self.fingerprint: str | None = (value.get("config", {}).get("della_bench") or {}).get("model_fingerprint")
-        run: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("run") or {}
-        self.advice: Mapping[str, str] = (value.get("config", {}).get("della_bench") or {}).get("advice") or {}
-        answers: Mapping[str, Any] = (value.get("config", {}).get("della_bench") or {}).get("answers") or {}
-        self.answering = float(answers.get("seconds", 0.0))  # seconds that the model took to answer
-        self._way = {key: run.get(key) for key in ("asked", "limit", "seeds") if run.get(key) != _DEFAULT_WAY.get(key)}
-
-    @property
-    def samples(self) -> Path:
-        """The samples of a single task."""
-        return _samples(self.results, self.task)
-
-    @property
-    def owner(self) -> str | None:
-        """Whose the scores are: the model's fingerprint, and where it was not asked by default, how it was.
-
-        Evaluations of one model in different ways so have scores beside one another in its folder.
-        """
-        if self.fingerprint is None or not self._way:
-            return self.fingerprint
-        text = json.dumps([self.fingerprint, self._way], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def find_evaluated(folder: Path, task: str, record: Mapping[str, Any]) -> Evaluated | None:
-    """Return the latest evaluation of `task` in `folder` that depends on exactly what `record` says, or None."""
-    return next(_evaluations(folder, task, lambda run: run == record), None)
-
-
-def find_asked_alike(folder: Path, task: str, record: Mapping[str, Any]) -> list[Evaluated]:
-    """Return the evaluations of `task` in `folder` that depend on what `record` says, of whichever documents.
-
-    The latest one is the first.
-    """
-    wanted = _without_documents(record)
-    return list(_evaluations(folder, task, lambda run: _without_documents(run) == wanted))
-
-
-def is_asked(folder: Path, task: str, record: Mapping[str, Any]) -> bool:
-    """Return whether `folder` has an evaluation of `task` that depends on what `record` says, of whatever model."""
-    wanted = {**record, "fingerprint": None}
-    return any(_evaluations(folder, task, lambda run: {**run, "fingerprint": None} == wanted))
-
-
-def _evaluations(folder: Path, task: str, is_wanted: Callable[[dict[str, Any]], bool]) -> Iterator[Evaluated]:
-    """Yield the whole evaluations of a task which depend on what is wanted, the latest first."""
-    for path in sorted(folder.glob("results_*.json"), reverse=True):
-        try:
-            value = read_json(path)
-            run = value["config"]["della_bench"]["run"]
-            wanted = isinstance(run, dict) and task in value["results"] and is_wanted(run)
-        except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
-            continue
-        if wanted and all(_is_whole(_samples(path, name), value, name) for name in _tasks(value, task)):
-            yield Evaluated(path, task, value)
-
-
-def _without_documents(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an evaluation depends on, but which documents were asked."""
-    rest = {name: value for name, value in record.items() if name not in ("limit", "asked")}
-    asked = {name: value for name, value in record.get("asked", {}).items() if name != "samples"}
-    return rest | ({"asked": asked} if asked else {})
 
 
 def evaluate(
@@ -286,11 +208,11 @@ def _mark_unfinished(samples: Mapping[str, list[dict[str, Any]]], answers: Answe
 def _put_in_place(staging: Path, folder: Path, task: str, value: Mapping[str, Any]) -> Evaluated:
     """Move the staged files up, the results last: with them the evaluation is complete."""
     written = sorted(staging.glob("results_*.json"))
-    if len(written) != 1 or not all(_samples(written[0], name).is_file() for name in _tasks(value, task)):
+    if len(written) != 1 or not all(samples_path(written[0], name).is_file() for name in tasks_of(value, task)):
         raise DataError(f"{folder}: lm-eval could not write its results (see its warnings; is the disk full?)")
     results = folder / written[0].name
-    for name in _tasks(value, task):
-        _samples(written[0], name).replace(_samples(results, name))
+    for name in tasks_of(value, task):
+        samples_path(written[0], name).replace(samples_path(results, name))
     written[0].replace(results)
     shutil.rmtree(staging, ignore_errors=True)
     return Evaluated(results, task, value)
@@ -299,24 +221,3 @@ def _put_in_place(staging: Path, folder: Path, task: str, value: Mapping[str, An
 def _name(task: Any) -> str:
     """Return what lm-eval's results call a task or a group of tasks."""
     return str(getattr(task, "task_name", None) or task.name)
-
-
-def _tasks(value: Mapping[str, Any], task: str) -> tuple[str, ...]:
-    """Return the tasks that results are of: those with samples."""
-    return tuple(value.get("n-samples") or [task])
-
-
-def _is_whole(samples: Path, value: Mapping[str, Any], task: str) -> bool:
-    """Return whether a samples file has a row for each document and filter: one cut short is not done."""
-    try:
-        rows = samples.read_bytes()
-    except OSError:
-        return False
-    documents = value.get("n-samples", {}).get(task, {}).get("effective") or 1  # at least: those of one metric
-    filters = {key.partition(",")[2] for key in value["results"].get(task, {}) if "," in key}
-    return rows.endswith(b"\n") and rows.count(b"\n") >= documents * max(1, len(filters))
-
-
-def _samples(results: Path, task: str) -> Path:
-    time = results.name.removeprefix("results").removesuffix(".json")
-    return results.with_name(f"samples_{task}{time}.jsonl")

@@ -20,7 +20,8 @@ from della_bench.errors import DellaBenchError, MergeError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.run.advice import advice_on_model
 from della_bench.run.engine import Engine
-from della_bench.run.evaluation import Evaluated, evaluate, put_files
+from della_bench.run.evaluated import Evaluated
+from della_bench.run.evaluation import evaluate, put_files
 from della_bench.run.hosts import Host, options_for_workers
 from della_bench.run.options import Options
 from della_bench.run.provenance import host_facts

@@ -19,7 +19,7 @@ from della_bench.merge.stream import Merge
 from della_bench.models.arguments import answering_arguments
 from della_bench.results.chosen import copy_remembered
 from della_bench.results.schema import Provenance, Score, read_provenance, read_score, score_path
-from della_bench.run.evaluation import Evaluated, find_asked_alike, find_evaluated, is_asked
+from della_bench.run.evaluated import Evaluated, find_asked_alike, find_evaluated, is_asked
 from della_bench.run.options import Options
 from della_bench.run.provenance import make_provenance, package_versions
 from della_bench.run.scorer import Scorer

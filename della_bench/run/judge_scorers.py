@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from della_bench.benchmarks import BENCHMARKS, benchmark_of, split_of
 from della_bench.errors import UsageError
 from della_bench.results.schema import Score
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.options import Options
 from della_bench.run.scorer import scores
 from della_bench.run.settings import EvalSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from della_bench.benchmarks import BENCHMARKS, Benchmark
 from della_bench.results.schema import Score
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.options import Options
 
 __all__ = ["CostFunction", "ScoreFunction", "Scorer", "marked_scorers", "scores"]

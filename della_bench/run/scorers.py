@@ -14,7 +14,7 @@ from della_bench.results.evaluation import read_evaluation
 from della_bench.results.logged import score_logged
 from della_bench.results.schema import Score
 from della_bench.run import judge_scorers  # noqa: F401  # for its marks
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.options import Options
 from della_bench.run.scorer import Scorer, marked_scorers, scores
 

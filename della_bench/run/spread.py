@@ -14,7 +14,7 @@ from functools import partial
 from della_bench.benchmarks import Benchmark
 from della_bench.errors import DellaBenchError
 from della_bench.lock import folder_lock
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.evaluator import RemoteEvaluator, on_host
 from della_bench.run.folder import RunFolder
 from della_bench.run.hosts import needs_gpu

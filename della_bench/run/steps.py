@@ -13,7 +13,7 @@ from typing import Literal
 from della_bench.benchmarks import Benchmark
 from della_bench.errors import DataError, DellaBenchError
 from della_bench.results.schema import Score
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.evaluator import Evaluator
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.lines import fault_text, score_text

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from della_bench.run.evaluation import Evaluated, put_results
+from della_bench.run.evaluated import Evaluated
+from della_bench.run.evaluation import put_results
 from della_bench.run.folder import Asked, RunFolder
 from della_bench.run.options import Options
 from della_bench.run.provenance import host_facts

@@ -14,7 +14,7 @@ from della_bench.errors import DataError, JudgeError, UsageError
 from della_bench.judging.gsm8k.by_number import EXACT
 from della_bench.results.logged import logged_metric, logged_scorer
 from della_bench.results.schema import Score, items_path, read_items
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.options import Options
 from della_bench.run.scorer import Scorer
 from della_bench.run.scorers import scorers_of

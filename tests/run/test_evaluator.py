@@ -13,7 +13,8 @@ from della_bench.errors import MergeError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.run.engine import Engine
-from della_bench.run.evaluation import Evaluated, put_files
+from della_bench.run.evaluated import Evaluated
+from della_bench.run.evaluation import put_files
 from della_bench.run.evaluator import on_host
 from della_bench.run.hosts import EngineStartError
 from della_bench.run.options import Options

@@ -12,7 +12,7 @@ import pytest
 from della_bench.benchmarks import BENCHMARKS
 from della_bench.data import load
 from della_bench.results.schema import items_path, read_items
-from della_bench.run.evaluation import Evaluated
+from della_bench.run.evaluated import Evaluated
 from della_bench.run.options import Options
 from della_bench.run.scorers import expected_cost, scorers_of
 from della_bench.run.settings import EvalSettings
