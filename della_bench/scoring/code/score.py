@@ -6,13 +6,16 @@ import hashlib
 import logging
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della_bench import __version__
+from della_bench.errors import DataError
 from della_bench.jsonfiles import RowLog
+from della_bench.lock import file_lock
 from della_bench.results.logged import score_of_items
 from della_bench.results.places import place_score
 from della_bench.results.schema import SCHEMA, Item, Score, Scorer, items_path, score_path, write_score
@@ -57,8 +60,8 @@ def score_code(
     as wrong; a problem of which no answer could be run is unscored. A problem with an empty list of candidates is
     wrong; with bigcode's semantics it is left out, and `detail` also has the metric file of that harness.
 
-    Raises DataError for the file or the data set, and SandboxError where no level of isolation holds, before anything
-    is written.
+    Raises DataError for the file or the data set, or where another process scores into the same items, and SandboxError
+    where no level of isolation holds, before anything is written.
     """
     settings = settings or Settings()
     problems = load_problems(benchmark)
@@ -76,35 +79,47 @@ def score_code(
         if group or (group is not None and not settings.compat)
     ]
     name = place_score(out, benchmark, scorer["name"], path, model=model, replace=replace)
-    # From here on the old number is no longer that of the items beside it.
-    score_path(out, benchmark, name).unlink(missing_ok=True)
-    items: list[Item] = []
-    with RowLog(items_path(out, benchmark, name), fresh=True) as rows:
+    with _only_writer(items_path(out, benchmark, name)):
+        # From here on the old number is no longer that of the items beside it.
+        score_path(out, benchmark, name).unlink(missing_ok=True)
+        items: list[Item] = []
+        with RowLog(items_path(out, benchmark, name), fresh=True) as rows:
 
-        def done(position: int, judged: list[Judged]) -> None:
-            items.append(_item(chosen[position][0], answers.filter, judged))
-            rows.append(items[-1])
+            def done(position: int, judged: list[Judged]) -> None:
+                items.append(_item(chosen[position][0], answers.filter, judged))
+                rows.append(items[-1])
 
-        verdicts = judge([p for p, _ in chosen], [group for _, group in chosen], settings, level, done)
-    score = score_of_items(benchmark, "pass@1", scorer, items)
-    left_out = [p.key for p, group in zip(problems, answers.of_problem, strict=True) if group == []]
-    if settings.compat and left_out:
-        log.warning("%d of %d problems have no candidates and are left out of the mean", len(left_out), len(problems))
-    score["detail"] = _detail(path, answers, verdicts, settings, level) | {
-        "problems": len(problems),
-        "in_file": sum(group is not None for group in answers.of_problem),
-        "left_out": left_out if settings.compat else [],
-        "place": name,
-    }
-    for note in score["detail"]["notes"]:
-        log.warning("%s", note)
-    if settings.compat:
-        counts = [_counts(group) for group in verdicts]
-        score["detail"]["bigcode"] = bigcode.metrics(
-            benchmark, counts, _bigcode_config(benchmark, path, counts, settings)
-        )
-    write_score(out, score, name)
+            verdicts = judge([p for p, _ in chosen], [group for _, group in chosen], settings, level, done)
+        score = score_of_items(benchmark, "pass@1", scorer, items)
+        left_out = [p.key for p, group in zip(problems, answers.of_problem, strict=True) if group == []]
+        if settings.compat and left_out:
+            log.warning(
+                "%d of %d problems have no candidates and are left out of the mean", len(left_out), len(problems)
+            )
+        score["detail"] = _detail(path, answers, verdicts, settings, level) | {
+            "problems": len(problems),
+            "in_file": sum(group is not None for group in answers.of_problem),
+            "left_out": left_out if settings.compat else [],
+            "place": name,
+        }
+        for note in score["detail"]["notes"]:
+            log.warning("%s", note)
+        if settings.compat:
+            counts = [_counts(group) for group in verdicts]
+            score["detail"]["bigcode"] = bigcode.metrics(
+                benchmark, counts, _bigcode_config(benchmark, path, counts, settings)
+            )
+        write_score(out, score, name)
     return score
+
+
+@contextmanager
+def _only_writer(items: Path) -> Iterator[None]:
+    """Let no other process score into the same items. Raises DataError where one does."""
+    with file_lock(items) as is_free:
+        if not is_free:
+            raise DataError(f"{items}: another process is scoring into it; wait for it, or take another --out")
+        yield
 
 
 def export_programs(

@@ -13,6 +13,7 @@ from lm_eval.utils import handle_non_serializable, hash_string
 
 from della_bench import data
 from della_bench.errors import DataError, SandboxError
+from della_bench.lock import file_lock
 from della_bench.results.schema import items_path, read_items, read_score, score_path
 from della_bench.results.stats import wilson
 from della_bench.scoring.code import score as score_module
@@ -149,6 +150,20 @@ def test_rows_are_written_as_programs_end_and_the_score_last(tmp_path, monkeypat
         score_code("mbpp", path, tmp_path)
     assert [item["doc_id"] for item in items(tmp_path)] == [0]
     assert not score_path(tmp_path, "mbpp", "sandbox").exists()
+
+
+def test_who_scores_into_items_that_another_is_writing_is_refused_and_spoils_nothing(tmp_path, monkeypatch):
+    use_fake_sandbox(monkeypatch)
+    path = generations(tmp_path, [[RIGHT[0]], [RIGHT[1]]])
+    score = score_code("mbpp", path, tmp_path)
+    before = items(tmp_path)
+    with file_lock(items_path(tmp_path, "mbpp", "sandbox")) as mine:
+        assert mine
+        with pytest.raises(DataError, match="another process is scoring into it"):
+            score_code("mbpp", path, tmp_path)
+    assert items(tmp_path) == before
+    assert read_score(score_path(tmp_path, "mbpp", "sandbox")) == score
+    assert score_code("mbpp", path, tmp_path) == score
 
 
 def test_no_level_of_isolation_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
