@@ -67,7 +67,7 @@ class MergeError(DellaBenchError):
 
 
 class DataError(DellaBenchError):
-    """A benchmark's data set is not to be had."""
+    """A data set is not to be had, or a file cannot be read, is not what it should be, or cannot be written."""
 
 
 class SandboxError(DellaBenchError):

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,19 +79,20 @@ class Batches:
             if too_much is not None:
                 raise too_much
             asked = True
-            once = {key: request for key, request in once.items() if key not in dict(ours)}
+            done = {key for key, _ in ours}
+            once = {key: request for key, request in once.items() if key not in done}
         return asked
 
     async def _wait_for_others(self, keys: Sequence[str]) -> None:
         """Wait a while for what another process has asked for. Raises StopRun where it is a batch of a process that
         has ended: nobody takes its answers before that command is run again.
         """
-        logs = {log for key in keys if (log := self._client.cache.batch_of(key)) is not None}
-        for log in logs:
+        logs = Counter(log for key in keys if (log := self._client.cache.batch_of(key)) is not None)
+        for log, count in logs.items():
             with folder_lock(log.parent, wait=False) as is_free:
                 if is_free and log.is_file():
                     raise StopRun(
-                        f"a batch of {log.parent} has {len(keys)} of these requests, and they would be paid for twice: "
+                        f"a batch of {log.parent} has {count} of these requests, and they would be paid for twice: "
                         "take its answers first, by the same command there, with `batch`"
                     )
         if not self._is_waiting:

@@ -123,6 +123,13 @@ class Cache:
             body = {}  # of a damaged file: paid for, and not asked again unless that is wanted
         return Reply(key, body, latency=row[1], at=row[2], price_share=row[3], cached=True)
 
+    def has(self, key: str) -> bool:
+        """Return whether there is an answer of that name."""
+        try:
+            return self._db.execute("SELECT 1 FROM replies WHERE key=?", (key,)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise self._fault("cannot be read", error) from error
+
     def put(self, reply: Reply) -> None:
         """Keep an answer. Raises JudgeError where the disk takes no more."""
         row = (reply.key, json.dumps(reply.body), reply.latency, reply.at, reply.price_share)

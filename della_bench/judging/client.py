@@ -91,7 +91,7 @@ class Client:
 
     def cached(self, key: str) -> bool:
         """Return whether the answer of that name is in the cache."""
-        return self._cache.get(key) is not None
+        return self._cache.has(key)
 
     @property
     def cache(self) -> Cache:

@@ -172,12 +172,14 @@ def _generations(metrics: Path, named: object) -> list[Any] | None:
 
 def _of_labels(path: Path) -> Iterator[Evaluation]:
     """Yield the accuracy of the authors' judge; what it could not annotate is unscored, which they leave out, too."""
-    csv.field_size_limit(1 << 30)
+    limit = csv.field_size_limit(1 << 30)
     try:
         with path.open(encoding="utf-8", newline="") as file:
             labels = [row.get("gpt4_annotation") for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read: {error}", exit_code=USERS_FILE) from error
+    finally:
+        csv.field_size_limit(limit)
     if not labels or None in labels:
         raise DataError(f"{path}: no labels of the authors' judge (gpt4_annotation)", exit_code=USERS_FILE)
     scorer = Scorer(name="authors_gpt4", version="authors", model="gpt-4")

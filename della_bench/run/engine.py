@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ from della_bench.models.bars import count_answers, watched_bars
 from della_bench.run.answers import AnswerLog
 from della_bench.spec import MergeSpec
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "forget_frames"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Engine:
         self._show_bars = show_bars
         self.options = dict(options)
         self._model: Any = None
+        self._is_used = False
 
     def load(self, spec: MergeSpec) -> Any:
         """Return the model with the merge of `spec` in it: remerged where the running one can take it, else new."""
@@ -53,6 +56,7 @@ class Engine:
             else:
                 return self._model
         self.close()
+        self._is_used = True
         from della_bench.models.hf import DellaMergedLM
 
         engine = {} if self.name == "hf" else {"engine": self.name}
@@ -67,10 +71,10 @@ class Engine:
         return self._model
 
     def close(self) -> None:
-        """Give the model's memory back."""
-        if self._model is None:
-            return
+        """Give the model's memory back: also that of one which failed while it was loaded."""
         self._model = None
+        if not self._is_used:
+            return
         import gc
 
         import torch
@@ -78,6 +82,26 @@ class Engine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def forget_frames(error: Exception) -> Exception:
+    """Return an error that keeps its traceback as a text alone, and nothing of those of the errors it came from.
+
+    A traceback holds the functions that an error has ended, with all that they hold: a model among others, whose
+    memory would not come back as long as somebody has the error.
+    """
+    text = "".join(traceback.format_exception(error))
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += [each.__cause__, each.__context__]
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+    return error
 
 
 def _without_bar(ask: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from della_bench.benchmarks import Benchmark
 from della_bench.errors import DellaBenchError, MergeError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.run.advice import advice_on_model
-from della_bench.run.engine import Engine
+from della_bench.run.engine import Engine, forget_frames
 from della_bench.run.evaluated import Evaluated
 from della_bench.run.evaluation import evaluate, put_files
 from della_bench.run.hosts import Host, options_for_workers
@@ -34,6 +33,7 @@ __all__ = ["Evaluator", "HostEvaluator", "Loaded", "LocalEvaluator", "RemoteEval
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Watch = Callable[[str, int, int], None]
 
 
@@ -75,8 +75,7 @@ class LocalEvaluator:
         self._advice: Mapping[str, str] = {}
 
     def load(self, spec: MergeSpec, inputs: Inputs) -> Loaded:  # noqa: D102
-        with self._whatever_fails("the model could not be loaded", MergeError):
-            self._model = self._engine.load(spec)
+        self._model = self._or_closed("the model could not be loaded", lambda: self._engine.load(spec), MergeError)
         info = self._model.get_model_info()
         device, dtype = str(getattr(self._model, "device", "")), str(info.get("model_dtype", ""))
         self._advice = advice_on_model(self._model.merge, dtype, device)
@@ -93,8 +92,9 @@ class LocalEvaluator:
     ) -> Evaluated:
         self._engine.answers.reset()
         task = self._tasks.task(row)
-        with self._whatever_fails("lm-eval failed"):
-            return evaluate(
+        return self._or_closed(
+            "lm-eval failed",
+            lambda: evaluate(
                 self._model,
                 spec,
                 task,
@@ -108,22 +108,24 @@ class LocalEvaluator:
                 device=self._options.arguments.get("device"),
                 answers=self._engine.answers,
                 advice=self._advice,
-            )
+            ),
+        )
 
-    @contextmanager
-    def _whatever_fails(self, what: str, kind: type[DellaBenchError] = DellaBenchError) -> Iterator[None]:
-        """Make an error of this package of any other, which is one model's and not the run's; the engine starts anew.
+    def _or_closed(self, what: str, act: Callable[[], T], kind: type[DellaBenchError] = DellaBenchError) -> T:
+        """Return what `act` does. Any error that is none of this package becomes one, and the engine is closed.
 
-        A memory that is full, an engine's process that is gone, a task's code: nobody can name them all.
+        It is one model's and not the run's: a memory that is full, an engine's process that is gone, a task's code;
+        nobody can name them all.
         """
         try:
-            yield
+            return act()
         except DellaBenchError:
             raise
         except Exception as error:
             log.debug("%s", what, exc_info=True)
-            self.close()
-            raise kind(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+            failure = forget_frames(error)
+        self.close()  # only now, as whatever handles an error holds what failed
+        raise kind(f"{what}: {type(failure).__name__}: {' '.join(str(failure).split())}") from failure
 
     def close(self) -> None:
         """Give the engine's memory back."""

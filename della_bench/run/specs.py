@@ -54,7 +54,9 @@ def _list_in(text: str) -> list[object] | None:
 
 
 def with_references(specs: Sequence[MergeSpec], *, base: bool, experts: bool) -> list[MergeSpec]:
-    """Return the specs, each once, behind their bases and experts where these are asked for.
+    """Return the specs, each merge once, behind their bases and experts where these are asked for.
+
+    Of two specs that differ in their names alone the first one stays.
 
     A base or expert is passed through with the merge's own dtype, tokenizer and chat template, so that its row differs
     from the merge's in the weights alone. A union is that of the base and the one expert, and `tokens`, which may name

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from della_bench.errors import DellaBenchError, MergeError
-from della_bench.run.engine import Engine
+from della_bench.run.engine import Engine, forget_frames
 from della_bench.run.evaluation import ask
 from della_bench.run.options import Options
 from della_bench.run.provenance import host_facts
@@ -45,6 +45,14 @@ class Answers:
     host: Mapping[str, Any] = field(default_factory=host_facts)
 
 
+class _EngineFailedError(Exception):
+    """The engine raised what is no error of this package: `why`."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 class Answerer:
     """One engine, started when the first spec comes, and started anew where it died."""
 
@@ -62,22 +70,28 @@ class Answerer:
         not help, or where the spec cannot be merged; it can be used on.
         """
         try:
-            return self._answer(spec, places)
-        except DellaBenchError:
-            self._spec = None
-            raise
-        except Exception as error:  # whatever an engine may raise: its memory is full, its process is gone, ...
-            log.info("the engine failed and is started anew: %s", error)
-            self.close()
+            return self._once(spec, places)
+        except _EngineFailedError as failed:
+            log.info("the engine failed and is started anew: %s", failed.why)
+        self.close()  # only now, as whatever handles an error holds what failed
+        try:
+            return self._once(spec, places)
+        except _EngineFailedError as failed:
+            why = failed.why
+        self.close()
+        reason = " ".join(str(why).split()) or "no reason given"
+        raise MergeError(f"the engine failed twice: {type(why).__name__}: {reason}") from why
+
+    def _once(self, spec: MergeSpec, places: Places) -> Answers:
         try:
             return self._answer(spec, places)
         except DellaBenchError:
             self._spec = None
             raise
-        except Exception as error:
-            self.close()
-            reason = " ".join(str(error).split()) or "no reason given"
-            raise MergeError(f"the engine failed twice: {type(error).__name__}: {reason}") from error
+        except Exception as error:  # whatever an engine may raise: its memory is full, its process is gone, ...
+            log.debug("the engine failed", exc_info=True)
+            failure = forget_frames(error)
+        raise _EngineFailedError(failure)
 
     def _answer(self, spec: MergeSpec, places: Places) -> Answers:
         started = time.perf_counter()

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from della_bench.errors import DataError
+from della_bench.errors import DellaBenchError
 from della_bench.jsonfiles import RowLog, read_json, read_rows, write_json
 from della_bench.results.schema import SCHEMA
 from della_bench.search.items import ItemSet
@@ -124,9 +124,22 @@ def read_candidate(folder: Path) -> Candidate | None:
         value = read_json(path)
         if not isinstance(value, dict) or value.pop("schema", None) != SCHEMA:
             return None
-        return Candidate(**{**value, "spec": MergeSpec.parse(value["spec"]), "folder": folder})
-    except (DataError, KeyError, TypeError):
+        candidate = Candidate(**{**value, "spec": MergeSpec.parse(value["spec"]), "folder": folder})
+        return candidate if _is_usable(candidate) else None
+    except (DellaBenchError, KeyError, TypeError):  # a method of a package that is gone is no candidate's either
         return None
+
+
+def _is_usable(candidate: Candidate) -> bool:
+    """Return whether what was read is of the kinds that it is to be."""
+    kept = (candidate.proposal, candidate.values, candidate.items, candidate.seconds)
+    return (
+        all(isinstance(each, dict) for each in kept)
+        and all(isinstance(each, dict) for each in (*candidate.values.values(), *candidate.items.values()))
+        and (candidate.number is None or type(candidate.number) is int)
+        and candidate.origin in get_args(Origin)
+        and candidate.state in get_args(State)
+    )
 
 
 class BlockLog:
@@ -134,7 +147,7 @@ class BlockLog:
 
     def __init__(self, folder: Path, which: str, definition: str) -> None:
         """definition: a digest of what the answers depend on; rows of another one are no part of this log."""
-        self.path = folder / f"{which}.blocks.jsonl"
+        self.path = self.path_of(folder, which)
         self._definition = definition
         self.rows: list[dict[str, Any]] = []
         if self.path.is_file():
@@ -150,7 +163,7 @@ class BlockLog:
             log.append({"definition": self._definition, **row})
         self.rows.append(dict(row))
 
-    def remove(self) -> None:
-        """Delete the file: what it holds stands elsewhere."""
-        self.path.unlink(missing_ok=True)
-        self.rows = []
+    @staticmethod
+    def path_of(folder: Path, which: str) -> Path:
+        """Return where the answers to a set's blocks are kept until what they hold stands elsewhere."""
+        return folder / f"{which}.blocks.jsonl"

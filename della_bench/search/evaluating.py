@@ -132,7 +132,7 @@ class Evaluating:
 
     def forget(self, candidate: Candidate, which: str) -> None:
         """Delete the blocks of a candidate that has ended completely: the run's files hold the same."""
-        BlockLog(candidate.folder, which, "").remove()
+        BlockLog.path_of(candidate.folder, which).unlink(missing_ok=True)
 
     def _answers_digest(self, which: str, fingerprint: str) -> str:
         """Return a digest of what the answers to a set's blocks depend on."""

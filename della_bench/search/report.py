@@ -14,7 +14,7 @@ from della_bench.jsonfiles import whole_file, write_json, write_whole
 from della_bench.results.chosen import Chosen, remember, write_chosen
 from della_bench.search.candidate import SECONDS, Candidate, means_of
 from della_bench.search.plan import Plan
-from della_bench.search.selection import interval_of, intervals_of, standing
+from della_bench.search.selection import Compared, interval_of, intervals_of, standing
 from della_bench.search.settings import SETS
 
 __all__ = [
@@ -54,10 +54,15 @@ class Outcome:
         return next((each for role, each in self.roles if role == "winner"), None)
 
 
-def candidate_rows(plan: Plan, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """Return a row for each candidate: a value of a stopped one is none of all search items, and not in `value`."""
+def candidate_rows(
+    plan: Plan, candidates: Sequence[Candidate], compared: Compared | None = None
+) -> list[dict[str, Any]]:
+    """Return a row for each candidate: a value of a stopped one is none of all search items, and not in `value`.
+
+    compared: as `standing` takes it.
+    """
     goal = plan.settings.goal
-    stands = standing(goal, candidates) if goal.several else {}
+    stands = standing(goal, candidates, compared) if goal.several else {}
     rows = []
     for place, each in enumerate(candidates):
         complete = each.state == "complete"
@@ -79,9 +84,12 @@ def candidate_rows(plan: Plan, candidates: Sequence[Candidate]) -> list[dict[str
     return rows
 
 
-def write_candidates(plan: Plan, candidates: Sequence[Candidate]) -> None:
-    """Write search.csv, whole: empty where a candidate has no value."""
-    rows = candidate_rows(plan, candidates)
+def write_candidates(plan: Plan, candidates: Sequence[Candidate], compared: Compared | None = None) -> None:
+    """Write search.csv, whole: empty where a candidate has no value. compared: as `standing` takes it."""
+    _write_csv(plan, candidate_rows(plan, candidates, compared))
+
+
+def _write_csv(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -89,11 +97,10 @@ def write_candidates(plan: Plan, candidates: Sequence[Candidate]) -> None:
     write_whole(plan.out / "search.csv", text.getvalue())
 
 
-def _write_parquet(plan: Plan, candidates: Sequence[Candidate]) -> None:
+def _write_parquet(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    rows = candidate_rows(plan, candidates)
     columns = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
@@ -120,10 +127,11 @@ def score_of(plan: Plan, candidate: Candidate, which: str) -> dict[str, Any] | N
     return {**whole, "items": sum(map(len, values.values())), "benchmarks": means}
 
 
-def write_report(plan: Plan, outcome: Outcome) -> None:
-    """Write everything that stands when a search has ended."""
-    write_candidates(plan, outcome.candidates)
-    _write_parquet(plan, outcome.candidates)
+def write_report(plan: Plan, outcome: Outcome, compared: Compared | None = None) -> None:
+    """Write everything that stands when a search has ended. compared: as `standing` takes it."""
+    rows = candidate_rows(plan, outcome.candidates, compared)
+    _write_csv(plan, rows)
+    _write_parquet(plan, rows)
     winner = outcome.winner
     if winner is None:
         return

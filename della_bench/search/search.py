@@ -29,7 +29,7 @@ from della_bench.search.money import KeptMoney
 from della_bench.search.plan import Plan, check_sources
 from della_bench.search.report import Outcome, write_candidates, write_report
 from della_bench.search.scoreboard import Scoreboard
-from della_bench.search.selection import choose, finalists_of
+from della_bench.search.selection import Compared, choose, finalists_of
 from della_bench.search.spread import spread
 from della_bench.search.trials import Trials
 from della_bench.search.watching import SearchWatcher
@@ -81,6 +81,7 @@ class Search:
         self._unwritten = 0  # how many have ended, and are not written down yet
         self._held_against = {row for _, row, _ in plan.settings.keep}
         self._outcome = Outcome(())
+        self._compared: Compared = {}
 
     def run(self) -> Outcome:
         """Search, select and test; every file is in place when it ends.
@@ -109,7 +110,7 @@ class Search:
                 self._do_alone(pieces, options)
             elif (first := next(pieces, None)) is not None:  # else there is nothing that workers are needed for
                 spread(chain([first], pieces), plan, self._workers, self._watcher, self._do, self._failed)
-            write_report(plan, self._outcome)
+            write_report(plan, self._outcome, self._compared)
         return self._outcome
 
     def _do_alone(self, pieces: Iterator[Piece | None], options: Options) -> None:
@@ -313,7 +314,7 @@ class Search:
                     self._trials.keep(trial)
             in_order = self._board.in_order
         if piece.which == "search":
-            write_candidates(self._plan, in_order)
+            write_candidates(self._plan, in_order, self._compared)
         with self._lock:
             self._unwritten -= 1
 

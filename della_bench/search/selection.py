@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["choose", "finalists_of", "front_of", "interval_of", "intervals_of", "standing"]
+__all__ = ["Compared", "choose", "finalists_of", "front_of", "interval_of", "intervals_of", "standing"]
+
+Compared = dict[tuple[str, str], bool]
+"""By the digests of two candidates whether the first is better in some number by more than chance explains."""
 
 _SIGNIFICANT = 0.05
 
 
-class Judged(Protocol):
+class Standings(Protocol):
     """What tells a candidate's value, and what it lacks of what is to be kept."""
 
     def value(self, candidate: Candidate, which: str = ...) -> float | None:
@@ -31,22 +34,22 @@ class Judged(Protocol):
         """Return by constraint how many points a candidate lacks."""
 
 
-def finalists_of(plan: Plan, judged: Judged, candidates: Sequence[Candidate]) -> list[Candidate]:
+def finalists_of(plan: Plan, standings: Standings, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return who goes on to the items of selection: the best that keep what is to be kept, the best first.
 
     Where none keeps it, those that lack least. Of several numbers those of the front.
     """
     complete = [each for each in candidates if each.may_win]
-    lacking = {id(each): sum(max(0.0, short) for short in judged.lacks(each).values()) for each in complete}
+    lacking = {id(each): sum(max(0.0, short) for short in standings.lacks(each).values()) for each in complete}
     least = min(lacking.values())
     keeping = [each for each in complete if lacking[id(each)] <= least]
     if plan.settings.goal.several:
         keeping = front_of(plan.settings.goal, keeping)
-    return sorted(keeping, key=lambda each: -(judged.value(each) or 0.0))[: plan.settings.finalists]
+    return sorted(keeping, key=lambda each: -(standings.value(each) or 0.0))[: plan.settings.finalists]
 
 
 def choose(
-    plan: Plan, judged: Judged, finalists: Sequence[Candidate], candidates: Sequence[Candidate]
+    plan: Plan, standings: Standings, finalists: Sequence[Candidate], candidates: Sequence[Candidate]
 ) -> list[tuple[str, Candidate]]:
     """Return who is tested, by role.
 
@@ -64,7 +67,7 @@ def choose(
     roles += [("default", each) for each in defaults if each.spec.merge_method == method]
     experts = [each for each in candidates if each.origin == "expert" and each.state == "complete"]
     if experts:
-        roles.append(("expert", max(experts, key=lambda each: judged.value(each) or 0.0)))
+        roles.append(("expert", max(experts, key=lambda each: standings.value(each) or 0.0)))
     return roles
 
 
@@ -86,28 +89,34 @@ def front_of(goal: Goal, candidates: Sequence[Candidate]) -> list[Candidate]:
     return [each for each, mine in zip(candidates, numbers, strict=True) if not beaten(mine)]
 
 
-def standing(goal: Goal, candidates: Sequence[Candidate]) -> dict[int, str]:
+def standing(goal: Goal, candidates: Sequence[Candidate], compared: Compared | None = None) -> dict[int, str]:
     """Return by place whether a complete candidate is on the front, dominated, or dominated within the noise.
 
     It is dominated where one of the front is at least as good in every number, and better in one by more than chance
-    explains at 5 % (paired bootstrap).
+    explains at 5 % (paired bootstrap). compared: keeps what the bootstrap has said of two candidates, for a later call.
     """
+    compared = {} if compared is None else compared
     places = [place for place, each in enumerate(candidates) if each.state == "complete"]
-    front = front_of(goal, [candidates[place] for place in places])
-    found = {}
+    numbers = {place: goal.values(means_of(candidates[place].values["search"])) for place in places}
+    on_front = {id(each) for each in front_of(goal, [candidates[place] for place in places])}
+    front = [place for place in places if id(candidates[place]) in on_front]
+    found = dict.fromkeys(front, "front")
     for place in places:
-        mine = candidates[place]
-        if any(each is mine for each in front):
-            found[place] = "front"
+        if place in found:
             continue
-        values = goal.values(means_of(mine.values["search"]))
-        beaten = False
-        for other in front:
-            theirs = goal.values(means_of(other.values["search"]))
-            if all(a >= b for a, b in zip(theirs, values, strict=True)):
-                beaten = beaten or _significantly(goal, other, mine)
-        found[place] = "dominated" if beaten else "within the noise"
+        mine = numbers[place]
+        better = [other for other in front if all(a >= b for a, b in zip(numbers[other], mine, strict=True))]
+        better.sort(key=lambda other: -sum(numbers[other]))  # the clearest first: one that is enough ends the look
+        is_dominated = any(_is_better(goal, candidates[other], candidates[place], compared) for other in better)
+        found[place] = "dominated" if is_dominated else "within the noise"
     return found
+
+
+def _is_better(goal: Goal, better: Candidate, worse: Candidate, compared: Compared) -> bool:
+    pair = better.spec.digest, worse.spec.digest
+    if pair not in compared:
+        compared[pair] = _significantly(goal, better, worse)
+    return compared[pair]
 
 
 def _significantly(goal: Goal, better: Candidate, worse: Candidate) -> bool:

@@ -124,8 +124,9 @@ class Space:
                 found[each.name] = each.middle
         return found
 
+    @cached_property
     def grid(self) -> list[dict[str, Any]] | None:
-        """Return a proposal for every merge of the space, each once; None where a range has no steps.
+        """A proposal for every merge of the space, each once; None where a range has no steps.
 
         A merge that several points of the grid mean (an epsilon that is squeezed) is there once.
         """
@@ -140,7 +141,7 @@ class Space:
                 found.setdefault(self.spec(point).digest, point)
         return list(found.values())
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """How many merges there are, None where there is a number between any two; large grids count all points."""
         total = 0
@@ -149,7 +150,7 @@ class Space:
             if any(count is None for count in points):
                 return None
             total += math.prod(count or 0 for count in points)
-        return total if total > _COUNTED else len(self.grid() or [])
+        return total if total > _COUNTED else len(self.grid or [])
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Yield proposals that between them hold both ends of every range and every choice."""

@@ -59,7 +59,7 @@ class Trials:
         """Return what is proposed first: the grid, or the untuned defaults and what earlier runs have tried."""
         space, settings = self._plan.space, self._plan.settings
         if settings.sampler == "grid":
-            points = space.grid() or []
+            points = space.grid or []
             random.Random(settings.seed).shuffle(points)
             return [("proposed", point) for point in points]
         found: list[tuple[Origin, Mapping[str, Any]]] = []

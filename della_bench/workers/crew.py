@@ -139,7 +139,7 @@ class Crew(Generic[T]):
             worker.end()
         self._hosts.let_all_go()
         for thread in (recruiter, *self._slots.values()):
-            thread.join(timeout=30)  # they look at `stop` several times a second
+            thread.join(timeout=30)  # they look at `stop` at least once a second
         for worker in self.workers:
             worker.forget_actor()
 

@@ -143,12 +143,12 @@ def test_an_expert_may_be_a_choice():
 
 def test_a_grid_holds_every_merge_once():
     space = of(f"{TWO},merge_method=della|task_arithmetic,density=0.1..0.3..0.1,epsilon=0.0..0.2..0.1,lambda=1..2..1")
-    grid = space.grid()
+    grid = space.grid
     assert grid is not None
     digests = [space.spec(point).digest for point in grid]
     # della: the epsilons that leave room are one for density 0.1, two for 0.2, three for 0.3; else lambdas alone
     assert len(digests) == len(set(digests)) == space.size == 2 * (1 + 2 + 3) + 2
-    assert of(f"{TWO},merge_method=ties,density=0.1..0.3").grid() is None
+    assert of(f"{TWO},merge_method=ties,density=0.1..0.3").grid is None
 
 
 def test_a_range_of_whole_numbers_may_be_as_wide_as_a_seed_is():
@@ -183,7 +183,7 @@ def test_choices_of_values_that_vary_over_layers_fit_one_another_too(keys):
     for proposal in space.corners():
         spec = space.spec(proposal)  # else it says what does not fit
         assert space.spec(space.middle("della")).merge_method == spec.merge_method
-    for point in space.grid() or []:
+    for point in space.grid or []:
         for density, epsilon in zip(space.spec(point).density, space.spec(point).epsilon, strict=True):
             assert all(fits_density(e, d) for d in anchors(density) for e in anchors(epsilon))
 
