@@ -20,7 +20,7 @@ from della_bench.results.schema import Score, Scorer
 from della_bench.results.settings import UNKNOWN, Settings, settings_of_all, subtable
 from della_bench.results.table import CellSource
 
-__all__ = ["Candidate", "Evaluation", "is_results_file", "read_evaluation"]
+__all__ = ["Evaluation", "ReportedNumber", "is_results_file", "read_evaluation"]
 
 _RESULTS = re.compile(r"results(_.*)?\.json")
 _LATEST = 253_402_300_800  # the year 10000, in seconds since 1970: no date is so late
@@ -28,7 +28,7 @@ _TIME = re.compile(r"(_\d{4}-\d\d-\d\dT[\d.-]+)\.json$")  # as lm-eval has it be
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ReportedNumber:
     """A number on disk for one benchmark: a scorer's, or the one that lm-eval logged.
 
     `n` counts the items that were evaluated, `date` is when (seconds since 1970). `score` is None where the number
@@ -60,7 +60,7 @@ class Evaluation:
     results: Path
     samples: Mapping[str, Path]
     date: float
-    candidates: tuple[Candidate, ...]
+    numbers: tuple[ReportedNumber, ...]
     settings: Mapping[str, Settings] = field(default_factory=dict)
     advice: tuple[str, ...] = ()
 
@@ -86,12 +86,12 @@ def read_evaluation(path: Path) -> Evaluation:
     who = identity_of(path, value)
     logs = _samples(path)
     groups = _groups(value)
-    candidates: list[Candidate] = []
+    numbers: list[ReportedNumber] = []
     results = {task: result for task, result in value["results"].items() if isinstance(result, dict)}
     settings = settings_of_all(value, {task: groups.get(task, ()) for task in results})
     for task, result in results.items():
-        candidates += _logged(path, value, task, result, logs, date, settings[task], groups)
-    return Evaluation(who, path, logs, date, tuple(candidates), settings, _advice(value))
+        numbers += _logged(path, value, task, result, logs, date, settings[task], groups)
+    return Evaluation(who, path, logs, date, tuple(numbers), settings, _advice(value))
 
 
 def _advice(value: Mapping[str, Any]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _logged(
     date: float,
     settings: Settings,
     groups: Mapping[str, Sequence[str]],
-) -> Iterator[Candidate]:
+) -> Iterator[ReportedNumber]:
     """Yield the numbers that lm-eval's own metrics give for one task or group, one a filter."""
     version = str(subtable(value, "versions").get(task, ""))
     leaves = groups.get(task, [])
@@ -126,7 +126,7 @@ def _logged(
     better = subtable(subtable(value, "higher_is_better"), task)
     for name, metric in logged_metric(result, better).items():
         mean, error = _number(result.get(f"{metric},{name}")), _number(result.get(f"{metric}_stderr,{name}"))
-        yield Candidate(
+        yield ReportedNumber(
             benchmark=benchmark_of(task),
             metric=metric,
             scorer=logged_scorer(name, version),

@@ -11,7 +11,7 @@ from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
 from della_bench.results.cells import make_cell
-from della_bench.results.evaluation import Candidate, Evaluation
+from della_bench.results.evaluation import Evaluation, ReportedNumber
 from della_bench.results.settings import Settings, column_names, plain_name
 from della_bench.results.table import Cell, Row
 from della_bench.suggest import nearest
@@ -26,7 +26,7 @@ class _Model:
     latest: Evaluation
     names: set[str] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
-    candidates: dict[str, list[Candidate]] = field(default_factory=dict)
+    numbers: dict[str, list[ReportedNumber]] = field(default_factory=dict)
     advice: dict[str, None] = field(default_factory=dict)
 
 
@@ -94,9 +94,9 @@ class Gathered:
             if len(ways) > 1
         ]
 
-    def _say_several(self, name: str, cell: Cell, candidates: Sequence[Candidate]) -> None:
+    def _say_several(self, name: str, cell: Cell, numbers: Sequence[ReportedNumber]) -> None:
         """Say where a model was evaluated several times by one scorer, over other items or with other prompts."""
-        same = [each for each in candidates if each.scorer == cell.scorer and each.metric == cell.metric]
+        same = [each for each in numbers if each.scorer == cell.scorer and each.metric == cell.metric]
         counts = sorted({each.n for each in same}, reverse=True)
         prompts = {each.settings.prompts for each in same if each.n == counts[0]} - {None}
         if len(counts) > 1:
@@ -112,7 +112,7 @@ class Gathered:
         model = self._models[fingerprint]
         cells = {}
         for benchmark in self.benchmarks:
-            cell = self._cell(model.latest.who.name, benchmark, model.candidates.get(benchmark, []), faults)
+            cell = self._cell(model.latest.who.name, benchmark, model.numbers.get(benchmark, []), faults)
             if cell is not None:
                 cells[benchmark] = cell
         latest = model.latest
@@ -127,29 +127,27 @@ class Gathered:
             folders=tuple(sorted(model.folders)),
         )
 
-    def _cell(self, name: str, benchmark: str, candidates: Sequence[Candidate], faults: list[str]) -> Cell | None:
+    def _cell(self, name: str, benchmark: str, numbers: Sequence[ReportedNumber], faults: list[str]) -> Cell | None:
         """Return the first readable cell: by the scorers' order, then the most items, then the latest."""
         order = self._order[benchmark]
 
-        def preference(candidate: Candidate) -> tuple[int, int, float, str]:
-            return order.index(candidate.scorer["name"]), -candidate.n, -candidate.date, str(candidate.source.folder)
+        def preference(number: ReportedNumber) -> tuple[int, int, float, str]:
+            return order.index(number.scorer["name"]), -number.n, -number.date, str(number.source.folder)
 
-        for candidate in sorted(candidates, key=preference):
+        for number in sorted(numbers, key=preference):
             try:
-                cell = make_cell(candidate)
+                cell = make_cell(number)
             except DataError as error:
                 faults.append(f"{error}; left out")
                 continue
             if cell.n + cell.unscored == 0:
-                faults.append(
-                    f"{candidate.source.folder}: {benchmark} by {candidate.scorer['name']} has no items; left out"
-                )
+                faults.append(f"{number.source.folder}: {benchmark} by {number.scorer['name']} has no items; left out")
                 continue
             if cell.keys is not None and cell.item_set is not None:  # thousands of runs share their documents
                 keys = self._shared.setdefault(cell.item_set, cell.keys)
                 cell = cell if keys is cell.keys else replace(cell, keys=keys)
-            if len(candidates) > 1:
-                self._say_several(name, cell, candidates)
+            if len(numbers) > 1:
+                self._say_several(name, cell, numbers)
             return cell
         return None
 
@@ -167,9 +165,9 @@ class Gathered:
         """Return the rank of a scorer: judges, then programs, then lm-eval's filters in the order of the task."""
         rank = (1, 0)
         for model in self._models.values():
-            for position, candidate in enumerate(model.candidates.get(benchmark, [])):
-                if candidate.scorer["name"] == scorer:
-                    if candidate.scorer["model"] is not None:
+            for position, number in enumerate(model.numbers.get(benchmark, [])):
+                if number.scorer["name"] == scorer:
+                    if number.scorer["model"] is not None:
                         return 0, 0
                     return (2, position) if scorer.startswith("lm_eval") else (1, 0)
         return rank
@@ -185,8 +183,8 @@ def gather(evaluations: Iterable[Evaluation], benchmarks: Sequence[str] | None, 
         model.names.add(evaluation.who.name)
         model.advice |= dict.fromkeys(evaluation.advice)
         model.folders.add(evaluation.results.parent)
-        for candidate in evaluation.candidates:
-            model.candidates.setdefault(candidate.benchmark, []).append(candidate)
+        for number in evaluation.numbers:
+            model.numbers.setdefault(number.benchmark, []).append(number)
     _part_by_settings(models)
     return Gathered(models, benchmarks, scorers)
 
@@ -211,17 +209,17 @@ def _part_by_settings(models: Mapping[str, _Model]) -> None:
     """Give the numbers of one benchmark that were asked in different ways columns of their own."""
     ways: dict[str, list[tuple[str, Settings]]] = {}
     for fingerprint, model in models.items():
-        for benchmark, candidates in model.candidates.items():
-            ways.setdefault(benchmark, []).extend((fingerprint, each.settings) for each in candidates)
+        for benchmark, numbers in model.numbers.items():
+            ways.setdefault(benchmark, []).extend((fingerprint, each.settings) for each in numbers)
     columns = {benchmark: column_names(benchmark, found) for benchmark, found in ways.items()}
     for model in models.values():
-        parted: dict[str, list[Candidate]] = {}
-        for benchmark, candidates in model.candidates.items():
-            for each in candidates:
+        parted: dict[str, list[ReportedNumber]] = {}
+        for benchmark, numbers in model.numbers.items():
+            for each in numbers:
                 column = columns[benchmark][each.settings]
                 named = each if column == benchmark else replace(each, benchmark=column)
                 parted.setdefault(column, []).append(named)
-        model.candidates = parted
+        model.numbers = parted
 
 
 def _columns(
@@ -231,7 +229,7 @@ def _columns(
 
     A task that every model has as a part of a group which has a number itself is left to the group.
     """
-    there = {benchmark for model in models.values() for benchmark in model.candidates}
+    there = {benchmark for model in models.values() for benchmark in model.numbers}
     places = {name: place for place, name in enumerate(BENCHMARKS)}
     order = sorted(there, key=lambda name: (places.get(plain_name(name), len(places)), name))
     if wanted is None:
@@ -252,11 +250,11 @@ def _columns(
 
 def _group_of(models: Mapping[str, _Model], column: str) -> str | None:
     """Return the group that a column is a part of, None where some evaluation has it without any."""
-    groups = {each.group for model in models.values() for each in model.candidates.get(column, [])}
+    groups = {each.group for model in models.values() for each in model.numbers.get(column, [])}
     return None if None in groups else min(map(str, groups), default=None)
 
 
 def _scorer_counts(models: Mapping[str, _Model], benchmark: str) -> Counter[str]:
     """Return by scorer how many models have a number of it."""
-    names = ({each.scorer["name"] for each in model.candidates.get(benchmark, [])} for model in models.values())
+    names = ({each.scorer["name"] for each in model.numbers.get(benchmark, [])} for model in models.values())
     return Counter(name for found in names for name in found)

@@ -20,7 +20,7 @@ from typing import Any
 
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE, read_json
-from della_bench.results.evaluation import Candidate, Evaluation
+from della_bench.results.evaluation import Evaluation, ReportedNumber
 from della_bench.results.identity import Identity
 from della_bench.results.logged import score_of_values
 from della_bench.results.schema import SCHEMA, Score, Scorer, items_path, read_score
@@ -90,7 +90,7 @@ def _evaluation(path: Path, model: str, score: Score, source: CellSource) -> Eva
     )
     date = path.stat().st_mtime
     count = score["n"] + score["unscored"]
-    one = Candidate(score["benchmark"], score["metric"], score["scorer"], count, date, source, score=score)
+    one = ReportedNumber(score["benchmark"], score["metric"], score["scorer"], count, date, source, score=score)
     return Evaluation(who, path, {}, date, (one,))
 
 

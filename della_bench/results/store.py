@@ -16,7 +16,7 @@ from pathlib import Path
 from della_bench.benchmarks import benchmark_of
 from della_bench.errors import DataError
 from della_bench.jsonfiles import USERS_FILE
-from della_bench.results.evaluation import Candidate, Evaluation, is_results_file, read_evaluation
+from della_bench.results.evaluation import Evaluation, ReportedNumber, is_results_file, read_evaluation
 from della_bench.results.layouts import foreign_evaluations, foreign_scores
 from della_bench.results.schema import Score, items_path, read_score
 from della_bench.results.settings import UNKNOWN, Settings
@@ -68,7 +68,7 @@ def _file(path: Path, faults: list[str]) -> Iterator[Evaluation]:
 def _fresh(evaluations: Iterator[Evaluation], seen: set[tuple[object, ...]]) -> Iterator[Evaluation]:
     """Leave out what another path has led to already; one file may hold several models' numbers."""
     for evaluation in evaluations:
-        numbers = tuple((each.benchmark, each.scorer["name"]) for each in evaluation.candidates)
+        numbers = tuple((each.benchmark, each.scorer["name"]) for each in evaluation.numbers)
         what = evaluation.results.resolve(), evaluation.who.fingerprint, numbers
         if what not in seen:
             seen.add(what)
@@ -98,7 +98,7 @@ def _with_scores(
     folder: Path, evaluations: list[Evaluation], scores: Sequence[Path], faults: list[str]
 ) -> Iterator[Evaluation]:
     """Yield the evaluations of one folder with each score given to the one whose samples it was made from."""
-    own: dict[int, list[Candidate]] = {index: [] for index in range(len(evaluations))}
+    own: dict[int, list[ReportedNumber]] = {index: [] for index in range(len(evaluations))}
     for path in scores:
         try:
             score = read_score(path)
@@ -115,8 +115,8 @@ def _with_scores(
     for index, evaluation in enumerate(evaluations):
         # What the scores folder holds of lm-eval's own metrics was made from the same samples.
         made = {(each.benchmark, each.scorer["name"]) for each in own[index]}
-        logged = [each for each in evaluation.candidates if (each.benchmark, each.scorer["name"]) not in made]
-        yield replace(evaluation, candidates=tuple(logged + own[index]))
+        logged = [each for each in evaluation.numbers if (each.benchmark, each.scorer["name"]) not in made]
+        yield replace(evaluation, numbers=tuple(logged + own[index]))
 
 
 def _owner(score: Score, evaluations: Sequence[Evaluation]) -> int | None:
@@ -146,7 +146,7 @@ def _samples_of(score: Score) -> str:
     return Path(str(score["detail"].get("samples", ""))).name
 
 
-def _scored(path: Path, score: Score, evaluation: Evaluation) -> Candidate:
+def _scored(path: Path, score: Score, evaluation: Evaluation) -> ReportedNumber:
     benchmark, scorer = score["benchmark"], score["scorer"]
     items = items_path(path.parent.parent, benchmark, path.name.removesuffix(".json").removeprefix(f"{benchmark}."))
     logs = evaluation.samples
@@ -162,7 +162,7 @@ def _scored(path: Path, score: Score, evaluation: Evaluation) -> Candidate:
         filter=score["detail"].get("filter"),
     )
     count = score["n"] + score["unscored"]
-    return Candidate(
+    return ReportedNumber(
         benchmark=benchmark,
         metric=score["metric"],
         scorer=scorer,

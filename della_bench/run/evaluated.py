@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from della_bench.run.settings import EvalSettings
 
 __all__ = ["Evaluated", "find_asked_alike", "find_evaluated", "is_asked", "samples_path", "tasks_of"]
 
+_READ = ("config", "results", "versions", "higher_is_better", "n-samples")
 _DEFAULT_WAY = {"limit": None, "seeds": EvalSettings().seeds}
 
 
@@ -78,13 +80,23 @@ def _evaluations(folder: Path, task: str, is_wanted: Callable[[dict[str, Any]], 
     """Yield the whole evaluations of a task which depend on what is wanted, the latest first."""
     for path in sorted(folder.glob("results_*.json"), reverse=True):
         try:
-            value = read_json(path)
+            value = _read(path, path.stat().st_mtime_ns)
             run = value["config"]["della_bench"]["run"]
             wanted = isinstance(run, dict) and task in value["results"] and is_wanted(run)
-        except (DataError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
+        except (DataError, OSError, KeyError, TypeError):  # not ours, or not whole: no evaluation to go on from
             continue
         if wanted and all(_is_whole(samples_path(path, name), value, name) for name in tasks_of(value, task)):
             yield Evaluated(path, task, value)
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, changed: int) -> Any:
+    """Return what counts here of a results file. `changed`, its time in nanoseconds, parts it from an earlier one.
+
+    A folder has a file for each of its tasks, and each task looks through all of them.
+    """
+    value = read_json(path)
+    return {key: value[key] for key in _READ if key in value} if isinstance(value, dict) else value
 
 
 def _without_documents(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def score_group(evaluated: Evaluated, out: Path, options: Options) -> list[Score
 
     Nothing is written: the leaderboard reads them, and the items of all tasks, where lm-eval has logged them.
     """
-    candidates = read_evaluation(evaluated.results).candidates
-    shown = [run for run in candidates if run.task == evaluated.task]
-    shown = shown or [run for run in candidates if run.group is None]
-    return [cell_score(make_cell(run)) for run in shown]
+    numbers = read_evaluation(evaluated.results).numbers
+    shown = [each for each in numbers if each.task == evaluated.task]
+    shown = shown or [each for each in numbers if each.group is None]
+    return [cell_score(make_cell(each)) for each in shown]
 
 
 def check_sandbox(options: Options) -> None:

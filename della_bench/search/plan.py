@@ -23,7 +23,7 @@ from della_bench.search.candidate import Origin
 from della_bench.search.items import ItemSet, choose_splits, divide, document_hashes
 from della_bench.search.proposals import require_optuna
 from della_bench.search.samplers import check_sampler
-from della_bench.search.scoring import Number, is_paid, number_of
+from della_bench.search.scoring import Number, choose_number, is_paid
 from della_bench.search.settings import SearchSettings
 from della_bench.search.space import Space
 from della_bench.search.storage import check_storage
@@ -183,7 +183,7 @@ def _with_items(space: Space | None, settings: SearchSettings, options: Options)
     for (name, which), (_, task) in splits.items():
         try:
             wanted = settings.scorers.get(name)
-            numbers[name, which] = number_of(rows[task], name, tasks.task(rows[task]), wanted, options)
+            numbers[name, which] = choose_number(rows[task], name, tasks.task(rows[task]), wanted, options)
         except UsageError as error:
             faults.add(str(error))
     nothing: dict[str, list[ItemSet]] = {}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["Proposals", "number_of", "require_optuna"]
+__all__ = ["Proposals", "require_optuna", "trial_number"]
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Proposals:
         with quiet():
             self.study: Study = optuna.create_study(directions=directions, pruner=make_pruner(settings) or _nothing())
             self._kept: Study = self._open(directions)
-        self._numbers = {number_of(trial) for trial in self.kept}
+        self._numbers = {trial_number(trial) for trial in self.kept}
         self._again: set[int] = set()  # numbers that an earlier start was proposed by the sampler
 
     def _open(self, directions: Sequence[Direction]) -> Study:
@@ -103,7 +103,7 @@ class Proposals:
     @property
     def kept(self) -> list[FrozenTrial]:
         """The trials that have ended, as the storage has them, in the order of their numbers."""
-        return sorted(self._kept.get_trials(deepcopy=False), key=number_of)
+        return sorted(self._kept.get_trials(deepcopy=False), key=trial_number)
 
     @property
     def waiting(self) -> int:
@@ -118,7 +118,7 @@ class Proposals:
         """
         self._again = {number for number in known if number >= len(first)}
         with quiet():
-            ended = {number_of(trial): trial for trial in self.kept}
+            ended = {trial_number(trial): trial for trial in self.kept}
             if self._settings.sampler in _ASKED_AGAIN:
                 ended = {}
             for number in range(max([len(first) - 1, *ended, *known], default=-1) + 1):
@@ -206,7 +206,7 @@ class Proposals:
         self._numbers.add(trial.number)
 
 
-def number_of(trial: FrozenTrial) -> int:
+def trial_number(trial: FrozenTrial) -> int:
     """Return the number of a trial of the storage, which has its trials in the order in which they ended."""
     return int(trial.user_attrs["number"])
 

@@ -20,7 +20,7 @@ from della_bench.run.scorer import Scorer
 from della_bench.run.scorers import scorers_of
 from della_bench.suggest import nearest
 
-__all__ = ["Number", "is_paid", "number_of"]
+__all__ = ["Number", "choose_number", "is_paid"]
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def is_paid(scorer: Scorer, options: Options) -> bool:
     return scorer.judge is not None and scorer.judge(options) != EXACT
 
 
-def number_of(row: Benchmark, benchmark: str, task: Any, wanted: str | None, options: Options) -> Number:
+def choose_number(row: Benchmark, benchmark: str, task: Any, wanted: str | None, options: Options) -> Number:
     """Return whose number counts for a task.
 
     row: the task's, as `Tasks` has it; task: as lm-eval has built it. wanted: a scorer's or a filter's name; by default

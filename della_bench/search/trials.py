@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from della_bench.search.candidate import Candidate, Origin, means_of, read_candidate
 from della_bench.search.definition import kept_definition
 from della_bench.search.plan import Plan
-from della_bench.search.proposals import Proposals, number_of
+from della_bench.search.proposals import Proposals, trial_number
 from della_bench.search.scoreboard import Scoreboard
 from della_bench.search.storage import study_name
 from della_bench.search.warm_start import earlier_proposals
@@ -47,13 +47,13 @@ class Trials:
         if any(trial.user_attrs.get("folder") not in found for trial in proposals.kept):
             proposals.forget()
         known = {each.number: each for each in found.values() if each.number is not None and each.proposal}
-        kept = {number_of(trial) for trial in proposals.kept}
+        kept = {trial_number(trial) for trial in proposals.kept}
         self._begun = {number for number, each in known.items() if number not in kept and each.state == "new"}
         self._first = self._proposed_first()
         earlier = {number: each.proposal for number, each in known.items()}
         ended = proposals.begin([proposal for _, proposal in self._first], earlier)
         own = [trial for trial in ended if "same_as" not in trial.user_attrs]
-        return [replace(found[trial.user_attrs["folder"]], number=number_of(trial)) for trial in own]
+        return [replace(found[trial.user_attrs["folder"]], number=trial_number(trial)) for trial in own]
 
     def _proposed_first(self) -> list[tuple[Origin, Mapping[str, Any]]]:
         """Return what is proposed first: the grid, or the untuned defaults and what earlier runs have tried."""

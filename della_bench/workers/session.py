@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from della_bench.workers.wanted import Wanted
 __all__ = ["check_address", "open_ray", "require_ray"]
 
 _SECONDS = 15.0  # within which a cluster must answer
+_REAPING = 60.0  # seconds within which the processes of a Ray have ended
 _CLIENT_PORT = 10001
 # Read when Ray is imported. Nothing is sent to Ray's makers; a call after the end must not start another Ray.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
@@ -71,16 +73,19 @@ def open_ray(wanted: Wanted) -> Iterator[Any]:
 
 @contextmanager
 def _started_here(wanted: Wanted) -> Iterator[None]:
-    mark = f"DELLA_BENCH_RAY={uuid.uuid4().hex}"
-    folder = tempfile.mkdtemp(prefix="della-")  # short: a socket's path may have 107 characters
-    own = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), mark, folder]
-    # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
-    guard = subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True)
-    name, _, value = mark.partition("=")
-    before = {each: os.environ.get(each) for each in (name, *_HERE, *_NOT_LAST, *_TOKEN)}
-    os.environ.update({name: value, **_HERE, **_NOT_LAST, **_TOKEN})
-    _look_again()
-    try:
+    with ExitStack() as at_end:  # each of what follows is ended, whatever the end of another raises
+        folder = tempfile.mkdtemp(prefix="della-")  # short: a socket's path may have 107 characters
+        at_end.callback(shutil.rmtree, folder, ignore_errors=True)
+        mark = f"DELLA_BENCH_RAY={uuid.uuid4().hex}"
+        own = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), mark, folder]
+        # A group of its own: what ends this process (Ctrl-C, a kill of the group) does not end the reaper.
+        at_end.callback(_end, subprocess.Popen(own, stdin=subprocess.PIPE, start_new_session=True))
+        name, _, value = mark.partition("=")
+        variables = {name: value, **_HERE, **_NOT_LAST, **_TOKEN}
+        at_end.callback(_set_back, {each: os.environ.get(each) for each in variables})
+        os.environ.update(variables)
+        _look_again()
+        at_end.callback(lambda: sys.modules["ray"].shutdown() if "ray" in sys.modules else None)
         import ray
 
         cores = max(os.cpu_count() or 1, (wanted.count or 1) * (wanted.cpus or 1))
@@ -97,16 +102,22 @@ def _started_here(wanted: Wanted) -> Iterator[None]:
         except Exception as error:  # a plain one where a busy machine takes Ray more than half a minute
             raise DellaBenchError(f"Ray could not start on this machine: {_one_line(error)}") from error
         yield
-    finally:
-        if "ray" in sys.modules:
-            sys.modules["ray"].shutdown()
-        for each, known in before.items():
-            os.environ.pop(each)
-            os.environ.update({} if known is None else {each: known})
-        _look_again()
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait()
+
+
+def _end(guard: subprocess.Popen[bytes]) -> None:
+    """Let the reaper do its work, and wait for it: not for ever, as a process may hang in the kernel."""
+    assert guard.stdin is not None
+    guard.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        guard.wait(timeout=_REAPING)
+
+
+def _set_back(before: Mapping[str, str | None]) -> None:
+    """Give environment variables the values back that they had; None is none."""
+    for name, known in before.items():
+        os.environ.pop(name)
+        os.environ.update({} if known is None else {name: known})
+    _look_again()
 
 
 def _look_again() -> None:

@@ -131,7 +131,7 @@ def test_the_leaderboard_gives_each_of_two_scores_of_one_folder_to_its_own_model
         assert read_score(score_file(tmp_path, score)) == score
     faults: list[str] = []
     found = {
-        evaluation.who.name: {candidate.score["value"] for candidate in evaluation.candidates if candidate.score}
+        evaluation.who.name: {number.score["value"] for number in evaluation.numbers if number.score}
         for evaluation in find_evaluations([tmp_path], faults)
     }
     assert (faults, found) == ([], {"ties": {50.0}, "della": {100.0}})
