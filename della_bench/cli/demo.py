@@ -30,7 +30,9 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for runs, leaderboard.csv and leaderboard.html.")
     ] = Path("demo"),
-    limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts of each task.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only this many prompts of each task; written into DIR/first-N.")
+    ] = None,
 ) -> None:
     """Evaluate the embedded base, its three experts and their merges on three skills. Minutes on two cores."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

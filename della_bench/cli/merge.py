@@ -35,7 +35,11 @@ def merge(
         typer.Option(metavar="DIR", help="Folder with runs of this merge, whose scores go into the card; repeatable."),
     ] = None,
     push: Annotated[
-        str | None, typer.Option(metavar="ORG/NAME", help="Upload the folder to the Hugging Face hub, too; private.")
+        str | None,
+        typer.Option(
+            metavar="ORG/NAME",
+            help="Also upload the folder to a repository of the Hugging Face hub, private unless --public.",
+        ),
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository for --push public.")] = False,
     trust_remote_code: Annotated[

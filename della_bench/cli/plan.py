@@ -6,17 +6,22 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from della_bench.errors import DataError
     from della_bench.run.runner import Planned, Runner
     from della_bench.spec import MergeSpec
 
 __all__ = ["show_plan", "show_settings"]
 
 
-def show_settings(runner: Runner, models: Sequence[MergeSpec]) -> None:
-    """Print the settings in force, a benchmark at a time, and its first prompt as the first model would see it."""
-    from della_bench.cli.console import say
-    from della_bench.errors import DellaBenchError
+def show_settings(runner: Runner, models: Sequence[MergeSpec]) -> list[DataError]:
+    """Print the settings in force, a benchmark at a time, and its first prompt as the first model would see it.
 
+    Returns what is wrong with the benchmarks' data, where a first prompt could not be had for that.
+    """
+    from della_bench.cli.console import say
+    from della_bench.errors import DataError, DellaBenchError
+
+    faults = []
     for note in runner.notes():
         say(note)
     for asked in runner.asked():
@@ -27,9 +32,12 @@ def show_settings(runner: Runner, models: Sequence[MergeSpec]) -> None:
             prompt = runner.first_prompt(asked.benchmark, models[0])
         except DellaBenchError as error:
             say(f"  its first prompt cannot be shown: {error}")
+            if isinstance(error, DataError):
+                faults.append(error)
             continue
         say(f"  first prompt of {models[0].display_name}:")
         say("".join(f"  | {line}\n" for line in prompt.splitlines()))
+    return faults
 
 
 def show_plan(plan: Iterable[Planned]) -> None:

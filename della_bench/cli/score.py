@@ -105,12 +105,17 @@ def score(
     import json
 
     from della_bench.cli.console import one_of, say, say_data, show_warnings
+    from della_bench.errors import UsageError
     from della_bench.results.places import score_file
     from della_bench.scoring.code.score import export_programs, score_code
     from della_bench.scoring.code.verdicts import Settings
     from della_bench.scoring.sandbox import Limits
 
     show_warnings()
+    try:
+        limits = Limits(cpu_seconds=timeout)
+    except ValueError as error:
+        raise UsageError(str(error).removeprefix("cpu_seconds "), argument="--timeout") from None
     one_of("BENCHMARK", benchmark, WITH_PROGRAMS)
     settings = Settings(
         extraction=extraction.value,
@@ -118,7 +123,7 @@ def score(
         isolate=isolate,
         allow_unsafe=allow_unsafe,
         workers=workers,
-        limits=Limits(cpu_seconds=timeout),
+        limits=limits,
     )
     folder = samples.parent if out is None else out
     if export is not None:

@@ -143,9 +143,11 @@ def search(
         show_search(show)
         return
     if not space or out is None:
-        lacking = [] if space else ["a space: a YAML file, or key=value,... with ranges such as density=0.2..0.9"]
-        lacking += ["--out: the folder of the search"] if out is None else []
-        raise UsageError("\n".join(f"missing is {each}" for each in lacking))
+        lacking = (
+            [] if space else ["SPACE is missing: a YAML file, or key=value,... with ranges such as density=0.2..0.9"]
+        )
+        lacking += ["--out is missing: the folder of the search"] if out is None else []
+        raise UsageError("\n".join(lacking))
     from della_bench.run.options import Options
     from della_bench.run.settings import EvalSettings
 

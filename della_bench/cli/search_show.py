@@ -42,7 +42,7 @@ def show_plan(plan: Plan) -> None:
         table.add_row(each.name, visible_line(_values(each)), methods)
     Terminal().print(table)
     size = space.size
-    say("merges in the space: " + ("no end of them" if size is None else f"{size:,}"))
+    say("merges in the space: " + ("unlimited (a range without steps)" if size is None else f"{size:,}"))
     items = plain_table("benchmark", *SETS)
     for name in plan.settings.benchmarks:
         own = [next(each for each in plan.sets[which] if each.benchmark == name) for which in SETS]

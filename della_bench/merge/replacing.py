@@ -49,7 +49,7 @@ def check_replaceable(out: Path, sources: Iterable[Path], *, overwrite: bool) ->
     if not overwrite:
         if reason := _why_kept(out):
             raise UsageError(f"{out}: exists already, and is never replaced: {reason}; choose another folder")
-        raise UsageError(f"{out}: exists already; choose another folder, or replace it (`overwrite`)")
+        raise UsageError(f"{out}: exists already; choose another one, or replace it (--overwrite)")
     if reason := _why_kept(out):
         raise UsageError(f"{out}: is not replaced: {reason}")
 

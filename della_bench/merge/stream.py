@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,12 +47,15 @@ Cache = Callable[[Fit, str], "torch.Tensor"]
 class Merge:
     """A spec with its opened sources, checked to fit together; no weight is read until a tensor is asked for."""
 
-    def __init__(self, spec: MergeSpec, *, trust_remote_code: bool = False) -> None:
-        """Open base and experts.
+    def __init__(
+        self, spec: str | os.PathLike[str] | Mapping[str, object] | MergeSpec, *, trust_remote_code: bool = False
+    ) -> None:
+        """Open base and experts of a spec in any of its forms.
 
         Raises CheckpointError with all mismatches, MergeError where the function of another package's method does not
         load.
         """
+        spec = MergeSpec.parse(spec)
         spec.method.check_functions()
         self.spec, self.trust_remote_code = spec, trust_remote_code
         self.cache: Cache | None = None  # asked in the place of the files

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from della_bench.errors import UsageError
 from della_bench.models.merged import MergedModel
 from della_bench.plugin import register
 from della_bench.spec import MergeSpec
@@ -38,7 +39,7 @@ def evaluate(
     names = [tasks] if isinstance(tasks, str) else list(tasks)
     if isinstance(model, MergedModel):
         if arguments:
-            raise TypeError("arguments: a running model has its own; give them to its constructor")
+            raise UsageError("a running model has its own; give them to its constructor", argument="arguments")
         return dict(lm_eval.simple_evaluate(model=model, tasks=names, **options))
     keys = MergeSpec.parse(model).as_keys()
     return dict(

@@ -13,14 +13,18 @@ from della_bench.results.table import Row
 __all__ = ["averaged_benchmarks", "with_averages"]
 
 
-def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed: bool) -> tuple[list[str], list[str]]:
+def averaged_benchmarks(
+    rows: Sequence[Row], benchmarks: Sequence[str], *, wanted: Sequence[str] | None = None
+) -> tuple[list[str], list[str]]:
     """Return the benchmarks that averages are over, and notes on what they leave out.
 
-    With `fixed` they are all of `benchmarks`, and a row that lacks one has no average; else those that all rows have.
-    Of a benchmark that was asked in several ways one column is among them, as documents may be the same: that with the
-    most items.
+    wanted: the names that somebody has chosen. Then they are all of `benchmarks`, and a row that lacks one has no
+    average; else those that all rows have. Of a benchmark that was asked in several ways one column is among them, as
+    documents may be the same: that with the most items, unless each was chosen by its whole name.
     """
-    if fixed or not rows:
+    if wanted is not None:
+        return _one_of_each(rows, benchmarks, chosen=wanted)
+    if not rows:
         return list(benchmarks), []
     out, notes = [], []
     for name in benchmarks:
@@ -36,17 +40,26 @@ def averaged_benchmarks(rows: Sequence[Row], benchmarks: Sequence[str], *, fixed
         if within:
             out.remove(name)
             notes.append(f"{name}: left out of the average: it is a part of {within[0]}")
-    chosen: dict[str, str] = {}
-    for name in out:
-        known = chosen.setdefault(plain_name(name), name)
+    out, left_out = _one_of_each(rows, out)
+    return out, notes + left_out
+
+
+def _one_of_each(
+    rows: Sequence[Row], benchmarks: Sequence[str], chosen: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return the columns of which none is a benchmark's second, but for those chosen, and notes on the others."""
+    most: dict[str, str] = {}
+    for name in benchmarks:
+        known = most.setdefault(plain_name(name), name)
         if _items(rows, name) > _items(rows, known):
-            chosen[plain_name(name)] = name
-    notes += [
-        f"{name}: left out of the average, where {chosen[plain_name(name)]} stands for {plain_name(name)}"
-        for name in out
-        if name != chosen[plain_name(name)]
+            most[plain_name(name)] = name
+    out = [name for name in benchmarks if name == most[plain_name(name)] or name in chosen]
+    notes = [
+        f"{name}: left out of the average, where {most[plain_name(name)]} stands for {plain_name(name)}"
+        for name in benchmarks
+        if name not in out
     ]
-    return [name for name in out if name == chosen[plain_name(name)]], notes
+    return out, notes
 
 
 def _tasks_of(rows: Sequence[Row], group: str) -> set[str]:
@@ -54,7 +67,7 @@ def _tasks_of(rows: Sequence[Row], group: str) -> set[str]:
 
 
 def _items(rows: Sequence[Row], benchmark: str) -> int:
-    return sum(row.cells[benchmark].n for row in rows)
+    return sum(row.cells[benchmark].n for row in rows if benchmark in row.cells)
 
 
 def with_averages(rows: Sequence[Row], averaged: Sequence[str]) -> list[Row]:

@@ -41,7 +41,7 @@ def format_of(path: Path | None, wanted: str | None) -> str:
         ending = path.suffix.lower() if path else ""
         if ending and ending not in _SUFFIXES:
             known = ", ".join(_SUFFIXES)
-            raise UsageError(f"{path}: no format has the ending {ending} ({known}); or name a `format`", argument="out")
+            raise UsageError(f"{path}: no format has the ending {ending} ({known}); or give --format", argument="out")
         return _SUFFIXES.get(ending, "csv")
     if wanted not in FORMATS:
         from della_bench.suggest import nearest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ NO_BASELINE = "none"
 
 
 def build_table(
-    paths: Sequence[Path],
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     baseline: str | None = None,
     benchmarks: Sequence[str] | None = None,
@@ -37,7 +38,7 @@ def build_table(
     paper: bool = False,
     progress: bool = False,
 ) -> Table:
-    """Return the table of all models that were evaluated in and below `paths`.
+    """Return the table of all models that were evaluated in and below `paths`, one or several.
 
     baseline: name (or the first 8 or more digits of the fingerprint) of the row to compare with, or "none"; by default
     the base model's own row, where there is one. benchmarks: the columns, in this order, all of which the average is
@@ -48,12 +49,15 @@ def build_table(
     Raises DataError where a path, the baseline, a benchmark or a scorer is not there. What cannot be read is left out
     and stands in the table's notes.
     """
+    folders = [Path(each) for each in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     faults: list[str] = []
-    found: Gathered = gather(_bar(find_evaluations(paths, faults), "Reading runs", progress), benchmarks, scorers or {})
+    found: Gathered = gather(
+        _bar(find_evaluations(folders, faults), "Reading runs", progress), benchmarks, scorers or {}
+    )
     rows = [found.row(fingerprint, faults) for fingerprint in _bar(found.fingerprints, "Scoring", progress)]
     rows, exclusions = with_exclusions(_unique_names(rows), found.benchmarks)
     rows, choices = with_choices(rows)
-    averaged, remarks = averaged_benchmarks(rows, found.benchmarks, fixed=benchmarks is not None)
+    averaged, remarks = averaged_benchmarks(rows, found.benchmarks, wanted=benchmarks)
     rows = with_averages(rows, averaged)
     base = _baseline(rows, baseline)
     if base is not None:

@@ -54,6 +54,6 @@ def advice_on_answers(benchmark: str, log: AnswerLog, batch_size: object) -> dic
     if str(batch_size) == "1" and log.count > 1:
         out["batch"] = (
             f"{benchmark}: {log.count} answers took {log.seconds:.1f} s one at a time: batch_size is 1, lm-eval's "
-            "default; 8 or auto asks for several at once"
+            "default; 8 asks for several at once (on a GPU auto finds the number)"
         )
     return out

@@ -196,8 +196,8 @@ def _from_0_below_1(value: object, what: str) -> tuple[Value, ...]:
 
 
 KEYS: dict[str, Key] = {
-    "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base",
-                read_source),
+    "base": Key("the model the experts were fine-tuned from: folder, hub id org/name[@revision], or zoo:base; "
+                "model::adapter adds a LoRA adapter, merge:SPEC is a merge of its own", read_source),
     "experts": Key("source[:weight]+source[:weight]...; a list in YAML and JSON", _read_experts),
     "slices": Key("layers of which sources the merge is stacked of: source:start-stop, with + between the sources of a "
                   "slice and / between slices; default all layers of all", read_slices, none_is_absent=True),

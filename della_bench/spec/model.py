@@ -96,6 +96,8 @@ class MergeSpec:
         parsed = cls(**fields)
         if parsed.unused:
             log.warning("merge_method=%s does not use %s: ignored", parsed.merge_method, ", ".join(parsed.unused))
+        if parsed.merge_method == "slerp" and set(parsed.weights) == {1.0}:
+            log.warning("merge_method=slerp: the weight is t, from 0 (the base) to 1 (the expert): 1 merges nothing")
         for source, count in Counter(parsed.experts).items():
             if count > 1:
                 log.warning("experts: %s is given %d times, and merged as %d experts", source, count, count)

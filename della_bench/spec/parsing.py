@@ -46,6 +46,7 @@ def read_fields(
         else:
             pairs = list(pairs.items())
     pairs += keys.items()
+    pairs = [(name, _as_list(value)) for name, value in pairs]
     config = [value for name, value in pairs if name == "config" and value is not None]
     beside = expanded([pair for pair in pairs if pair[0] != "config"], faults)
     if len(config) > 1:
@@ -73,6 +74,8 @@ def _pairs(
         return spec
     if isinstance(spec, os.PathLike):
         return [("config", os.fspath(spec))]
+    if not isinstance(spec, str):
+        raise SpecError(f"a spec is a text, a mapping, a path or a MergeSpec, not {type(spec).__name__}")
     text = spec.strip()
     if text.startswith("{"):
         return read_json(text)
@@ -95,6 +98,11 @@ def _not_a_pair(item: str, before: str) -> str:
     if not before and os.path.exists(item):  # a name that is too long is none, and no error
         return f"{item!r}: not key=value; a file with a spec in it ends in .yaml, .yml or .json"
     return f"{item!r}: not key=value (a comma inside a value is written %2C)"
+
+
+def _as_list(value: Any) -> Any:
+    """Return the numbers of an array of numpy's in a list, and any other value as it is."""
+    return list(value) if getattr(value, "ndim", 0) else value
 
 
 def _from_file(path: object) -> dict[str, Any]:

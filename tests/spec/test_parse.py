@@ -5,11 +5,13 @@ import logging
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from lm_eval._cli.utils import key_val_to_dict
 from lm_eval.utils import simple_parse_args_string
 
+from della_bench.errors import SpecError
 from della_bench.spec import KEYS, OTHER_NAMES, MergeSpec, Source
 from della_bench.spec.methods import METHODS
 from tests.every_method import expert_count, needed_keys
@@ -461,3 +463,25 @@ def test_the_digest_is_pinned():
         "base=zoo:base,experts=zoo:math+zoo:code:0.5,drop_rate=0.3,window_size=0.14,lambda_factor=1.1"
     )
     assert spec.digest == "ce896a3b13a66446c79b39fd327cb3080b5acbcee0909ea0b7532c47996ea2a0"
+
+
+def test_numpys_numbers_and_arrays_are_numbers_as_short_as_they_are_written():
+    given = {"density": np.float32(0.3), "epsilon": np.float16(0.1), "seed": np.int64(3)}
+    weights = np.array([0.7, 0.2], dtype=np.float32)
+    spec = MergeSpec.parse("base=a,experts=b+c,merge_method=della", weights=weights, **given)
+    plain = {"density": 0.3, "epsilon": 0.1, "seed": 3, "weights": [0.7, 0.2]}
+    assert spec == MergeSpec.parse("base=a,experts=b+c,merge_method=della", **plain)
+
+
+@pytest.mark.parametrize("value", [[1], 3, object()])
+def test_what_is_no_form_of_a_spec_is_refused_by_its_type(value):
+    with pytest.raises(SpecError, match=f"not {type(value).__name__}"):
+        MergeSpec.parse(value)
+
+
+def test_slerp_without_a_weight_says_that_it_is_the_expert(caplog):
+    MergeSpec.parse("base=a,experts=b,merge_method=slerp")
+    assert "1 merges nothing" in caplog.text
+    caplog.clear()
+    MergeSpec.parse("base=a,experts=b:0.5,merge_method=slerp")
+    assert not caplog.text

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
@@ -37,8 +38,8 @@ _UNLIMITED = 1_000_000  # the completer says when it is enough
 
 
 def judge_alpaca_eval(
-    samples: Path,
-    out: Path | None = None,
+    samples: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     annotator: str = "alpaca_eval_gpt4",
     *,
     settings: JudgeSettings | None = None,
@@ -66,6 +67,7 @@ def judge_alpaca_eval(
     where the server or the budget lets no request through; DataError for faulty answers or baselines.
     """
     settings = JudgeSettings() if settings is None else settings
+    samples, out = Path(samples), None if out is None else Path(out)
     comparison = prepare(samples, out, annotator, settings=settings, **choices)
     if warning := end_warning(comparison.annotator.model, date.today()):
         _log.warning("%s", warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ __all__ = ["estimate_gsm8k"]
 
 
 def estimate_gsm8k(
-    samples: Path,
+    samples: str | os.PathLike[str],
     judge: str | Path = EXACT,
     *,
     settings: JudgeSettings | None = None,
@@ -28,7 +29,7 @@ def estimate_gsm8k(
 ) -> Estimate:
     """Return what `judge_gsm8k` with the same arguments would ask and cost. Nothing is asked, no key is needed."""
     settings = JudgeSettings() if settings is None else settings
-    answers = read_answers(samples, wanted_filter=wanted_filter, limit=limit).answers
+    answers = read_answers(Path(samples), wanted_filter=wanted_filter, limit=limit).answers
     if judge == EXACT:
         return Estimate(EXACT, None, len(answers), 0, 0, 0, 0, Decimal(0), Decimal(0))
     asked = load_judge_as_set(judge, settings, price)

@@ -27,6 +27,7 @@ from della_bench.suggest import nearest
 
 __all__ = ["FILE", "GROUP", "JudgeFolder", "find_judge", "judge_names", "offered_judges"]
 
+_NO_MODEL = "exact"  # no folder: answers are judged by their numbers
 _log = logging.getLogger("della_bench.judging")
 
 FILE = "judge.yaml"
@@ -92,8 +93,8 @@ def find_judge(wanted: str | Path) -> JudgeFolder:
     if (path / FILE).is_file():
         path = path.resolve()
         return JudgeFolder(path.name, path)
-    raise JudgeError(f"no judge {str(wanted)!r}, nor a folder of that name with {FILE}{nearest(str(wanted), offers)}",
-                     exit_code=2)  # fmt: skip
+    near = nearest(str(wanted), [*offers, _NO_MODEL])
+    raise JudgeError(f"no judge {str(wanted)!r}, nor a folder of that name with {FILE}{near}", exit_code=2)
 
 
 def _folder_of(offer: Offer) -> Path:

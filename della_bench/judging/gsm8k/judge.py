@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,8 @@ _log = logging.getLogger("della_bench.judging")
 
 
 def judge_gsm8k(
-    samples: Path,
-    out: Path | None = None,
+    samples: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     judge: str | Path = EXACT,
     *,
     settings: JudgeSettings | None = None,
@@ -62,7 +63,8 @@ def judge_gsm8k(
     Run again after any end, it goes on where it was. Raises DataError where the samples are no answers to GSM8K, and
     JudgeError where the judge cannot be asked; what is judged by then is kept.
     """
-    out = samples.parent if out is None else out
+    samples = Path(samples)
+    out = samples.parent if out is None else Path(out)
     settings = JudgeSettings() if settings is None else settings
     answers = read_answers(samples, wanted_filter=wanted_filter, limit=limit)
     if answers.remark and limit is None:

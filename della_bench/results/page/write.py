@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ _NAMED = 8  # benchmarks that the page's first lines name: with more the table w
 
 def write_page(
     table: Table,
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     title: str = "Leaderboard",
     limits: Limits = LIMITS,
@@ -62,7 +63,7 @@ def write_page(
         reasons=packed.reasons,
         groups=list(unfolded(table)),
     )
-    write_html(path, text)
+    write_html(Path(path), text)
 
 
 def _filters() -> dict[str, Callable[..., Any]]:

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict, cast, final
 
+from della_bench.errors import UsageError
 from della_bench.scoring.code.extract import begins_with_future
 from della_bench.scoring.code.names import names_asked_for
 from della_bench.scoring.sandbox import Program
+from della_bench.suggest import nearest
 
 __all__ = ["BENCHMARKS", "HumanEvalDoc", "MbppDoc", "Problem", "load_problems", "problem_of"]
+
+_WITH_PROGRAMS = ("mbpp", "humaneval")
 
 BENCHMARKS = ("mbpp", "humaneval")
 
@@ -79,9 +83,14 @@ class Problem:
 
 
 def load_problems(benchmark: str) -> list[Problem]:
-    """Return all problems of `benchmark` in the data set's order. Raises DataError where the data are not to be had."""
+    """Return all problems of `benchmark` in the data set's order.
+
+    Raises UsageError for another name than mbpp and humaneval, DataError where the data are not to be had.
+    """
     from della_bench import data
 
+    if benchmark not in _WITH_PROGRAMS:
+        raise UsageError(f"{benchmark!r} has no programs{nearest(benchmark, _WITH_PROGRAMS)}", argument="benchmark")
     return [problem_of(benchmark, doc_id, doc) for doc_id, doc in enumerate(data.load(benchmark))]
 
 

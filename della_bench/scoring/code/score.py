@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from della_bench import __version__
 from della_bench.errors import DataError
-from della_bench.jsonfiles import RowLog
+from della_bench.jsonfiles import USERS_FILE, RowLog
 from della_bench.lock import file_lock
 from della_bench.results.logged import score_of_items
 from della_bench.results.places import place_score
@@ -37,8 +39,8 @@ log = logging.getLogger(__name__)
 
 def score_code(
     benchmark: str,
-    path: Path,
-    out: Path,
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     filter_name: str | None = None,
     settings: Settings | None = None,
@@ -63,7 +65,9 @@ def score_code(
     Raises DataError for the file or the data set, or where another process scores into the same items, and SandboxError
     where no level of isolation holds, before anything is written.
     """
-    settings = settings or Settings()
+    settings, path, out = settings or Settings(), Path(path), Path(out)
+    if not path.exists():  # told before what may have to be downloaded
+        raise DataError(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}", exit_code=USERS_FILE)
     problems = load_problems(benchmark)
     answers = read_answers(path, benchmark, problems, filter_name=filter_name, limit=limit)
     level = find_level(allow_unsafe=settings.allow_unsafe)

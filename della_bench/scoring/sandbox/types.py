@@ -36,6 +36,9 @@ class Program:
         return self.tests if isinstance(self.tests, str) else "\n".join(self.tests)
 
 
+LONGEST = 86_400  # seconds
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one program may use up. A lower hard limit that this process has inherited (ulimit -H) counts instead.
@@ -50,7 +53,7 @@ class Limits:
     processes: how many processes the candidate may start; 0 also forbids the system calls that do.
     threads: how many threads (and processes) it may have at a time.
     output_bytes: how much of its standard output and error is kept; the rest is read and dropped.
-    Raises ValueError where a limit is not positive (processes: is negative).
+    Raises ValueError where a limit is not positive (processes: is negative), and for more than a day of seconds.
     """
 
     cpu_seconds: float = 3.0
@@ -67,6 +70,8 @@ class Limits:
             lowest_allowed = name == "processes" or (name == "wall_seconds" and value is None)
             if not lowest_allowed and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
+            if name.endswith("_seconds") and value is not None and value > LONGEST:
+                raise ValueError(f"{name} must be at most {LONGEST:,}, got {value}")
         if self.processes < 0:
             raise ValueError(f"processes must not be negative, got {self.processes}")
 

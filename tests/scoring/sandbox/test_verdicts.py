@@ -51,6 +51,23 @@ def test_a_program_gets_its_verdict_and_the_reason(judge, code, tests, verdict, 
             "def f(d):\n    d['a'].append(2)",
             "d = {'a': [1]}\ninner = d['a']\nf(d)\nassert inner == [1, 2] and inner is d['a']",
         ),
+        ("def f(v):\n    v.sort()\n    v.append([9])", "a = [3, 1]\nf(v=a)\nassert a == [1, 3, [9]]"),
+        (
+            "def f(target, what, handle, function):\n    return target + what + handle + function",
+            "assert f(target=1, what=2, handle=3, function=4) == 10",
+        ),
+        (
+            "from collections import namedtuple\nR = namedtuple('R', 'n v')\ndef f(v):\n    return [R(len(v), v)]",
+            "assert f([5, 6]) == [(2, [5, 6])]\nassert f([5])[0].v == [5]",
+        ),
+        (
+            "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass C:\n    v: list\ndef f(v): return C(v)",
+            "assert f([1]).v == [1]",
+        ),
+        (
+            "import hashlib\ndef f(t):\n    return hashlib.md5(t).hexdigest()",
+            "assert f(b'') == hashlib.md5(b'').hexdigest()",
+        ),
         ("def f(n):\n    yield from range(n)", "assert list(f(3)) == [0, 1, 2]\nassert sum(f(4)) == 6"),
         ("def f(g, v):\n    return [g(x) for x in v]", "assert f(lambda x: x * 2, iter([1, 2])) == [2, 4]"),
         ("def f(g):\n    return g(g)", "def g(h):\n    return callable(h)\nassert f(g)"),

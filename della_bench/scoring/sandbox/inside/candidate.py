@@ -112,8 +112,10 @@ class Agent:
         if what == "plain":
             return ["value", self._codec.encode_plain(receiver), []]
         value = OPERATIONS[what](receiver, *positional, **named)
+        given: list[tuple[int | str, tuple[Any, Any]]] = [*enumerate(zip(arguments, positional, strict=True))]
+        given += [(name, (keywords[name], after)) for name, after in named.items()]
         changed = []
-        for at, (before, after) in enumerate(zip(arguments, positional, strict=True)):
+        for at, (before, after) in given:
             if type(before) is list and _may_change(before):
                 now = encode(after)
                 if now != before or frames.encode(now) != frames.encode(before):  # 1 == True == 1.0
@@ -128,7 +130,10 @@ class Agent:
         if kind.__hash__ is object.__hash__ or isinstance(value, UNHASHED):
             hashed = key
         else:
-            hashed = None if kind.__hash__ is None else hash(value)
+            try:
+                hashed = hash(value)
+            except Exception:  # it has none, or something in it has none
+                hashed = None
         return ["h", key, kind.__name__, hashed, _abilities(kind)]
 
     def _resolve(self, tag: str, rest: list[Any], _: object) -> object:
@@ -197,7 +202,7 @@ def _may_change(data: list[Any]) -> bool:
     return data[0] in MUTABLE or (data[0] == "t" and any(type(part) is list and _may_change(part) for part in data[1:]))
 
 
-def _call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+def _call(function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
     return function(*arguments, **keywords)
 
 

@@ -118,7 +118,7 @@ def _is_opaque(value: object) -> bool:
     return issubclass(type(value), Handle) and not issubclass(type(value), Likeness)
 
 
-def _called(handle: Handle, *arguments: Any, **keywords: Any) -> Any:
+def _called(handle: Handle, /, *arguments: Any, **keywords: Any) -> Any:
     value = handle._della_remote.operate("call", handle, *arguments, **keywords)
     return _noted(handle, value, "method") if handle._della_member else value
 

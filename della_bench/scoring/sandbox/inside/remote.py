@@ -93,7 +93,7 @@ class Remote:
             raise ProtocolError(f"a malformed reply: {error}") from None
         return bindings
 
-    def operate(self, what: str, target: Any, *arguments: Any, **keywords: Any) -> Any:
+    def operate(self, what: str, target: Any, /, *arguments: Any, **keywords: Any) -> Any:
         """Have the candidate's process do `what` with its object `target`; raise here what it raised there."""
         encode = self._codec.encode
         sent = [encode(argument) for argument in arguments]
@@ -113,7 +113,7 @@ class Remote:
             _, data, changed = self._checked(message, "value")
             value = self.value(data)
             for at, now in changed:
-                update(arguments[at], self.value(now))
+                update(keywords[at] if type(at) is str else arguments[at], self.value(now))
         except (TypeError, ValueError, LookupError) as error:
             raise ProtocolError(f"a malformed reply: {error}") from None
         return value

@@ -22,8 +22,9 @@ __all__ = [
 # A module that the candidate imported and its tests use is imported anew here, if it is one of these.
 _OF_LANGUAGE = ("sys", "os", "time", "typing", "numbers", "operator", "functools", "itertools", "copy", "random")
 _OF_DATA = ("collections", "collections.abc", "array", "bisect", "heapq", "string", "re", "json", "datetime")
+_OF_TEXT = ("base64", "calendar", "hashlib", "textwrap")
 _OF_NUMBERS = ("math", "cmath", "decimal", "fractions", "statistics")
-MODULES = frozenset({*_OF_LANGUAGE, *_OF_DATA, *_OF_NUMBERS})
+MODULES = frozenset({*_OF_LANGUAGE, *_OF_DATA, *_OF_TEXT, *_OF_NUMBERS})
 
 # The methods of an object's class by which it can be used in ways that not every object can.
 ABILITIES = (
