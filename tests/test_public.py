@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import della_bench
-from della_bench import MergeSpec, SpecError
+from della_bench import MergeSpec, SpecError, UsageError
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.models.evaluating import evaluate
@@ -106,7 +106,7 @@ def test_a_spec_and_a_running_model_are_evaluated_alike():
     by_model = evaluate(model, ["zoo_math"], **options)
     assert by_spec["results"] == by_model["results"]
     assert by_spec["config"]["della_bench"]["fingerprint"] == model.fingerprint
-    with pytest.raises(TypeError, match="its constructor"):
+    with pytest.raises(UsageError, match="its constructor"):
         evaluate(model, ["zoo_math"], arguments={"device": "cpu"})
 
 

@@ -69,8 +69,8 @@ def test_a_plan_is_refused_with_all_sources_that_are_not_there(capsys, tmp_path)
 def test_a_search_wants_a_space_and_a_folder(capsys):
     code, shown = call(capsys)
     assert code == 2
-    assert "a space: a YAML file" in shown.err
-    assert "--out" in shown.err
+    assert "SPACE is missing: a YAML file" in shown.err
+    assert "--out is missing" in shown.err
 
 
 @pytest.mark.usefixtures("indexed_once")
