@@ -34,7 +34,7 @@ def choose(name: str, manager: Callable[[], Any]) -> Iterator[Chosen]:
 
     manager: gives lm-eval's TaskManager, which takes seconds to make and is made only where it is needed. A group is
     one benchmark, as lm-eval evaluates it in one call; a tag is only a word for its tasks. Raises UsageError for a name
-    that means nothing, and for a group that holds a task twice.
+    that means nothing, for a group that holds a task twice, and for a task of lm-eval whose name is a benchmark's here.
     """
     if name.endswith(".yaml"):
         paths = sorted(map(Path, glob.glob(str(Path(name).expanduser().absolute()))))
@@ -54,6 +54,7 @@ def choose(name: str, manager: Callable[[], Any]) -> Iterator[Chosen]:
             yield _task(task, name, manager().task_index)
     elif matches := manager().match_tasks([name]) if set("*?[") & set(name) else []:
         for match in matches:
+            _check_name(match, name)
             for chosen in choose(match, manager):
                 yield replace(chosen, given=name)
     else:
@@ -82,9 +83,20 @@ def _row(config: Mapping[str, Any], place: str) -> Benchmark:
     task = config.get("task")
     if not isinstance(task, str):
         raise UsageError(f"{place} is no task: it has no name under 'task'")
+    _check_name(task, place)
     return BENCHMARKS.get(benchmark_of(task)) or Benchmark(
         task, task, {"test": task}, unsafe=bool(config.get("unsafe_code"))
     )
+
+
+def _check_name(task: str, place: str) -> None:
+    """Raise UsageError for a task of somebody else's with the name of a benchmark here, which asks another task."""
+    row = BENCHMARKS.get(task)
+    if row is not None and row.task != task:
+        raise UsageError(
+            f"{place}: a task {task} that is not the benchmark of that name, which asks {row.task}; to run it, give it "
+            "another name: a YAML file with `include: FILE` and `task: NAME`"
+        )
 
 
 def _group(name: str, index: Mapping[str, Any]) -> Chosen:

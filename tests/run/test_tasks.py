@@ -156,6 +156,17 @@ def test_a_tag_and_a_pattern_are_words_for_their_tasks(with_groups):
         assert [row.name for row in Tasks([name], manager=with_groups).benchmarks] == ["one", "two"]
 
 
+@pytest.mark.parametrize("name", ["words", "gsm*", "{folder}/gsm8k.yaml"])
+def test_a_task_of_somebody_elses_is_never_taken_for_the_benchmark_of_its_name(tmp_path, name):
+    from lm_eval.tasks import TaskManager
+
+    write_task(tmp_path / "gsm8k.yaml", tag="words")
+    manager = TaskManager(include_path=[tmp_path], include_defaults=False)
+    with pytest.raises(UsageError, match=r"give it another name.*task: NAME"):
+        Tasks([name.format(folder=tmp_path)], manager=manager)
+    assert Tasks(["gsm8k"], manager=manager).benchmarks == [BENCHMARKS["gsm8k"]]
+
+
 def test_a_group_that_holds_a_task_twice_and_one_that_is_not_there_are_told_together(with_groups):
     with pytest.raises(UsageError) as caught:
         Tasks(["doubled", "bothh"], manager=with_groups)
