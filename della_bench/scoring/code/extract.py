@@ -36,6 +36,8 @@ EXAMPLES = "+examples"  # a __main__ block, examples or tests after the program 
 _NOTHING, _ANNOUNCES, _SOME, _ALL, _COMPLETE = range(5)
 
 _FUNCTION = re.compile(r"^(?:async +)?def +(\w+)", re.MULTILINE)
+_INVISIBLE = re.compile(r"^[\ufeff\u200b]+", re.MULTILINE)  # marks that copied lines begin with
+_LANGUAGE = re.compile(r"\A\s*(?:python3?|py)[ ]*\n", re.IGNORECASE)  # what a fence left behind
 _FUTURE = re.compile(r"^from +__future__ +import\b", re.MULTILINE)
 
 
@@ -59,7 +61,8 @@ def extract(reply: str, prompt: str = "", asked: Iterable[str] = ()) -> Extracte
     draft before `</think>`, what follows an end mark or a second "### Instruction"). A reply in which nothing parses is
     returned as it is, so that its verdict is the interpreter's. The work is bounded by the reply's length (parsing.py).
     """
-    text = answer_in(reply.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ").lstrip("\ufeff"))
+    reply = reply.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
+    text = _LANGUAGE.sub("", answer_in(_INVISIBLE.sub("", reply)))
     if not text.strip():
         return Extracted("", "empty")
     names = frozenset(asked) or frozenset(_FUNCTION.findall(prompt)[-1:])

@@ -60,6 +60,7 @@ _LOOKED_AHEAD = 8  # fences inside a string that is still open, behind which its
 _MARK = re.compile(r"`{3,}|~{3,}")
 _BEFORE = re.compile(r"(?P<quote>[> ]*)(?:[-*+]|\d{1,3}[.)])?")  # quotation and list marks
 _WORD = re.compile(r"[ \t]*\{?\.?(?P<word>[\w+#.-]*)")
+_NAMED = re.compile(r"[ \t]*(?:(\w+):[\w./\\-]*|\[(\w+)\])[ \t]*$")  # ```python:main.py and ```[python]
 _QUOTES = re.compile(r"\"\"\"|'''")
 
 
@@ -217,6 +218,8 @@ def _opening(line: str) -> _Opening | None:
     assert word is not None  # it may be empty
     language, rest = word["word"].lower(), behind[word.end() :].strip()
     code = ""
+    if (named := _NAMED.match(behind)) and (named[1] or named[2]).lower() in PYTHON | _OTHERS:
+        language, rest = (named[1] or named[2]).lower(), ""
     if language in _CODE or behind.lstrip().startswith("@") or (rest[:1] in _GOES_ON and rest):
         language, code = "", behind.strip()
     elif rest and (rest.split(maxsplit=1)[0] in _CODE or rest.startswith("@")):

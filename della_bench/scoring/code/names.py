@@ -107,13 +107,13 @@ def names_asked_for(tests: Sequence[str], setup: str = "") -> frozenset[str]:
 
 
 def is_stub(node: ast.AST) -> bool:
-    """Return whether a function's body is only a docstring, `pass`, `...` or NotImplementedError."""
+    """Return whether a function's body is only a docstring, `pass`, `...`, `return None` or NotImplementedError."""
     return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and all(map(_does_nothing, node.body))
 
 
 def _does_nothing(node: ast.stmt) -> bool:
     match node:
-        case ast.Pass() | ast.Expr(value=ast.Constant()):
+        case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.Return(value=None | ast.Constant(value=None)):
             return True
         case ast.Raise(exc=ast.Name(id="NotImplementedError") | ast.Call(func=ast.Name(id="NotImplementedError"))):
             return True
