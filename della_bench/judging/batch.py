@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from della_bench.errors import JudgeError
 from della_bench.judging.batch_calls import BatchCalls
 from della_bench.judging.batch_files import KeyedRequest, chunks, request_id, request_line, unanswered
 from della_bench.judging.batch_log import BatchLog, BatchRecord
@@ -161,27 +162,40 @@ class Batches:
             "share": self._share,
             "made": time.time(),
             "done": False,
+            "tried": False,
         }
         self._log.batches.append(batch)
         self._log.write()
         self._client.cache.hand_over(batch["keys"], self._path)
         text = "".join(request_line(key, request, self._calls.endpoint) for key, request in chunk)
-        file_id = await self._calls.upload(text)
+        try:
+            file_id = await self._calls.upload(text)
+        except JudgeError:
+            self._forget(batch)
+            raise
         # A connection that breaks while the batch is made leaves open whether it was. Its tag tells: before it is made
         # once more, the server's recent batches are searched for one that carries it.
         while batch["id"] is None:
             known = await self._calls.find(batch["tag"]) if batch.get("tried") else None
             batch["tried"] = True
+            self._log.write()
             batch["id"] = known or await self._calls.create(file_id, batch["tag"])
         self._log.write()
         return batch
 
     async def _adopt(self, batch: BatchRecord) -> None:
         """Find the id of a batch that a killed run had begun to make; one that never came about is forgotten."""
-        if batch["id"] is None:
+        if batch["id"] is None and batch.get("tried", True):  # earlier releases did not write it down
             batch["id"] = await self._calls.find(batch["tag"])
-            batch["done"] = batch["id"] is None
+        if batch["id"] is None:
+            self._forget(batch)
         self._log.write()
+
+    def _forget(self, batch: BatchRecord) -> None:
+        """Write down that a batch never came about, and let its requests be asked otherwise."""
+        batch["done"] = True
+        self._log.write()
+        self._client.cache.end_batch(batch["keys"], self._path)
 
     async def _finish(self, batches: Sequence[BatchRecord]) -> None:
         """Wait until all have ended, and take their results as they come."""

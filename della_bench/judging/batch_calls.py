@@ -23,6 +23,12 @@ _PATIENCE = 3600.0  # seconds that a single call is tried again for; a batch may
 _LONGEST_WAIT = 60.0
 _MOST_LISTED = 1000  # recent batches that are looked through for one of ours
 
+_NO_BATCHES = "takes no batches: run the same command without `batch`"
+_GONE = (
+    "it is another key's, or was deleted; take the key that it was made with, or, where its answers are lost, set "
+    "`done` of this batch to true in batches.json, and they are asked for anew"
+)
+
 _T = TypeVar("_T")
 
 
@@ -43,7 +49,8 @@ class BatchCalls:
     async def upload(self, requests: str) -> str:
         """Send the file of a batch's requests, and return its id."""
         file = await self._call(
-            lambda: self._client.openai.files.create(file=("requests.jsonl", requests.encode()), purpose="batch")
+            lambda: self._client.openai.files.create(file=("requests.jsonl", requests.encode()), purpose="batch"),
+            missing=_NO_BATCHES,
         )
         return file.id
 
@@ -57,9 +64,7 @@ class BatchCalls:
                 metadata={"della_bench": tag},
             )
         except Exception as error:
-            fault = fault_of(error, self._server, {})
-            if not isinstance(fault, Retry):
-                raise StopRun(str(fault)) from error
+            fault = self._fault_of(error, _NO_BATCHES)
             await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
             return None
         return batch.id
@@ -68,7 +73,7 @@ class BatchCalls:
         """Return the id of the recent batch that carries a tag, None where none does."""
         after: str | None = None
         for _ in range(_MOST_LISTED // 100):
-            page = await self._call(partial(self._list, after))
+            page = await self._call(partial(self._list, after), missing=_NO_BATCHES)
             for batch in page.data:
                 if (batch.metadata or {}).get("della_bench") == tag:
                     return str(batch.id)
@@ -83,14 +88,19 @@ class BatchCalls:
 
     async def state(self, batch_id: str) -> Batch:
         """Return what the server says of a batch."""
-        return await self._call(lambda: self._client.openai.batches.retrieve(batch_id))
+        return await self._call(
+            lambda: self._client.openai.batches.retrieve(batch_id), missing=f"has no batch {batch_id}: {_GONE}"
+        )
 
     async def text(self, file_id: str) -> str:
         """Load a file of results."""
-        content = await self._call(lambda: self._client.openai.files.content(file_id))
+        content = await self._call(
+            lambda: self._client.openai.files.content(file_id), missing=f"has no result file {file_id}: {_GONE}"
+        )
         return content.content.decode("utf-8", "replace")
 
-    async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    async def _call(self, call: Callable[[], Awaitable[_T]], *, missing: str) -> _T:
+        """Return what a call gives. missing: what it means that the server knows nothing of it (404)."""
         began = time.monotonic()
         while True:
             try:
@@ -98,9 +108,18 @@ class BatchCalls:
             except JudgeError:
                 raise
             except Exception as error:
-                fault = fault_of(error, self._server, {})
-                if not isinstance(fault, Retry):
-                    raise StopRun(str(fault)) from error
+                fault = self._fault_of(error, missing)
                 if time.monotonic() - began > _PATIENCE or (fault.unreachable and self._is_making()):
                     raise StopRun(f"{self._server.display_url}: {fault.reason}") from error
                 await asyncio.sleep(min(_LONGEST_WAIT, fault.wait or self._poll))
+
+    def _fault_of(self, error: Exception, missing: str) -> Retry:
+        """Return a fault that may pass. Raises StopRun for any other."""
+        import openai
+
+        if isinstance(error, openai.NotFoundError):
+            raise StopRun(f"{self._server.display_url} {missing}", exit_code=2) from error
+        fault = fault_of(error, self._server, {})
+        if not isinstance(fault, Retry):
+            raise StopRun(str(fault)) from error
+        return fault

@@ -32,6 +32,9 @@ class BatchRecord(TypedDict):
     status: NotRequired[str]
 
 
+_NEEDED = {"tag", "id", "server", "keys", "share", "done"}
+
+
 class BatchLog:
     """The batches that a file names; `write` puts them back after a change."""
 
@@ -49,7 +52,7 @@ class BatchLog:
             raise JudgeError(
                 f"{error}: it names batches that may be paid for, so mend it: a list of batches in JSON"
             ) from error
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(isinstance(each, dict) and each.keys() >= _NEEDED for each in value):
             raise JudgeError(f"{self._path}: expected a list of batches that may be paid for, so mend it", exit_code=2)
         return cast("list[BatchRecord]", value)
 

@@ -16,11 +16,11 @@ from della_bench.judging.cache import Cache, request_key
 from della_bench.judging.chat import ChatSender
 from della_bench.judging.cost import Budget, Hold, completion_bound, typical_prompt_tokens
 from della_bench.judging.faults import Retry, fault_of
-from della_bench.judging.json_types import ChatRequest, as_object, parse_json, writable
+from della_bench.judging.json_types import ChatRequest, as_object, as_text, parse_json, writable
 from della_bench.judging.limiter import Limiter, Limits
 from della_bench.judging.policy import RetryPolicy, Tally
 from della_bench.judging.reply import Reply, StopRun, Unanswered
-from della_bench.judging.server import Server
+from della_bench.judging.server import Server, redacted
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _log = logging.getLogger("della_bench.judging")
+_SHORTEST_ASKED = 1.0  # seconds; a server that asks for less knows nothing of its load
+_LONGEST_WORDS = 300  # characters of a server's words that are passed on
 _LOOK_AGAIN = 0.2  # seconds between two looks for an answer that another process asks for
 _FAILURES_THAT_STOP = 20  # requests in a row that all failed for good
 
@@ -200,9 +202,9 @@ class Client:
     def _wait(self, sent: int, fault: Retry) -> float:
         """Return the seconds before the next try: never less than the server asks for, and not the same for all."""
         doubled = min(self._retry_policy.longest, self._retry_policy.first * 2.0 ** min(sent - 1, 16))
-        if fault.wait is not None:
+        if fault.wait is not None and fault.wait >= _SHORTEST_ASKED:
             return fault.wait + random.uniform(0, min(doubled, 0.25 * fault.wait))
-        return random.uniform(0.5, 1.0) * doubled
+        return max(fault.wait or 0.0, random.uniform(0.5, 1.0) * doubled)  # "at once" is no help from a busy server
 
     async def _once(self, key: str, request: ChatRequest) -> Reply | Retry:
         """Send the request once. Raises Unanswered and StopRun."""
@@ -242,7 +244,9 @@ class Client:
         except ValueError:
             return Retry("the server's answer is not JSON", "no JSON", charged=True)
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
-            return Retry("the server's answer is no chat completion", "no chat completion", charged=True)
+            said = as_text(as_object(as_object(body).get("error")).get("message"))[:_LONGEST_WORDS]
+            what = f"an error: {redacted(said)}" if said else "no chat completion"
+            return Retry(f"the server's answer is {what}", "no chat completion", charged=True)
         return Reply(key, body, latency=time.perf_counter() - began, at=time.time())
 
     def _watch_for_silence(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = ["Retry", "fault_of", "is_policy"]
 
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"})
 _POLICY = ("content_policy", "content_filter", "responsibleaipolicy", "moderation", "content policy")
+_TOO_LONG = ("context length", "context_length", "context window", "input tokens", "too long", "maximum model length")
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _NO_CONNECTION_AIOHTTP = frozenset(
     {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorSSLError", "ClientConnectorCertificateError",
@@ -104,7 +106,8 @@ def _status(error: APIStatusError, server: Server, request: ChatRequest) -> Retr
     if status in _TRANSIENT or status >= 500:
         kind = f"status {status}"
         return Retry(f"{kind}: {words}", kind, wait=_retry_after(error.response.headers), refused=status == 429)
-    if error.param and str(error.param).partition("[")[0] != "messages":
+    parameter = re.split(r"[.\[]", str(error.param or ""))[0]
+    if parameter in request and parameter != "messages" and not _is_too_long(f"{error.code} {words}"):
         return StopRun(
             f"{server.display_url} does not take the judge's parameter {error.param!r} ({words}); "
             "change it in its judge.yaml",
@@ -122,6 +125,11 @@ def _words(error: APIStatusError) -> str:
 
 def _named(error: Exception) -> str:
     return redacted(" ".join(f"{type(error).__name__}: {error}".split()))[:_LONGEST]
+
+
+def _is_too_long(words: str) -> bool:
+    """Return whether a server's words say that a request is longer than its model takes, which is that one's fault."""
+    return any(sign in words.lower() for sign in _TOO_LONG)
 
 
 def is_policy(words: str) -> bool:

@@ -36,13 +36,15 @@ def use_key_file(path: Path) -> KeyFile:
     Raises JudgeError where it cannot be read or lacks something. No message holds what is in the file.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise JudgeError(f"{path}: cannot be read: {reason}", exit_code=2) from None
     if not text.startswith("{"):
-        if not text or len(text.split()) != 1:
-            raise JudgeError(f"{path}: no key: expected one word, or JSON with {', '.join(_KEYS)}", exit_code=2)
+        if not text or len(text.split()) != 1 or not text.isascii():
+            raise JudgeError(
+                f"{path}: no key: expected one word of ASCII, or JSON with {', '.join(_KEYS)}", exit_code=2
+            )
         os.environ["OPENAI_API_KEY"] = text
         return KeyFile()
     keys = _read(path, text)

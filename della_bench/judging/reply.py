@@ -43,7 +43,10 @@ class Reply:
     @property
     def text(self) -> str:
         """The words of the first choice; empty where there are none."""
-        return as_text(self._message.get("content"))
+        content = self._message.get("content")
+        if isinstance(content, list):  # in parts, as some servers send it
+            return "".join(as_text(as_object(part).get("text")) for part in content)
+        return as_text(content)
 
     @property
     def finish_reason(self) -> str | None:

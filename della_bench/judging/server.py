@@ -43,8 +43,8 @@ class Server:
             )
         if self.azure and not self.url:
             return  # `require_key` names all that is missing
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
+        parts = _parts(self.url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise JudgeError(
                 f"{redacted(self.url)!r} is no address of a server; expected such as http://127.0.0.1:8000/v1",
                 exit_code=2,
@@ -125,6 +125,13 @@ def _http_client(connections: int, timeout: float) -> AsyncClient:
         return openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
     except RuntimeError:  # aiohttp is not installed
         return openai.DefaultAsyncHttpxClient(timeout=timeout, limits=limits)
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # a bracket without its other one
+        return None
 
 
 def _has_port(parts: SplitResult) -> bool:

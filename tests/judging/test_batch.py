@@ -154,9 +154,9 @@ def test_killed_at_any_moment_no_batch_is_made_twice(
     real = batch_calls.BatchCalls._call
     real_create = batch_calls.BatchCalls.create
 
-    async def call(self: Any, wanted: Any) -> Any:
+    async def call(self: Any, wanted: Any, **options: str) -> Any:
         before = dict(calls)
-        out = await real(self, wanted)
+        out = await real(self, wanted, **options)
         if not killed and any(calls[key] > before.get(key, 0) for key in [signs.get(moment)] if key):
             killed.append(True)
             raise _KilledError
@@ -225,6 +225,37 @@ def test_votes_go_into_the_same_batch(tmp_path: Path, server: stub.Stub) -> None
     batches = server.other = BatchServer(verdict_of)
     assert judged(tmp_path, server.url, votes=3)["detail"]["correct"] == 6
     assert len(set(batches.asked)) == len(batches.asked) == 27
+
+
+@pytest.mark.parametrize("text", ["[1]", "[{}]", "{}", '[{"id": "b", "done": false}]'])
+def test_a_note_of_batches_of_another_shape_is_told_as_one(tmp_path: Path, server: stub.Stub, text: str) -> None:
+    path = tmp_path / "out/scores/gsm8k.gsm8k_gpt4/batches.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(JudgeError, match="list of batches that may be paid for"):
+        judged(tmp_path, server.url)
+    assert path.read_text() == text
+
+
+def test_a_server_without_batches_says_so_and_leaves_nothing_behind(tmp_path: Path, server: stub.Stub) -> None:
+    server.other = lambda *_: (404, stub.error("Not Found"))
+    with pytest.raises(StopRun, match="takes no batches"):
+        judged(tmp_path, server.url)
+    assert [each["done"] for each in noted(tmp_path)] == [True]
+    server.chat = lambda asked, _: verdict_of(asked)
+    assert judged(tmp_path, server.url, batch=False)["n"] == 9
+
+
+def test_a_result_file_that_is_gone_stops_the_run_with_what_can_be_done(tmp_path: Path, server: stub.Stub) -> None:
+    batches = BatchServer(verdict_of)
+    server.other = lambda *given: (404, stub.error("gone")) if "/content" in given[1] else batches(*given)
+    with pytest.raises(StopRun, match="no result file file1: it is another key's, or was deleted"):
+        judged(tmp_path, server.url)
+    path = tmp_path / "out/scores/gsm8k.gsm8k_gpt4/batches.json"
+    assert [each["done"] for each in noted(tmp_path)] == [False]
+    path.write_text(path.read_text().replace('"done": false', '"done": true'))
+    server.chat = lambda asked, _: verdict_of(asked)
+    assert judged(tmp_path, server.url, batch=False)["n"] == 9
 
 
 def test_an_unreadable_note_of_batches_is_never_overwritten(tmp_path: Path, server: stub.Stub) -> None:

@@ -76,6 +76,7 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
         (("--judge", "gsm8k_gpt"), "did you mean 'gsm8k_gpt4'"),
         (("--base-url", "nowhere"), "'nowhere' is no address"),
         (("--base-url", "http://127.0.0.1:99999/v1"), "is no address"),
+        (("--base-url", "http://[::1/v1"), "is no address"),
         (("--base-url", "http://127.0.0.1:9/v1", "--model", "local", "--max-cost", "1"), "has no price"),
         (("--azure", "--base-url", "http://127.0.0.1:9/v1"), "exclude each other"),
         (("--azure",), "AZURE_OPENAI_ENDPOINT"),

@@ -14,6 +14,7 @@ from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache
 from della_bench.judging.client import Client
 from della_bench.judging.cost import Budget, Price
+from della_bench.judging.faults import Retry
 from della_bench.judging.limiter import Limits
 from della_bench.judging.policy import RetryPolicy
 from della_bench.judging.reply import OutOfBudget, StopRun, Unanswered
@@ -139,7 +140,7 @@ def test_refusals_for_want_of_capacity_do_not_use_up_the_tries(tmp_path: Path) -
         ((401, stub.error("Incorrect API key provided: sk-abcdefgh", "invalid_api_key")), "OPENAI_API_KEY", 2),
         ((404, stub.error("The model does not exist", "model_not_found")), "no model 'm'", 2),
         ((403, stub.error("no access to it")), "denies access", 2),
-        ((400, stub.error("Unsupported", "unsupported_parameter", param="temperature")), "'temperature'", 2),
+        ((400, stub.error("Unsupported", "unsupported_parameter", param="max_tokens")), "'max_tokens'", 2),
     ],
 )
 def test_what_cannot_succeed_stops_all_at_once_and_says_what_to_do(
@@ -155,6 +156,39 @@ def test_what_cannot_succeed_stops_all_at_once_and_says_what_to_do(
     assert expected in str(error)
     assert error.exit_code == exit_code
     assert len(server.requests) <= 8  # those under way, no more
+
+
+@pytest.mark.parametrize(
+    ("param", "words"),
+    [
+        ("input_tokens", "This model's maximum context length is 100 tokens"),
+        ("max_tokens", "maximum context length is 100 tokens, and you asked for 200"),
+        ("nothing.that[0].was_sent", "Unsupported"),
+    ],
+)
+def test_a_request_that_is_too_long_is_that_ones_fault_whatever_parameter_is_blamed(
+    tmp_path: Path, param: str, words: str
+) -> None:
+    async def work(client: Client) -> Any:
+        with pytest.raises(Unanswered, match="status 400") as told:
+            await client.ask(request())
+        return told.value.reason
+
+    with stub.serving(lambda *_: (400, stub.error(words, param=param))) as server:
+        assert with_client(tmp_path, server.url, work) == "rejected"
+
+
+@pytest.mark.parametrize("asked", [None, 0.0, 0.5, 1.0, 30.0])
+def test_the_wait_is_what_the_server_asks_for_and_grows_where_that_is_nothing(
+    asked: float | None,
+) -> None:
+    client = object.__new__(Client)
+    client._retry_policy = RetryPolicy(first=2.0, longest=64.0)
+    for sent in (1, 4):
+        waits = [client._wait(sent, Retry("busy", wait=asked)) for _ in range(50)]
+        assert min(waits) >= (asked or 0.0)
+        if asked is None or asked < 1:
+            assert min(waits) >= 2.0**sent / 2
 
 
 def test_what_is_under_way_when_the_run_stops_is_kept(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_a_file_may_hold_the_key_alone(tmp_path: Path) -> None:
     assert os.environ["OPENAI_API_KEY"] == SECRET
 
 
+def test_a_mark_before_the_key_is_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    use_key_file(written(tmp_path, f"\ufeff{SECRET}\n"))
+    assert os.environ["OPENAI_API_KEY"] == SECRET
+
+
 def test_options_come_before_what_the_file_says(tmp_path: Path) -> None:
     path = written(tmp_path, AZURE)
     common = {"concurrency": 1, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 1.0}
@@ -70,6 +76,7 @@ def test_options_come_before_what_the_file_says(tmp_path: Path) -> None:
         (f'{{"api_key": "{SECRET}"', "not JSON"),
         ("two words", "no key"),
         ("", "no key"),
+        (f"{SECRET}\u00e9", "one word of ASCII"),
         ({**AZURE, "api_version": ""}, "no api_version"),
         ({**AZURE, "api_kye": SECRET}, "did you mean 'api_key'"),
         ({**AZURE, "api_base": 3}, "api_base: expected text"),

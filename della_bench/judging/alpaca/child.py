@@ -72,6 +72,10 @@ def main() -> None:
 def _run(job: dict[str, Any], channel: Channel) -> dict[str, Any]:
     from alpaca_eval import annotators, evaluate
 
+    from della_bench.judging.json_types import writable
+
+    job = {**job, **{name: writable(job[name]) for name in ("model_outputs", "reference")}}  # as pandas can hold them
+
     def annotator(annotators_config: str, **arguments: Any) -> Any:
         made = annotators.PairwiseAnnotator(annotators_config=annotators_config, **arguments)
         for single in made.annotators.values():

@@ -110,6 +110,10 @@ class JudgeConfig(_Strict):
     def _own_parameters(cls, value: JsonObject) -> JsonObject:
         if refused := [f"{name} ({_DECIDED[name]})" for name in value if name in _DECIDED]:
             raise ValueError("not taken: " + ", ".join(refused))
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"not JSON: {error}") from None
         return value
 
 
@@ -199,6 +203,8 @@ def load_judge(wanted: str | Path) -> Judge:
     faults: list[str] = []
     if not _NAME.fullmatch(name):
         faults.append(f"the judge's name {name!r} names files: letters, digits, '_', '-', '.' and '+' only")
+    if name == "exact":
+        faults.append("the name exact stands for judging by numbers; call the folder otherwise")
     config = _read_config(path, faults)
     if config is None:
         raise _faulty(path, faults)

@@ -62,7 +62,7 @@ _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)"
 _MINUS = "[-\N{MINUS SIGN}]"
 _NUMBER = re.compile(
     rf"""
-    (?P<minus>(?<![\w.)]){_MINUS}\s?)?                  # no hyphen in a word or a range
+    (?P<minus>(?<![\w.)])(?:{_MINUS}\s?|–(?=[\d$.])))?   # no hyphen in a word or a range, no dash before a blank
     (?:\\?[$€£¥₹]\s?)?                                  # \$ is how LaTeX writes it
     (?P<inner>(?<=[$€£¥₹]){_MINUS})?                    # $-5
     (?:

@@ -25,6 +25,9 @@ _AFTERTHOUGHT = (
     r"|\b(?i:answer|verdict|judge?ment)(?i:\s+is)?\s{{0,5}}[:=]?[\s*_`\"'(]{{0,5}}(?:{labels})(?!\w)(?!\s+[a-z])"
 )
 
+# Why a reply ended that is whole, in the words of several servers.
+_WHOLE = frozenset({"", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "finished"})
+
 
 def read_tag(text: str, labels: Collection[str]) -> str | None:
     """Return the last [[tag]] of a reply, None where there is none or it is none of `labels`.
@@ -97,6 +100,10 @@ def unreadable_because(reply: Reply) -> str | None:
         return "the judge refused"
     if reply.finish_reason == "length":
         return "the judge's reply was cut short"  # its last tag may be a quotation
+    if reply.finish_reason is not None and reply.finish_reason.lower() not in _WHOLE:
+        return (
+            f"the judge's reply ended by {reply.finish_reason[:40]!r}"  # an error, or another server's word for a cut
+        )
     return None
 
 

@@ -66,6 +66,8 @@ def test_all_faults_are_named_together(copy: Path) -> None:
     ("file", "old", "new", "expected"),
     [
         ("judge.yaml", "  temperature: 0", "  n: 3", "n (ask for several `votes`)"),
+        ("judge.yaml", "  temperature: 0", "  temperature: .nan", "parameters: not JSON"),
+        ("judge.yaml", "  temperature: 0", "  day: 2027-01-14", "parameters: not JSON"),
         ("judge.yaml", "model: gpt-4.1-2025-04-14", "", "no key 'model'"),
         ("judge.yaml", "correct: A", "correct: B", "correct and wrong are both 'B'"),
         ("judge.yaml", "user: user.md", "user: there.md", "there.md"),
@@ -120,3 +122,8 @@ def test_another_model_makes_another_name_without_a_price_but_a_deployment_is_th
     azure = judge.with_model("my-deployment", alias=True)
     assert (azure.name, azure.price) == (judge.name, judge.price)
     assert azure.request("q", "r", "s")["model"] == "my-deployment"
+
+
+def test_a_folder_cannot_take_the_name_of_judging_by_numbers(copy: Path) -> None:
+    with pytest.raises(JudgeError, match="exact stands for judging by numbers"):
+        load_judge(copy.rename(copy.with_name("exact")))

@@ -26,6 +26,9 @@ from della_bench.judging.gsm8k.exact import (
         ("-$5", -5),
         ("$-5", -5),
         ("\N{MINUS SIGN}5", -5),
+        ("\N{EN DASH}5", -5),
+        ("\N{EN DASH} 5", 5),
+        ("3\N{EN DASH}5", 3),
         ("1,800 dollars", 1800),
         ("1{,}800", 1800),
         ("1,80", 1),  # no thousands comma

@@ -112,6 +112,10 @@ def test_the_schema_binds_the_verdict_to_the_labels_and_asks_for_the_reasons_fir
     [
         (stub.completion("[[A]]"), None),
         (stub.completion("It quotes [[A]] and", finish_reason="length"), "cut short"),
+        (stub.completion("[[A]]", finish_reason="STOP"), None),
+        (stub.completion("[[A]]", finish_reason="eos_token"), None),
+        (stub.completion("Options are [[B]] and", finish_reason="error"), "ended by 'error'"),
+        (stub.completion("It quotes [[A]] and", finish_reason="max_tokens"), "ended by 'max_tokens'"),
         (stub.completion("", finish_reason="content_filter"), "refused"),
         ({"choices": [{"message": {"content": None, "refusal": "I will not."}}]}, "refused"),
     ],
@@ -192,3 +196,8 @@ def test_a_verdict_is_read_behind_what_the_judge_thinks_and_never_in_it(
     (question,) = questions(judge, Answer(0, "", "none", "q", "#### 1", "1", {}), 1)
     reply = Reply("k", stub.completion(words), 0.0, 0.0)
     assert read_reply(judge, question, reply).correct is correct
+
+
+def test_the_words_of_a_reply_may_come_in_parts() -> None:
+    parts = [{"type": "text", "text": "It is "}, {"type": "text", "text": "right. [[A]]"}, 3]
+    assert Reply("k", {"choices": [{"message": {"content": parts}}]}, 0.0, 0.0).text == "It is right. [[A]]"
