@@ -128,3 +128,9 @@ def test_the_wheel_holds_what_an_installation_needs(tmp_path):
         "della_bench/results/page/page.html.jinja",
         "della_bench_autoload.pth",
     } <= names
+
+
+def test_a_merge_is_opened_from_a_spec_in_any_of_its_forms():
+    text = "base=zoo:base,experts=zoo:math,merge_method=ties,density=0.5"
+    spec = MergeSpec.parse(text)
+    assert Merge(text).spec == Merge(spec.as_keys()).spec == Merge(spec).spec == spec

@@ -61,6 +61,7 @@ def test_of_several_evaluations_of_a_model_the_one_over_the_most_items_and_then_
 
 def test_a_folder_named_twice_counts_once(tmp_path):
     folder = plain_folder(tmp_path / "a", "merge", {"zoo_math": HALF})
+    assert build_table(str(tmp_path)).rows == build_table(tmp_path).rows == build_table([tmp_path]).rows
     assert build_table([tmp_path, folder, next(folder.glob("results_*"))]).rows == build_table([tmp_path]).rows
 
 
