@@ -52,6 +52,11 @@ DEEP = b'{"choices": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 AN_HOUR_AGO = email.utils.formatdate(time.time() - 3600, usegmt=True)
 A_MOMENT_LATER = email.utils.formatdate(time.time() - 3600, usegmt=True)
 
+
+def _words(good: dict[str, Any]) -> str:
+    return str(good["choices"][0]["message"]["content"])
+
+
 PAID: dict[str, Kind] = {
     "NaN and infinity in logprobs": _with(logprobs=LOGPROBS),
     "a number beyond all floats": _raw(lambda body: body.replace(b'"index": 0', b'"index": 1e999')),
@@ -68,7 +73,7 @@ PAID: dict[str, Kind] = {
     "a choice that is text": _top(choices=["[[A]]"]),
     "no content": _message(content=None),
     "an empty content": _message(content=""),
-    "content in parts": _message(content=[{"type": "text", "text": "[[A]]"}]),
+    "content in parts": lambda good: _message(content=[{"type": "text", "text": _words(good)}])(good),
     "content that is a number": _message(content=1),
     "a tool called instead": _message(content=None, tool_calls=[{"function": {"name": "f", "arguments": "{}"}}]),
     "tool calls that are text": _message(content=None, tool_calls="f"),
