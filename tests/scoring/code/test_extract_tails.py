@@ -33,6 +33,23 @@ TRIED = {
     "standard input": "import sys\nfor line in sys.stdin:\n    print(add(*line.split()))",
     "a time": "import time\nstart = time.time()\nadd(1, 2)\nprint(time.time() - start)\ntime.sleep(10)",
     "a file": "with open('input.txt') as f:\n    a, b = f.read().split()\nprint(add(a, b))",
+    "a call of what it imports from itself": "from solution import add\nassert add(1, 2) == 3",
+    "all that it imports from itself": "from .solution import *\nassert add(1, 2) == 3",
+    "SystemExit with a value": "raise SystemExit(main())",
+    "a hard exit": "import os\nos._exit(0)",
+    "a fault of an example": "result = add(1, 2)\nif result != 4:\n    raise AssertionError('no')",
+    "prose that assigns": "Time = O(1)\nSpace = O(n)",
+    "the command line's parser": "import argparse\np = argparse.ArgumentParser()\np.add_argument('x')\n"
+    "args = p.parse_args()\nprint(add(args.x, 1))",
+    "a file without with": "lines = open('x.txt').read().split()\nfor line in lines:\n    print(add(line, line))",
+    "a class that is nowhere": "s = Solution()\nprint(s.add(1, 2))",
+    "a module that is nowhere": "import pandas as pd\ndf = pd.DataFrame({'a': [1]})\ndf['b'] = 1\nprint(df)",
+    "a debugger": "import pdb; pdb.set_trace()",
+    "match": "match input():\n    case 'x':\n        print(add(1, 2))",
+    "a class of tests for pytest": "import pytest\nclass TestAdd:\n"
+    "    def test_a(self):\n        assert add(1, 2) == 3",
+    "a fixture": "import pytest\n@pytest.fixture\ndef one():\n    return 1\n"
+    "def test_a(one):\n    assert add(1, one) == 2",
     "Python 2": "a = float(raw_input())\nprint(add(a, a))",
 }
 KEPT = {
@@ -47,6 +64,34 @@ KEPT = {
         "c = of()\nc.append(1)",
     ),
     "what a loop goes through": ("C = [[]]\ndef add(a, b):\n    return C[0][0] + b", "for c in C:\n    c.append(1)"),
+    "a limit that has a name": (f"import sys\n{ADD}", "N = 9999\nsys.setrecursionlimit(N)"),
+    "a limit of an open import": (f"from sys import *\n{ADD}", "setrecursionlimit(9999)"),
+    "a context that has a name": (f"import decimal\n{ADD}", "ctx = decimal.getcontext()\nctx.prec = 3"),
+    "a helper that is called test": ("def add(a, b):\n    return test(a) + b", "def test(a):\n    return a"),
+    "a helper's helper that is called so": (
+        "def add(a, b):\n    return test_a(a) + b",
+        "def test_a(a):\n    return test_b(a)\n\ndef test_b(a):\n    return a",
+    ),
+    "a base that is called TestCase": (
+        "def add(a, b):\n    return MyTestCase(a).x + b",
+        "class TestCase:\n    x = 1\nclass MyTestCase(TestCase):\n    def __init__(self, a):\n        self.x = a",
+    ),
+    "what is registered under such a name": (
+        f"from functools import singledispatch\n@singledispatch\n{ADD}",
+        "@add.register(int)\ndef test_int(a, b):\n    return a - b",
+    ),
+    "a table that a function is given": (
+        "T = [0] * 9\ndef fill(t):\n    t[:] = range(9)\ndef add(a, b):\n    return T[a] + b",
+        "fill(T)",
+    ),
+    "a call whose value is kept": (
+        "T = []\ndef fill():\n    T.extend(range(9))\ndef add(a, b):\n    return T[a] + b",
+        "done = fill()",
+    ),
+    "a call of what calls what fills": (
+        "T = []\ndef fill():\n    T.extend(range(9))\ndef start():\n    fill()\ndef add(a, b):\n    return T[a] + b",
+        "start()",
+    ),
     "a table of tests": ("def add(a, b):\n    return tests[0] + b", "tests = [1]"),
 }
 
@@ -84,3 +129,20 @@ def test_what_is_asked_for_is_no_test_of_the_models_own():
     program = "def test_prime(n):\n    return n > 1 and all(n % d for d in range(2, n))"
     assert extract(program, asked=["test_prime"]).program == program
     assert extract(program).program == program
+
+
+@pytest.mark.parametrize("line", ["import pytest", "import matplotlib.pyplot as plt", "from solution import add"])
+def test_an_import_above_a_program_that_only_its_tests_read_goes_with_them(line):
+    tests = "@pytest.mark.slow\ndef test_add():\n    plt.plot(add(1, 2))\n"
+    assert extract(f"{line}\n\n{ADD}\n\n{tests}", asked=["add"]).program == ADD
+
+
+@pytest.mark.parametrize("line", ["import matplotlib as add_to", "import numpy", "import math, pytest", "import math"])
+def test_any_other_import_stays(line):
+    program = f"{line}\n\ndef add(a, b):\n    return add_to(a, b)"
+    assert extract(program, asked=["add"]).program == program
+
+
+def test_a_function_that_reads_input_is_not_called_though_it_sets_a_global():
+    program = f"{ADD}\n\ndef main():\n    global n\n    n = int(input())\n    print(add(n, n))"
+    assert extract(f"{program}\n\nmain()", asked=["add"]).program == program
