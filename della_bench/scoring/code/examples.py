@@ -50,7 +50,7 @@ def without_examples(
     if not names:
         return program
     lines = (prompt + program).split("\n")
-    end = _end(body, lines, names, wanted, prompt)
+    end = _end(body, lines, names, wanted)
     kept = lines[: body[end - 1].end_lineno if end < len(body) else None]
     # Behind a prompt there are no lines to take out of: they are its own, or stand inside its function.
     for node in reversed([] if prompt else idle_imports(body[:end])):
@@ -59,7 +59,7 @@ def without_examples(
     return shorter if shorter.strip() else program
 
 
-def _end(body: Sequence[ast.stmt], lines: list[str], names: set[str], asked: Collection[str], prompt: str) -> int:
+def _end(body: Sequence[ast.stmt], lines: list[str], names: set[str], asked: Collection[str]) -> int:
     """Return how many statements are the program, which defines `names`; the others try it out."""
     tests = own_tests(body, asked)
     fixed = _fixed(body, lines, asked, tests)

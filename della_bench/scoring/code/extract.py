@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from della_bench.scoring.code.examples import without_examples
 from della_bench.scoring.code.fences import PYTHON, Block, fenced_blocks
+from della_bench.scoring.code.names import needed_names
 from della_bench.scoring.code.parsing import CUT, Parser
 from della_bench.scoring.code.pieces import ANNOUNCED, Finder, Piece
 from della_bench.scoring.code.turns import answer_in
@@ -37,7 +38,9 @@ _NOTHING, _ANNOUNCES, _SOME, _ALL, _COMPLETE = range(5)
 
 _FUNCTION = re.compile(r"^(?:async +)?def +(\w+)", re.MULTILINE)
 _INVISIBLE = re.compile(r"^[\ufeff\u200b]+", re.MULTILINE)  # marks that copied lines begin with
+_NO_BREAK = re.compile(r"^[ \u00a0]+", re.MULTILINE)  # as pages indent code
 _LANGUAGE = re.compile(r"\A\s*(?:python3?|py)[ ]*\n", re.IGNORECASE)  # what a fence left behind
+_WORD = re.compile(r"\A\s*([A-Za-z_]\w*)[ ]*\n")
 _FUTURE = re.compile(r"^from +__future__ +import\b", re.MULTILINE)
 
 
@@ -62,7 +65,8 @@ def extract(reply: str, prompt: str = "", asked: Iterable[str] = ()) -> Extracte
     returned as it is, so that its verdict is the interpreter's. The work is bounded by the reply's length (parsing.py).
     """
     reply = reply.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
-    text = _LANGUAGE.sub("", answer_in(_INVISIBLE.sub("", reply)))
+    reply = _NO_BREAK.sub(lambda blanks: " " * len(blanks[0]), _INVISIBLE.sub("", reply))
+    text = _LANGUAGE.sub("", answer_in(reply))
     if not text.strip():
         return Extracted("", "empty")
     names = frozenset(asked) or frozenset(_FUNCTION.findall(prompt)[-1:])
@@ -124,10 +128,17 @@ def _helpers(piece: Piece, pieces: Sequence[Piece], asked: frozenset[str]) -> li
     return sorted(helpers, key=lambda other: other.place)
 
 
+def _without_word(program: str) -> str:
+    """Return a program without a word on its first line that names nothing: `python`, `Solution`."""
+    word = _WORD.match(program)
+    return program[word.end() :] if word and word[1] in needed_names(program) else program
+
+
 def _finished(piece: Piece, pieces: Sequence[Piece], asked: frozenset[str]) -> Extracted:
     """Return the program of a piece: behind its helpers, and without examples."""
     helpers = _helpers(piece, pieces, asked) if len(pieces) > 1 else []
-    program, rule, tree = piece.source, piece.rule, None if helpers else piece.tree
+    program = piece.source if piece.prompt else _without_word(piece.source)
+    rule, tree = piece.rule, piece.tree if program == piece.source and not helpers else None
     if helpers:
         parts = [without_examples(helper.source, asked=helper.binds & piece.needs) for helper in helpers]
         # A body must go on where the prompt stops; of others, what has a __future__ import must begin.

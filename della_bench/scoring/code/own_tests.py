@@ -10,7 +10,15 @@ from collections.abc import Collection, Sequence
 
 from della_bench.scoring.code.names import bound_names
 
-__all__ = ["DEFINITIONS", "IMPORTS", "idle_imports", "imports_itself", "imports_of_drivers", "own_tests"]
+__all__ = [
+    "DEFINITIONS",
+    "IMPORTS",
+    "idle_imports",
+    "imports_from_elsewhere",
+    "imports_itself",
+    "imports_of_drivers",
+    "own_tests",
+]
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -28,7 +36,7 @@ def own_tests(body: Sequence[ast.stmt], asked: Collection[str]) -> set[ast.stmt]
     """
     defined = [node for node in body if isinstance(node, DEFINITIONS)]
     tests = {node: node.name for node in defined if node.name not in asked and _looks_like_test(node)}
-    reads = {node: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} for node in defined if tests}
+    reads = {node: _names_in(node) for node in defined if tests}
     for _ in range(_ROUNDS):
         program = [node for node in defined if node not in tests]
         read = set[str]().union(*(reads[node] for node in program)) if tests else set()
@@ -53,7 +61,8 @@ def _looks_like_test(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
         return True
     if not isinstance(node, ast.ClassDef):
         return _TEST_NAME.fullmatch(node.name) is not None
-    if any(ast.unparse(base).endswith("TestCase") for base in node.bases):
+    bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases]
+    if any(base.endswith("TestCase") for base in bases):
         return True
     methods = [part.name for part in node.body if isinstance(part, DEFINITIONS)]
     return node.name.startswith("Test") and not node.bases and any(map(_TEST_NAME.fullmatch, methods))
@@ -80,9 +89,12 @@ def imports_itself(node: ast.stmt, defined: Collection[str]) -> bool:
 
     Tests begin so: `from solution import f`.
     """
-    if not isinstance(node, ast.ImportFrom) or _modules(node) & sys.stdlib_module_names:
-        return False
-    return bound_names([node]) <= {"*", *defined}
+    return imports_from_elsewhere(node) and bound_names([node]) <= {"*", *defined}
+
+
+def imports_from_elsewhere(node: ast.stmt) -> bool:
+    """Return whether a statement imports from a module that is not Python's own, which may not be there."""
+    return isinstance(node, ast.ImportFrom) and not _modules(node) & sys.stdlib_module_names
 
 
 def idle_imports(body: Sequence[ast.stmt]) -> list[ast.stmt]:

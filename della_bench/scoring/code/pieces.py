@@ -12,6 +12,7 @@ from functools import cached_property
 from della_bench.scoring.code.examples import defines
 from della_bench.scoring.code.fences import MOST_BLOCKS, Block
 from della_bench.scoring.code.names import bound_names, in_scope, is_stub, needed_names
+from della_bench.scoring.code.own_tests import imports_from_elsewhere
 from della_bench.scoring.code.parsing import CUT, LONGEST_PARSED, Parser
 
 __all__ = ["ANNOUNCED", "Finder", "Piece"]
@@ -48,8 +49,9 @@ class Piece:
 
     @cached_property
     def stubs(self) -> frozenset[str]:
-        """The names of functions that it only announces: their body does nothing."""
-        return frozenset(node.name for node in self.tree.body if is_stub(node))  # type: ignore[attr-defined]
+        """The names that it only announces: functions whose body does nothing, and imports of who knows what."""
+        announcing = {node for node in self.tree.body if is_stub(node) or imports_from_elsewhere(node)}
+        return frozenset(bound_names(announcing) - bound_names(set(self.tree.body) - announcing))
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -97,6 +99,7 @@ class Finder:
         yield self._between(text.strip())
         yield self._indented(text)
         yield self._mended_body(text, "body")
+        yield self._between(_typed_in(text))
 
     def whole(self, text: str) -> list[Piece]:
         """Return the piece that the whole text is, in a list, or nothing."""
@@ -217,5 +220,10 @@ def _without_prompts(text: str) -> str:
     """Return a session of the interactive interpreter as a source: its input without prompts, and no output."""
     if not text.lstrip().startswith(">>> "):
         return text
+    return _typed_in(text)
+
+
+def _typed_in(text: str) -> str:
+    """Return what stands behind the prompts of the interactive interpreter in a text."""
     lines = [line.strip() for line in text.split("\n")]
     return "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))

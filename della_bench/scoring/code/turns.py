@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+from itertools import islice
 
 from della_bench.thoughts import THOUGHT_BEGINS, THOUGHT_ENDS
 
@@ -22,6 +24,13 @@ _TORN_END = re.compile(r"(?:<\|\w{0,20}\|?|</s)\Z")
 # Marks around a program that stand at the beginning of a line: MBPP's own, CodeLlama's, and tags.
 _MARKED = {"BEGIN": "DONE", "PYTHON": "/PYTHON"}
 _MARK_BEGINS = re.compile(r"^[ ]*(?:\[(?P<mark>BEGIN|PYTHON)\]|<(?P<tag>code|answer|solution)>)", re.MULTILINE)
+# Who speaks next, as base models go on; not a variable with a type and a value.
+_SPEAKER = re.compile(r"^(?:#{3}[ ]*)?(?:Human|User|Assistant):(?=[ ]|$)(?![^\n]*=)", re.MULTILINE)
+_CODE = re.compile(r"^[ ]*(?:async +)?def \w+\(|^class \w+[(:]|^[ ]+return\b|= *lambda\b", re.MULTILINE)
+_FENCE = re.compile(r"```|~~~")
+_MOST_SPEAKERS = 20
+_PRE = re.compile(r"^[ ]*<pre\b[^<>\n]{0,80}>[ ]*\n?(?:[ ]*<code\b[^<>\n]{0,80}>)?", re.MULTILINE)
+_PRE_ENDS = re.compile(r"</(?:code|pre)>")
 _DONE = re.compile(r"\[DONE\]")
 _NAMES_DONE = re.compile(r"(?<![\[\w])DONE\b")
 
@@ -30,10 +39,12 @@ def answer_in(text: str) -> str:
     """Return the part of a reply that is its answer: the first turn that says something, without what surrounds it.
 
     Left off are a draft up to `</think>` and its like (where something follows it), everything up to a mark such as
-    `[BEGIN]` and from `[DONE]` on, the marks between turns, and all that follows such a mark. A mark alone between
-    quotes is a string of the program.
+    `[BEGIN]` and from `[DONE]` on, the marks between turns, and all that follows such a mark, or a line that begins
+    with `Human:` behind a program. A mark alone between quotes is a string of the program. Of a page in HTML the answer
+    is its first <pre> with a program.
     """
-    text = _between_marks(_first_turn(_behind_thought(text))).rstrip()
+    text = _before_another_speaks(_first_turn(_behind_thought(text)))
+    text = _between_marks(_in_html(text)).rstrip()
     torn = _TORN_END.search(text, max(0, len(text) - 30))
     return text[: torn.start()] if torn else text
 
@@ -61,6 +72,30 @@ def _first_turn(text: str) -> str:
         may_answer = may_answer and not (instructs and answer is None)  # none is left: it is not looked for again
         begin = (answer or end).end()
     return text[begin:]
+
+
+def _before_another_speaks(text: str) -> str:
+    """Return what stands before the first speaker behind a program that is in no string and no block."""
+    code = _CODE.search(text)
+    for mark in islice(_SPEAKER.finditer(text, code.end()), _MOST_SPEAKERS) if code else ():
+        before = text[: mark.start()]
+        if not any(before.count(quotes) % 2 for quotes in ("```", "~~~", '"""', "'''")):
+            return before
+    return text
+
+
+def _in_html(text: str) -> str:
+    """Return the first program in <pre> tags that no other code and no fence stands before, or the text."""
+    if (pre := _PRE.search(text)) is None:
+        return text
+    first = min((found.start() for found in (_CODE.search(text), _FENCE.search(text)) if found), default=len(text))
+    while pre is not None and pre.start() <= first:
+        end = _PRE_ENDS.search(text, pre.end())
+        inside = unescape(text[pre.end() : end.start() if end else len(text)])
+        if _CODE.search(inside):
+            return inside
+        pre = _PRE.search(text, end.end()) if end else None
+    return text
 
 
 def _between_marks(text: str) -> str:

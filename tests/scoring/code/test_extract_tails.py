@@ -115,7 +115,22 @@ def test_what_a_program_needs_stays(program, tail):
         f"Python3\n{ADD}\n",
         f"```python:main.py\n{ADD}\n```",
         f"```[python]\n{ADD}\n```",
+        f"```\npython\n{ADD}\n```",
+        f"Code\n{ADD}",
+        f"```python\nSolution\n\n{ADD}\n```",
         f"\u200b{ADD}",
+        ADD.replace("    ", "\u00a0" * 4),
+        f"```python\n{ADD.replace('    ', chr(160) * 4)}\n```",
+        f"```python\nfrom solution import add\nassert add(1, 2) == 3\n```\n```python\n{ADD}\n```",
+        f"```python\nfrom sympy import add\n```\nor\n```python\n{ADD}\n```",
+        f"@overload\ndef add(a, b): ...\n\nFilled in:\n\n{ADD}",
+        ">>> " + ADD.replace("\n", "\n... ") + "\n... \n>>> add(1, 2)\n3",
+        "It is typed in:\n\n>>> " + ADD.replace("\n", "\n... ") + "\n...\n>>> add(1, 2)\n3\n\nThat adds.",
+        f"<pre><code>{ADD}\n</code></pre>",
+        f'So:\n<pre class="a"><code class="language-python">{ADD}</code></pre>\nThis adds.',
+        f"<pre>\n<code>\n{ADD}\n</code>\n</pre>",
+        f"<pre>pip install x</pre>\n<pre>{ADD}</pre>",
+        f"<pre>{ADD}",
         f"Here it is:\n```python\n\ufeff{ADD}\n```",
         f"def add(a, b):\n    return None\n\nFilled in:\n```python\n{ADD}\n```",
         f"```python\ndef add(a, b):\n    return None\n```\nFilled in:\n```python\n{ADD}\n```",
@@ -129,6 +144,38 @@ def test_what_is_asked_for_is_no_test_of_the_models_own():
     program = "def test_prime(n):\n    return n > 1 and all(n % d for d in range(2, n))"
     assert extract(program, asked=["test_prime"]).program == program
     assert extract(program).program == program
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        "Human: thanks\n\nAssistant: sure\n\ndef add(a, b):\n    return 0",
+        "Human: more\nAssistant: here\ndef add(a, b):\n    return 0",
+        "### Human: more\n### Assistant:\ndef add(a, b):\n    return 0",
+        "User: again\n\nAssistant: here\n```python\ndef add(a, b):\n    return 0\n```",
+    ],
+)
+@pytest.mark.parametrize("form", ["{}\n\n{}", "{}\n{}", "```python\n{}\n```\n{}", "Assistant: So:\n{}\n\n{}"])
+def test_what_another_speaker_says_behind_a_program_is_no_answer(turn, form):
+    assert extract(form.format(ADD, turn), asked=["add"]).program == ADD
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        f'CHAT = """\nHuman: hi\n\nAssistant: hello\n"""\n{ADD}',
+        'def add(a, b):\n    """Add.\n\nUser: a and b\n    """\n    return a + b',
+        f"{ADD}\n\nUser: type = int\n\ndef of(user: User) -> User:\n    return add(user, 0)",
+        "def add(a, b):\n    return a + b + PAGE.count('y')\n\nPAGE = '''\n<pre><code>def add(): 0</code></pre>\n'''",
+    ],
+)
+def test_speakers_and_tags_inside_a_program_stay(program):
+    for reply in (program, f"Here:\n\nUser: gives a and b\n\n```python\n{program}\n```\nDone."):
+        assert extract(reply, asked=["add"]).program == program
+
+
+def test_an_import_that_is_all_of_an_answer_stays():
+    assert extract("```python\nfrom sympy import add\n```", asked=["add"]).program == "from sympy import add"
 
 
 @pytest.mark.parametrize("line", ["import pytest", "import matplotlib.pyplot as plt", "from solution import add"])

@@ -35,6 +35,12 @@ REPEATED = [
     (">>> f(1)\n", "```\n", "```"),
     ("</think>\n", "", ""),
     ("[BEGIN]\n", "", ""),
+    ("Human: a\n", f"{F}\n'''", ""),
+    ("<pre>\n", "", ""),
+    ("<pre>a</pre>\n", "", ""),
+    (">>> x = 1\n", "", ""),
+    ("def test_a():\n    test_b()\n", "", ""),
+    ("import pytest\n", "", F),
 ]
 
 
@@ -119,6 +125,12 @@ def test_a_short_reply_in_which_nothing_can_be_read_costs_no_more_than_its_budge
         "<|" * 200_000,
         "[INST]" * 70_000,
         "### Instruction:\n" * 25_000,
+        "def f(\n" + "Human:\n" * 50_000,
+        "<pre>\n" * 60_000,
+        "<pre></pre>\n" * 30_000,
+        "<pre " * 60_000,
+        ">>> x = (\n" * 40_000,
+        "\u00a0" * 400_000 + "x",
     ],
     ids=lambda reply: reply[:14],
 )
