@@ -25,6 +25,8 @@ _SETTINGS = frozenset({"setrecursionlimit", "set_int_max_str_digits", "stack_siz
 def filling_functions(body: Sequence[ast.stmt], asked: Collection[str]) -> set[str]:
     """Return the functions, but those that are asked for, that use a variable of the module, or call what fills one.
 
+    Methods that fill their class are among them, as "Class.method".
+
     None of them reads input: a call of such a one fails, there is none.
     """
     variables = bound_names(node for node in body if isinstance(node, ASSIGNMENTS))
@@ -35,7 +37,14 @@ def filling_functions(body: Sequence[ast.stmt], asked: Collection[str]) -> set[s
     silent = [name for name in functions if not called[name] & _READING]
     stores = {name for name in silent if any(_fills(part, variables) for part in ast.walk(functions[name]))}
     uses = {name for name in silent if called[name] & variables}
-    return uses | stores | {name for name in silent if called[name] & stores}
+    methods = {
+        f"{node.name}.{method.name}"
+        for node in body
+        if isinstance(node, ast.ClassDef)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and any(_fills(part, {"cls"}) for part in ast.walk(method))
+    }
+    return methods | uses | stores | {name for name in silent if called[name] & stores}
 
 
 def _fills(node: ast.AST, variables: Collection[str]) -> bool:
@@ -121,8 +130,8 @@ class Uses:
             case ast.Expr(value=ast.Call(func=ast.Name(id=name), args=args)):
                 given = {part.id for part in args if isinstance(part, ast.Name)}
                 return name in self.filling or (name in self.names and bool(given & self.fillable))
-            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))):
-                return name in self.read - self.names  # else a method is tried
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr))):
+                return name in self.read - self.names or f"{name}.{attr}" in self.filling  # else a method is tried
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Attribute() | ast.Subscript() as filled))):
                 return _root(filled) in self.names | self.read
         if not isinstance(node, ASSIGNMENTS):

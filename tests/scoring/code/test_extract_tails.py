@@ -92,6 +92,11 @@ KEPT = {
         "T = []\ndef fill():\n    T.extend(range(9))\ndef start():\n    fill()\ndef add(a, b):\n    return T[a] + b",
         "start()",
     ),
+    "a method that fills its class": (
+        "class R:\n    items = {}\n    @classmethod\n    def put(cls, k):\n        cls.items[k] = k\n"
+        "def add(a, b):\n    return R.items[a] + b",
+        "R.put(2)",
+    ),
     "a table of tests": ("def add(a, b):\n    return tests[0] + b", "tests = [1]"),
 }
 
