@@ -1,7 +1,8 @@
 """Finding the program in a model's reply: a pure function of text. Nothing is run, and nothing here is fetched.
 
 turns.py finds the answer in the reply, fences.py its blocks, pieces.py what of them parses, and here the program is
-chosen among the pieces, joined to what it needs of the others, and freed of its examples (examples.py).
+chosen among the pieces, joined to what it needs of the others, and freed of its examples (examples.py, with uses.py and
+own_tests.py).
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ def extract(reply: str, prompt: str = "", asked: Iterable[str] = ()) -> Extracte
     taken that defines them and needs nothing else, or else the first that defines them, behind what it needs from other
     pieces. Where nothing is asked for, or nothing defines it, the first program is taken.
 
-    Line ends become newlines and tabs four blanks, inside strings too. What belongs to no answer is not looked at (a
-    draft before `</think>`, what follows an end mark or a second "### Instruction"). A reply in which nothing parses is
-    returned as it is, so that its verdict is the interpreter's. The work is bounded by the reply's length (parsing.py).
+    Line ends become newlines, tabs four blanks, and no-break spaces that begin a line blanks, inside strings too. What
+    belongs to no answer is not looked at (a draft before `</think>`, what follows an end mark or a second
+    "### Instruction"). A reply in which nothing parses is returned as it is, so that its verdict is the interpreter's.
+    The work is bounded by the reply's length (parsing.py).
     """
     reply = reply.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     reply = _NO_BREAK.sub(lambda blanks: " " * len(blanks[0]), _INVISIBLE.sub("", reply))

@@ -25,9 +25,8 @@ _SETTINGS = frozenset({"setrecursionlimit", "set_int_max_str_digits", "stack_siz
 def filling_functions(body: Sequence[ast.stmt], asked: Collection[str]) -> set[str]:
     """Return the functions, but those that are asked for, that use a variable of the module, or call what fills one.
 
-    Methods that fill their class are among them, as "Class.method".
-
-    None of them reads input: a call of such a one fails, there is none.
+    Methods that fill their class are among them, as "Class.method". No function that reads input is: there is none, so
+    that a call of it fails.
     """
     variables = bound_names(node for node in body if isinstance(node, ASSIGNMENTS))
     functions = {node.name: node for node in body if isinstance(node, DEFINITIONS) and node.name not in asked}
