@@ -15,12 +15,12 @@ from della_bench.errors import JudgeError
 from della_bench.judging.cache import Cache, request_key
 from della_bench.judging.chat import ChatSender
 from della_bench.judging.cost import Budget, Hold, completion_bound, typical_prompt_tokens
-from della_bench.judging.faults import Retry, fault_of
+from della_bench.judging.faults import Retry, fault_of, passed_on
 from della_bench.judging.json_types import ChatRequest, as_object, as_text, parse_json, writable
 from della_bench.judging.limiter import Limiter, Limits
 from della_bench.judging.policy import RetryPolicy, Tally
 from della_bench.judging.reply import Reply, StopRun, Unanswered
-from della_bench.judging.server import Server, redacted
+from della_bench.judging.server import Server
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -29,7 +29,6 @@ __all__ = ["Client"]
 
 _log = logging.getLogger("della_bench.judging")
 _SHORTEST_ASKED = 1.0  # seconds; a server that asks for less knows nothing of its load
-_LONGEST_WORDS = 300  # characters of a server's words that are passed on
 _LOOK_AGAIN = 0.2  # seconds between two looks for an answer that another process asks for
 _FAILURES_THAT_STOP = 20  # requests in a row that all failed for good
 
@@ -244,8 +243,8 @@ class Client:
         except ValueError:
             return Retry("the server's answer is not JSON", "no JSON", charged=True)
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
-            said = as_text(as_object(as_object(body).get("error")).get("message"))[:_LONGEST_WORDS]
-            what = f"an error: {redacted(said)}" if said else "no chat completion"
+            said = as_text(as_object(as_object(body).get("error")).get("message"))
+            what = f"an error: {passed_on(said)}" if said else "no chat completion"
             return Retry(f"the server's answer is {what}", "no chat completion", charged=True)
         return Reply(key, body, latency=time.perf_counter() - began, at=time.time())
 

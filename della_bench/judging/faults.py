@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from openai import APIError, APIStatusError
 
-__all__ = ["Retry", "fault_of", "is_policy"]
+__all__ = ["Retry", "fault_of", "is_policy", "passed_on"]
 
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"})
 _POLICY = ("content_policy", "content_filter", "responsibleaipolicy", "moderation", "content policy")
@@ -120,11 +120,16 @@ def _words(error: APIStatusError) -> str:
     """Return what a server says of an error: as OpenAI does, as FastAPI does (`detail`), or in plain text."""
     body = error.body
     said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
-    return redacted(" ".join(str(said or error.message).split()))[:_LONGEST]
+    return passed_on(str(said or error.message))
 
 
 def _named(error: Exception) -> str:
-    return redacted(" ".join(f"{type(error).__name__}: {error}".split()))[:_LONGEST]
+    return passed_on(f"{type(error).__name__}: {error}")
+
+
+def passed_on(words: str) -> str:
+    """Return a server's words as a message takes them: in one line, without keys, and not too long."""
+    return redacted(" ".join(words.split()))[:_LONGEST]
 
 
 def _is_too_long(words: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from della_bench import __version__
 from della_bench.judging.gsm8k.exact import announced_number, reference_number
+from della_bench.judging.gsm8k.find import EXACT
 from della_bench.judging.gsm8k.read import Answer, Answers
 from della_bench.judging.gsm8k.report import make_score, share
 from della_bench.judging.gsm8k.rows import GSM8KItem, item_row
@@ -18,7 +19,6 @@ __all__ = ["EXACT", "judge_by_number"]
 
 _log = logging.getLogger("della_bench.judging")
 
-EXACT = "exact"
 _FAR_APART = 10.0  # percentage points between this judge and flexible-extract
 _ENOUGH = 20  # answers from which on shares are compared
 

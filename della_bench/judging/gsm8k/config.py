@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from della_bench.errors import JudgeError
 from della_bench.judging.cost import Price
-from della_bench.judging.gsm8k.find import FILE, find_judge
+from della_bench.judging.gsm8k.find import EXACT, FILE, find_judge
 from della_bench.judging.json_types import JsonObject, Message
 from della_bench.judging.prices import known
 from della_bench.suggest import nearest
@@ -203,8 +203,8 @@ def load_judge(wanted: str | Path) -> Judge:
     faults: list[str] = []
     if not _NAME.fullmatch(name):
         faults.append(f"the judge's name {name!r} names files: letters, digits, '_', '-', '.' and '+' only")
-    if name == "exact":
-        faults.append("the name exact stands for judging by numbers; call the folder otherwise")
+    if name == EXACT:
+        faults.append(f"the name {EXACT} stands for judging by numbers; call the folder otherwise")
     config = _read_config(path, faults)
     if config is None:
         raise _faulty(path, faults)

@@ -25,9 +25,9 @@ from della_bench.packages import offered, package_of
 from della_bench.resources import folder
 from della_bench.suggest import nearest
 
-__all__ = ["FILE", "GROUP", "JudgeFolder", "find_judge", "judge_names", "offered_judges"]
+__all__ = ["EXACT", "FILE", "GROUP", "JudgeFolder", "find_judge", "judge_names", "offered_judges"]
 
-_NO_MODEL = "exact"  # no folder: answers are judged by their numbers
+EXACT = "exact"  # no folder: answers are judged by their numbers
 _log = logging.getLogger("della_bench.judging")
 
 FILE = "judge.yaml"
@@ -93,7 +93,7 @@ def find_judge(wanted: str | Path) -> JudgeFolder:
     if (path / FILE).is_file():
         path = path.resolve()
         return JudgeFolder(path.name, path)
-    near = nearest(str(wanted), [*offers, _NO_MODEL])
+    near = nearest(str(wanted), [*offers, EXACT])
     raise JudgeError(f"no judge {str(wanted)!r}, nor a folder of that name with {FILE}{near}", exit_code=2)
 
 

@@ -101,9 +101,8 @@ def unreadable_because(reply: Reply) -> str | None:
     if reply.finish_reason == "length":
         return "the judge's reply was cut short"  # its last tag may be a quotation
     if reply.finish_reason is not None and reply.finish_reason.lower() not in _WHOLE:
-        return (
-            f"the judge's reply ended by {reply.finish_reason[:40]!r}"  # an error, or another server's word for a cut
-        )
+        # By an error, or by another server's word for a cut.
+        return f"the judge's reply ended by {reply.finish_reason[:40]!r}"
     return None
 
 
