@@ -26,6 +26,7 @@ _FILES = (
     "*.model", "*.tiktoken", "*.jinja", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+_COMPARED = ("added_tokens.json", "tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 _compared: dict[tuple[object, ...], str] = {}
@@ -49,24 +50,35 @@ def tokenizer_difference(base: ModelFolder, expert: ModelFolder) -> str:
 
 
 def _difference(base: ModelFolder, expert: ModelFolder) -> str:
-    parts = []
-    ours, theirs = _vocabulary(base), _vocabulary(expert)
-    if ours and theirs:
-        if ours != theirs:
-            parts.append(_vocabulary_difference(ours, theirs))
-        elif _in_both(base, expert, "tokenizer.json") and _rules(base) != _rules(expert):
-            parts.append("other rules in tokenizer.json")
-    else:  # one of them has only a sentencepiece file, whose vocabulary is not to be had without its library
-        if _in_both(base, expert, "tokenizer.model") and _bytes(base) != _bytes(expert):
-            parts.append("another tokenizer.model")
-        known = {**ours, **_added(base)}
-        size = 0 if ours else (base.config.get("vocab_size") or 0)  # ids below are in the base's sentencepiece file
-        listed = _read(expert, "added_tokens.json").items()
-        if added := {token: i for token, i in listed if i >= size and known.get(token) != i}:
-            parts.append(_vocabulary_difference({}, added))
+    parts = [] if _have_same_vocabulary_files(base, expert) else _vocabulary_differences(base, expert)
     if _chat_template(base) != _chat_template(expert):
         parts.append("another chat template")
     return ", ".join(parts)
+
+
+def _have_same_vocabulary_files(base: ModelFolder, expert: ModelFolder) -> bool:
+    """Whether all is equal to the byte: then megabytes of JSON need not be parsed, for each expert anew."""
+    return all(_bytes(base, name) == _bytes(expert, name) for name in _COMPARED)
+
+
+def _vocabulary_differences(base: ModelFolder, expert: ModelFolder) -> list[str]:
+    our_rules, their_rules = _read(base, "tokenizer.json"), _read(expert, "tokenizer.json")
+    ours, theirs = _vocabulary(base, our_rules), _vocabulary(expert, their_rules)
+    if ours and theirs:
+        if ours != theirs:
+            return [_vocabulary_difference(ours, theirs)]
+        return ["other rules in tokenizer.json"] if _rules(our_rules) != _rules(their_rules) else []
+    # One of them has only a sentencepiece file, whose vocabulary is not to be had without its library.
+    parts = []
+    pieces = _bytes(base, "tokenizer.model"), _bytes(expert, "tokenizer.model")
+    if None not in pieces and pieces[0] != pieces[1]:
+        parts.append("another tokenizer.model")
+    known = {**ours, **_added(base, our_rules)}
+    size = 0 if ours else (base.config.get("vocab_size") or 0)  # ids below are in the base's sentencepiece file
+    listed = _read(expert, "added_tokens.json").items()
+    if added := {token: i for token, i in listed if i >= size and known.get(token) != i}:
+        parts.append(_vocabulary_difference({}, added))
+    return parts
 
 
 def load_chat_template(source: Source, *, trust_remote_code: bool = False) -> Any:
@@ -151,10 +163,6 @@ def _vocabulary_difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
     return "vocabulary: " + ", ".join(counts)
 
 
-def _in_both(base: ModelFolder, expert: ModelFolder, name: str) -> bool:
-    return (base.tokenizer_folder / name).is_file() and (expert.tokenizer_folder / name).is_file()
-
-
 def _read(checkpoint: ModelFolder, name: str) -> dict[str, Any]:
     return _json(checkpoint.tokenizer_folder / name)
 
@@ -167,27 +175,23 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}  # a broken tokenizer file is the tokenizer loader's to report
 
 
-def _vocabulary(checkpoint: ModelFolder) -> dict[str, int]:
-    vocab = _model(checkpoint).get("vocab") or _read(checkpoint, "vocab.json")
+def _vocabulary(checkpoint: ModelFolder, rules: dict[str, Any]) -> dict[str, int]:
+    """Return id by token, added tokens included. rules: what tokenizer.json says."""
+    vocab = (rules.get("model") or {}).get("vocab") or _read(checkpoint, "vocab.json")
     if isinstance(vocab, list):  # a unigram model lists [token, score]
         vocab = {item[0]: index for index, item in enumerate(vocab)}
-    return {**vocab, **_added(checkpoint)} if vocab else {}
+    return {**vocab, **_added(checkpoint, rules)} if vocab else {}
 
 
-def _model(checkpoint: ModelFolder) -> dict[str, Any]:
-    return _read(checkpoint, "tokenizer.json").get("model") or {}
-
-
-def _added(checkpoint: ModelFolder) -> dict[str, int]:
-    listed = _read(checkpoint, "tokenizer.json").get("added_tokens") or []
+def _added(checkpoint: ModelFolder, rules: dict[str, Any]) -> dict[str, int]:
+    listed = rules.get("added_tokens") or []
     return {**{item["content"]: item["id"] for item in listed}, **_read(checkpoint, "added_tokens.json")}
 
 
-def _rules(checkpoint: ModelFolder) -> Any:
-    data = _read(checkpoint, "tokenizer.json")
-    merges = _model(checkpoint).get("merges") or []
+def _rules(rules: dict[str, Any]) -> Any:
+    merges = (rules.get("model") or {}).get("merges") or []
     return {
-        **{key: data.get(key) for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder")},
+        **{key: rules.get(key) for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder")},
         "merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in merges],
     }
 
@@ -201,5 +205,6 @@ def _chat_template(checkpoint: ModelFolder) -> Any:
     )
 
 
-def _bytes(checkpoint: ModelFolder) -> bytes:
-    return (checkpoint.tokenizer_folder / "tokenizer.model").read_bytes()
+def _bytes(checkpoint: ModelFolder, name: str) -> bytes | None:
+    path = checkpoint.tokenizer_folder / name
+    return path.read_bytes() if path.is_file() else None
