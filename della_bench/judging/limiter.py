@@ -12,6 +12,7 @@ __all__ = ["Limiter", "Limits"]
 _REFUSED_TOO_OFTEN = 0.2  # share of refusals for want of capacity at which fewer requests are kept under way
 _REFUSED_SELDOM = 0.05  # share below which more are tried again
 _GROWTH = 0.125
+_LATE = 0.05  # seconds: what a busy machine may wake up too late
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Limiter:
         self.active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = self._next_request = self._next_tokens = 0.0
+        self._turn = asyncio.Lock()
         self._round, self._refused = 0, 0
 
     async def acquire(self, tokens: int) -> None:
@@ -89,18 +91,20 @@ class Limiter:
                 turn.set_result(None)
 
     async def _pace(self, tokens: int) -> None:
-        """Wait for the request's place in time: evenly spaced, so that no minute holds more than it may."""
-        # Each request books the next free moment of both schedules before it waits, so that all that wait at once have
-        # different ones: `_next_request` and `_next_tokens` are when the one after it may start.
-        now = time.monotonic()
-        start = now
-        if self.limits.requests_per_minute is not None:
-            start = max(start, self._next_request)
-            self._next_request = start + 60 / self.limits.requests_per_minute
-        if self.limits.tokens_per_minute is not None:
-            start = max(start, self._next_tokens)
-            self._next_tokens = start + 60 * tokens / self.limits.tokens_per_minute
-        if start > now:
-            await asyncio.sleep(start - now)
-        while (left := self._paused_until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        """Wait for the request's place in time: one after the other, evenly spaced, and none during a pause."""
+        async with self._turn:
+            while (left := max(self._next_request, self._next_tokens, self._paused_until) - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+            if self.limits.requests_per_minute is not None:
+                self._next_request = _after(self._next_request, 60 / self.limits.requests_per_minute)
+            if self.limits.tokens_per_minute is not None:
+                self._next_tokens = _after(self._next_tokens, 60 * tokens / self.limits.tokens_per_minute)
+
+
+def _after(planned: float, seconds: float) -> float:
+    """Return when the next may start: counted from the planned start, so that waking up late does not add up.
+
+    What was not used for longer (a pause, nothing to ask) is not caught up with.
+    """
+    now = time.monotonic()
+    return (planned if now - planned < _LATE else now) + seconds

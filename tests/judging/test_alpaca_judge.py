@@ -217,24 +217,31 @@ def test_an_estimate_counts_requests_tokens_and_dollars_asks_nobody_and_writes_n
     assert (found.requests, found.known) == (12, 8)
 
 
+REFUSED = {**alpaca.completion(""), "choices": [{"index": 0, "finish_reason": "content_filter", "message": {}}]}
+
+
 @pytest.mark.slow
-def test_unscored_comparisons_are_asked_again_only_where_that_is_wanted(answers):
+@pytest.mark.parametrize(("reply", "asked"), [(alpaca.completion("Perhaps."), 3), (REFUSED, 1)])
+def test_unscored_comparisons_are_asked_again_only_where_that_is_wanted(answers, reply, asked):
     spoken: list[str] = []
 
     def judge(request):
         text = alpaca.prompt_text(request)
         if "number 3." in text:
             spoken.append(text)
-            return alpaca.completion("Perhaps.") if len(spoken) < 5 else alpaca.ranking(request)
+            return reply if len(spoken) < asked + 2 else alpaca.ranking(request)
         return alpaca.ranking(request)
 
     with alpaca.Server(judge) as server:
         first = judge_alpaca_eval(answers, settings=terms(server, answers), limit=5)
-        assert (first["n"], first["unscored"], len(spoken)) == (4, 1, 3)
+        assert (first["n"], first["unscored"], len(spoken)) == (4, 1, asked)
         assert judge_alpaca_eval(answers, settings=terms(server, answers), limit=5) == first
-        assert len(spoken) == 3
+        assert len(spoken) == asked
+        if reply is REFUSED:  # once more a run
+            again = judge_alpaca_eval(answers, settings=terms(server, answers, retry_unscored=True), limit=5)
+            assert (again["unscored"], len(spoken)) == (1, asked + 1)
         again = judge_alpaca_eval(answers, settings=terms(server, answers, retry_unscored=True), limit=5)
-    assert (again["n"], again["unscored"], len(spoken)) == (5, 0, 5)
+    assert (again["n"], again["unscored"], len(spoken)) == (5, 0, asked + 2)
 
 
 def test_a_baseline_and_an_annotator_of_ones_own_are_named_in_the_score(answers, tmp_path):

@@ -114,3 +114,22 @@ def test_a_pause_that_the_server_asks_for_holds_for_all(monkeypatch: pytest.Monk
 
     began = clock.now
     assert all(start - began >= 20 for start in asynchronous.run(run()))
+
+
+def test_what_waited_for_the_end_of_a_pause_does_not_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+
+    async def run() -> list[float]:
+        limiter, starts = Limiter(Limits(8, requests_per_minute=60)), []
+
+        async def one(number: int) -> None:
+            await limiter.acquire(1)
+            starts.append(clock.now)
+            if number == 0:
+                limiter.pause(20)
+
+        await asyncio.gather(*map(one, range(8)))
+        return starts
+
+    began = clock.now
+    assert [round(start - began) for start in asynchronous.run(run())] == [0, 20, 21, 22, 23, 24, 25, 26]

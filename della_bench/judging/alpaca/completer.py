@@ -70,8 +70,9 @@ class Completer:
     def __call__(self, requests: Sequence[ChatRequest], attempt: int) -> list[Completion | None]:
         """Return the completions of one round, in order; None for one that is not to be asked for again.
 
-        It was refused or failed for good, or, where unscored ones are retried, it was asked for often enough. Raises
-        JudgeError where no request can succeed any more, after those under way have ended.
+        It was refused or failed for good, or, where unscored ones are retried, it was asked for often enough; then the
+        refusal of an earlier run is a completion that says nothing, and is asked for again. Raises JudgeError where no
+        request can succeed any more, after those under way have ended.
         """
         self._total += len(requests)
         return run(self._round(requests, attempt))
@@ -136,7 +137,9 @@ class Completer:
         if key not in self._logged:
             self._logged.add(key)
             self._note(client, _row(reply, request, attempt))
-        return None if reply.refused else reply.body
+        if not reply.refused:
+            return reply.body
+        return {**reply.body, "choices": []} if known is not None and self._settings.retry_unscored else None
 
     def _may_ask(self, client: Client, request: ChatRequest, attempt: int) -> bool:
         """Return whether the answer is known, or there are tries left to get it.
