@@ -10,6 +10,8 @@ from della_bench.judging.json_types import Completion, JsonObject, as_object, as
 
 __all__ = ["Judgement", "OutOfBudget", "Reply", "StopRun", "Unanswered"]
 
+_MOST_TOKENS = 10**9  # of one reply; a server that counts more has miscounted
+
 
 class Judgement(TypedDict):
     """What a row of judgements.jsonl keeps of a reply: the whole of it, and what it took."""
@@ -98,7 +100,7 @@ class Reply:
 
     def _usage(self, name: str) -> int:
         value = as_object(self.body.get("usage")).get(name)
-        return value if isinstance(value, int) and value > 0 else 0
+        return int(min(value, _MOST_TOKENS)) if isinstance(value, (int, float)) and value > 0 else 0
 
 
 class Unanswered(JudgeError):  # noqa: N818  (what happened to one request, not a fault of the run)

@@ -17,7 +17,7 @@ from della_bench.judging.cost import Budget, Price
 from della_bench.judging.faults import Retry
 from della_bench.judging.limiter import Limits
 from della_bench.judging.policy import RetryPolicy
-from della_bench.judging.reply import OutOfBudget, StopRun, Unanswered
+from della_bench.judging.reply import OutOfBudget, Reply, StopRun, Unanswered
 from della_bench.judging.server import Server, redacted
 
 from . import stub
@@ -61,6 +61,12 @@ def test_an_answer_carries_words_model_and_tokens_and_is_asked_for_once(tmp_path
     assert [each.cached for each in replies] == [False, True, True]
     assert all(each.cached for each in again)
     assert (tally.requests, tally.cached, tally.cost) == (1, 2, PRICE.of(100, 10))
+
+
+def test_tokens_that_a_server_counts_in_floats_count() -> None:
+    body = {**stub.completion("hi"), "usage": {"prompt_tokens": 100.0, "completion_tokens": 1e300}}
+    reply = Reply("key", body, latency=0.0, at=0.0)
+    assert (reply.prompt_tokens, reply.completion_tokens) == (100, 10**9)
 
 
 def test_the_same_request_asked_many_times_at_once_is_sent_once(tmp_path: Path) -> None:

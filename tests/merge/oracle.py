@@ -273,7 +273,7 @@ def divisor(weights: Sequence[float], parts: list[Bools], elect: str) -> Floats:
             for weight, part in zip(weights, parts, strict=True)
         ]
     )
-    return np.where(total == 0, np.float32(1), total)
+    return np.where(np.abs(total) < np.float32(1e-8), np.float32(1), total)
 
 
 def merged_delta(

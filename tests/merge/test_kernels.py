@@ -126,6 +126,14 @@ def test_a_float32_expert_of_nan_over_a_base_of_another_dtype_is_told():
             merge_tensor_fast(Case(method, weights=(1.0,)).spec, "w", base, [expert])
 
 
+@pytest.mark.parametrize("experts", [2, 3, 4])
+@pytest.mark.parametrize("elect", ["sum", "count", "none"])
+def test_a_sum_of_weights_that_is_only_rounding_gives_the_references_bits(elect, experts):
+    weights = {2: (1e-9, 0.5), 3: (0.01, 0.04, -0.05), 4: (0.01, 0.04, -0.05, 0.0)}[experts]
+    base, *others = [values("normal", (9, 100), "bfloat16", seed) for seed in range(experts + 1)]
+    both(Case("dare_ties", weights=weights, elect=elect, normalize=True), base, others, "bfloat16")
+
+
 @pytest.mark.parametrize("method", ["ties", "dare_ties", "della_ada_row"])
 def test_a_weight_beyond_float32_gives_the_references_bits(method):
     """Infinity times a zero is NaN, where a mask would leave the zero."""

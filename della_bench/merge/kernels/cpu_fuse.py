@@ -10,9 +10,10 @@ from numba import njit, uint32
 
 from della_bench.merge.kernels.cpu_loops import compiled
 
-__all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "float_of", "mask", "weigh"]
+__all__ = ["COUNT", "NONE", "NO_SUM", "SUM", "agreement_counts", "elect", "finish", "float_of", "mask", "weigh"]
 
 NONE, SUM, COUNT = 0, 1, 2
+NO_SUM = np.float32(1e-8)
 _CHUNK = 2048  # elements that a core's first-level cache holds of all arrays in `finish`
 
 
@@ -122,12 +123,12 @@ def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.n
 
 
 # A division by the rounded sum, not a product with its reciprocal, whose last bit differs. Where nothing takes part
-# the divisor is 0 and counts as 1.
+# the divisor is 0 and counts as 1; so does what is nearly 0.
 @compiled
 def _divide(values: np.ndarray, divisors: np.ndarray) -> None:
     for i in range(values.size):
         by = divisors[i]
-        values[i] /= np.float32(1) if by == np.float32(0) else by
+        values[i] /= np.float32(1) if abs(by) < NO_SUM else by
 
 
 # The product and the sum are rounded each, as in the reference. Both outcomes are computed, and the mask `taken`

@@ -10,6 +10,7 @@ from della_bench.merge.kernels.gpu_device import IN_INTERPRETER, divide
 __all__ = ["COUNT", "NONE", "SUM", "agrees", "fuse", "is_negative"]
 
 NONE, SUM, COUNT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+_NO_SUM = tl.constexpr(1e-8)
 
 
 # Comparisons, not signs: a zero never agrees, and where signs are elected a NaN does not either.
@@ -56,7 +57,7 @@ def _fused(deltas, factors, count: tl.constexpr, elect: tl.constexpr, normalize:
         takes_part = (bits & 0x7FFFFFFF) != 0
         if normalize:
             divisor = tl.where(takes_part, divisor, 1.0)
-            fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
+            fused = divide(fused, tl.where(tl.abs(divisor) < _NO_SUM, 1.0, divisor))
     else:
         sign = tl.where(is_negative(deltas, count, elect), -0x80000000, 0).to(tl.int32)
         fused = _turned(deltas[0], sign)
@@ -67,7 +68,7 @@ def _fused(deltas, factors, count: tl.constexpr, elect: tl.constexpr, normalize:
             divisor += tl.where(agreeing > 0, tl.load(factors + 2 * k), 0.0)
         takes_part = fused > 0
         if normalize:
-            fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
+            fused = divide(fused, tl.where(tl.abs(divisor) < _NO_SUM, 1.0, divisor))
         fused = (fused.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
     return fused, takes_part
 
@@ -91,7 +92,7 @@ def _scaled(deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.cons
     if normalize:
         if elect == NONE:
             divisor = tl.where(takes_part, all_weights, all_weights)
-        fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
+        fused = divide(fused, tl.where(tl.abs(divisor) < _NO_SUM, 1.0, divisor))
     return fused, takes_part
 
 
