@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from della_bench.benchmarks import BENCHMARKS, Benchmark
 from della_bench.errors import DellaBenchError, UsageError
 from della_bench.resources import folder
 from della_bench.run.settings import EvalSettings
+from della_bench.run.task_files import task_digest
 from della_bench.run.task_names import Chosen, choose, read_task_file
 from della_bench.run.task_settings import ask, effective, setting_faults
 
@@ -171,7 +172,7 @@ class Tasks:
 
     def _digest(self, chosen: Chosen) -> str | None:
         names = dict.fromkeys((chosen.row.task, *chosen.leaves))
-        digests = [digest for name in names if (digest := _file_digest(self._path(chosen, name))) is not None]
+        digests = [digest for name in names if (digest := task_digest(self._path(chosen, name))) is not None]
         if len(names) == 1 or not digests:
             return digests[0] if digests else None
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
@@ -220,34 +221,5 @@ class Tasks:
         return built
 
 
-def _file_digest(path: Path | None) -> str | None:
-    if path is None or any(place in path.resolve().parents for place in _shipped()):
-        return None
-    config = read_task_file(path)
-    state = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for file in sorted([*path.parent.glob("*.py"), *_data_files(config)]):
-        state.update(file.read_bytes())
-    return state.hexdigest()
-
-
 def _not_allowed(names: Sequence[str]) -> str:
     return f"{', '.join(names)}: runs programs that the model wrote, and that must be allowed"
-
-
-def _shipped() -> list[Path]:
-    import lm_eval.tasks
-
-    return [folder("tasks").resolve(), Path(lm_eval.tasks.__file__).resolve().parent]
-
-
-def _data_files(config: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the local files that a task's `dataset_kwargs` name as its data."""
-    pending = [(config.get("dataset_kwargs") or {}).get("data_files")]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, Mapping):
-            pending += value.values()
-        elif isinstance(value, list):
-            pending += value
-        elif isinstance(value, str) and Path(value).is_file():
-            yield Path(value)

@@ -50,13 +50,36 @@ def test_a_task_in_the_users_folder_comes_before_ours_of_its_name(tmp_path):
 def test_tasks_that_ship_need_no_digest_and_a_users_own_changes_with_all_that_it_reads(tmp_path):
     shipped = Tasks(["zoo_math"])
     assert shipped.digest(shipped.benchmarks[0]) is None
-    path = write_task(tmp_path / "own.yaml", include="more.yaml")
+    rows = '{"question": "?", "answer": "!"}\n'
+    for name in ("data", "common", "by_pattern", "below"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.jsonl").write_text(rows)
+    included = {"include": ["more.yaml", "common/asked.yaml"]}
+
+    def with_data(**kwargs):
+        return write_task(tmp_path / "own.yaml", **included, dataset_kwargs=kwargs)
+
+    (tmp_path / "common" / "asked.yaml").write_text("process_docs: !function asked.kept\n")
+    (tmp_path / "common" / "asked.py").write_text("def kept(docs):\n    return docs\n")
+    path = write_task(tmp_path / "own.yaml", **included)
     changes = {
         "nothing": lambda: None,
-        "the file": lambda: write_task(path, include="more.yaml", description="Add."),
+        "the file": lambda: write_task(path, **included, description="Add."),
         "what it includes": lambda: (tmp_path / "more.yaml").write_text("target_delimiter: ','\n"),
         "the code beside it": lambda: (tmp_path / "utils.py").write_text("X = 1\n"),
-        "its data": lambda: (tmp_path / "own.jsonl").write_text('{"question": "?", "answer": "!"}\n'),
+        "its data": lambda: (tmp_path / "own.jsonl").write_text(rows),
+        "the code beside what it includes": lambda: (tmp_path / "common" / "asked.py").write_text(
+            "def kept(docs):\n    return docs.select([0])\n"
+        ),
+        "data by a pattern": lambda: with_data(data_files={"test": str(tmp_path / "by_pattern" / "*.jsonl")}),
+        "those data": lambda: (tmp_path / "by_pattern" / "rows.jsonl").write_text(2 * rows),
+        "one more of them": lambda: (tmp_path / "by_pattern" / "more.jsonl").write_text(rows),
+        "data in a folder": lambda: with_data(data_dir=str(tmp_path / "data")),
+        "the data there": lambda: (tmp_path / "data" / "rows.jsonl").write_text(2 * rows),
+        "data below a folder": lambda: with_data(data_dir=str(tmp_path), data_files=["below/rows.jsonl"]),
+        "the data below it": lambda: (tmp_path / "below" / "rows.jsonl").write_text(2 * rows),
+        "a folder as its dataset": lambda: write_task(path, dataset_path=str(tmp_path / "data"), dataset_kwargs={}),
+        "that folder": lambda: (tmp_path / "data" / "rows.jsonl").write_text(3 * rows),
     }
     (tmp_path / "more.yaml").write_text("target_delimiter: ' '\n")
     seen = set()

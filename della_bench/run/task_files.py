@@ -1,0 +1,76 @@
+"""The files that a user's own task is made of, and a digest that changes where any of them does."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from della_bench.resources import folder
+from della_bench.run.task_names import read_task_file
+
+__all__ = ["task_digest"]
+
+_CHUNK = 1 << 20  # bytes
+
+
+def task_digest(path: Path | None) -> str | None:
+    """Return a digest over a task's YAML with what it includes, its Python files, and the local data that it names.
+
+    None for a task that comes with lm-eval or with us, or that lies in no file (`path` is None). Raises UsageError
+    where the YAML cannot be read.
+    """
+    if path is None or any(place in path.resolve().parents for place in _shipped()):
+        return None
+    config = read_task_file(path)
+    state = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for file in sorted({*_python_files(path, config), *_data_files(config)}):
+        with file.open("rb") as opened:
+            while chunk := opened.read(_CHUNK):
+                state.update(chunk)
+    return state.hexdigest()
+
+
+def _shipped() -> list[Path]:
+    import lm_eval.tasks
+
+    return [folder("tasks").resolve(), Path(lm_eval.tasks.__file__).resolve().parent]
+
+
+def _python_files(path: Path, config: object) -> Iterator[Path]:
+    """Yield the Python files beside the YAML, and beside any that it includes and takes functions from."""
+    places = {path.parent, *(Path(text).parent for text in _texts(config) if _is_function(text))}
+    for place in places:
+        yield from place.glob("*.py")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def _is_function(text: str) -> bool:
+    """Whether a text is what lm-eval makes of `!function module.name`: the path of the module, a dot and the name."""
+    module, _, name = text.rpartition(".")
+    return name.isidentifier() and "\n" not in module and "/" in module and Path(f"{module}.py").is_file()
+
+
+def _data_files(config: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the local files that a task's `dataset_path` and `dataset_kwargs` name as its data."""
+    options = config.get("dataset_kwargs") or {}
+    places = [text for key in ("data_files", "data_dir") for text in _texts(options.get(key))]
+    within = options.get("data_dir")
+    if isinstance(within, str):  # `data_files` may be given below it
+        places += [str(Path(within) / text) for text in _texts(options.get("data_files"))]
+    for place in [*places, *_texts(config.get("dataset_path"))]:
+        for found in map(Path, glob.glob(place, recursive=True)):
+            yield from (file for file in (found.rglob("*") if found.is_dir() else [found]) if file.is_file())
