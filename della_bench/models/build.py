@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +96,14 @@ def build_model(
     if cls.config_class is type(text := config.get_text_config()):
         config = text  # of a model of several parts, transformers runs the text model alone
     config.name_or_path = merge.spec.display_name
+    state = merged_state_dict(merge, device, progress=progress)
+    if "offload_folder" in options:
+        state = {**_tied(cls, config, state), **state}
     with _without_report():
         model, info = cls.from_pretrained(
             None,
             config=config,
-            state_dict=merged_state_dict(merge, device, progress=progress),
+            state_dict=state,
             dtype=merged_dtype(merge),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, by name
@@ -122,6 +125,17 @@ def build_model(
         model.generation_config.update(**generation_changes(merge.vocabulary, merge.base))
     model.eval()
     return model
+
+
+def _tied(cls: type[Any], config: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors that a model ties to others, by their own names.
+
+    Where both lie on the disk, transformers looks for both there.
+    """
+    tied = getattr(cls, "_tied_weights_keys", None)
+    if not isinstance(tied, Mapping) or not getattr(config, "tie_word_embeddings", False):
+        return {}
+    return {name: state[source] for name, source in tied.items() if source in state}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -279,3 +280,19 @@ def test_lm_evals_default_device_is_no_error_where_it_is_not_there_but_one_that_
     assert "device cuda:0, lm-eval's default, is not on this machine" in caplog.text
     with pytest.raises(UsageError, match="cuda:1: torch sees no such device"):
         DellaMergedLM.create_from_arg_obj(given, {"device": "cuda:1"})
+
+
+def test_two_models_whose_layers_lie_on_the_disk_each_have_their_own_files(tmp_path):
+    """Tied ones: the embeddings are looked for on the disk by either of their names."""
+    spec = {"base": "zoo:base", "experts": "zoo:math", "merge_method": "task_arithmetic"}
+    on_disk = {"device": "cpu", "parallelize": True, "offload_folder": str(tmp_path / "offload")}
+    first, second = (DellaMergedLM(**spec, weights=weight, **on_disk) for weight in (1.0, 0.3))
+    assert next(first.model.parameters()).device.type == "meta"
+    for weight, lm in ((1.0, first), (0.3, second)):
+        in_memory = DellaMergedLM(**spec, weights=weight, device="cpu")
+        requests = [Instance("loglikelihood", {}, (prompt, " yes"), 0) for prompt in ("Tom has 3 apples.", "A")]
+        assert lm.loglikelihood(requests) == pytest.approx(in_memory.loglikelihood(requests))
+    assert len(list((tmp_path / "offload").iterdir())) == 2
+    del first, second, lm
+    gc.collect()
+    assert not list((tmp_path / "offload").iterdir())
