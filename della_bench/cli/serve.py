@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from della_bench.merge.stream import Merge
 
-__all__ = ["PASS_ON", "run_to_its_end", "serve", "server_command", "with_own"]
+__all__ = ["PASS_ON", "check_address", "check_order", "run_to_its_end", "serve", "server_command", "with_own"]
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -26,7 +26,7 @@ def serve(
     context: typer.Context,
     text: SpecArgument,
     host: Annotated[str, typer.Option(help="Address to listen on; this machine alone by default.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     resident: Annotated[str, typer.Option(help="Where the sources stay: disk, cpu or gpu.")] = "disk",
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run a repository's own Python code.")
@@ -45,8 +45,11 @@ def serve(
     from della_bench.spec import MergeSpec
 
     show_warnings()
+    check_order(text, context.args)
     spec = MergeSpec.parse(text)
     require_vllm()
+    if not {"--uds", "--headless"} & {_name(option) for option in context.args}:
+        check_address(host, port)
     merge = Merge(spec, trust_remote_code=trust_remote_code)
     command = server_command(
         merge,
@@ -58,6 +61,31 @@ def serve(
     if merge.vocabulary is not None and merge.vocabulary.is_made:
         raise typer.Exit(run_to_its_end(command))  # this process stays, to remove the tokenizer's folder
     os.execv(command[0], command)
+
+
+def check_order(text: str, options: list[str]) -> None:
+    """Raise UsageError where the spec does not come first, or something else than an option comes behind it."""
+    from della_bench.errors import UsageError
+
+    if text.startswith("--"):
+        raise UsageError(f"{text}: the spec comes first, and vLLM's options behind it: della-bench serve SPEC {text}")
+    if options and not options[0].startswith("-"):
+        raise UsageError(f"{options[0]}: one spec is served, and what comes behind it are vLLM's options")
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise UsageError where nobody can listen there, before an engine is started for it."""
+    import socket
+
+    from della_bench.errors import UsageError
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise UsageError(f"--host {host} --port {port}: cannot be listened on ({error.strerror or error})") from error
 
 
 def run_to_its_end(command: list[str]) -> int:
@@ -84,6 +112,8 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     from della_bench.merge.templates import chosen_template
     from della_bench.merge.vocabulary import generation_changes
     from della_bench.models.build import merged_dtype
+    from della_bench.models.residency import check_place
+    from della_bench.models.vllm_engine import versions
     from della_bench.models.vllm_engine.plugin import LOAD_FORMAT
     from della_bench.models.vllm_engine.requirements import plugin_fault, require_architecture
     from della_bench.models.vllm_engine.settings import Settings
@@ -96,6 +126,7 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     if faults:
         raise SpecError(faults)
     require_architecture(merge)
+    check_place(resident, versions.device())
     settings = Settings.read({"spec": spec, "resident": resident}).as_config()
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(merge.base.folder)]
     command += ["--load-format", LOAD_FORMAT, "--model-loader-extra-config", json.dumps(settings)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from della_bench.cli import app, serve
-from della_bench.cli.serve import server_command, with_own
-from della_bench.errors import SpecError
+from della_bench.cli.serve import check_address, check_order, server_command, with_own
+from della_bench.errors import SpecError, UsageError
 from della_bench.merge.stream import Merge
 from della_bench.models.vllm_engine.settings import Settings
 from della_bench.spec import MergeSpec
@@ -110,3 +111,22 @@ def test_a_server_that_ends_hands_on_its_exit_status():
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)
+
+
+def test_an_address_that_is_taken_is_told_before_an_engine_is_started():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"--host 127.0.0.1 --port {port}: cannot be listened on \(Address"):
+            check_address("127.0.0.1", port)
+    check_address("127.0.0.1", port)
+    with pytest.raises(UsageError, match="cannot be listened on"):
+        check_address("no host of this name", 8000)
+
+
+def test_the_spec_comes_first_and_only_options_behind_it():
+    check_order("base=a", ["--max-model-len", "64", "-O3"])
+    check_order("base=a", [])
+    with pytest.raises(UsageError, match="the spec comes first"):
+        check_order("--max-model-len", ["64", "base=a"])
+    with pytest.raises(UsageError, match="other=b: one spec is served"):
+        check_order("base=a", ["other=b", "--max-model-len", "64"])
