@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["nearest"]
+__all__ = ["nearest", "with_nearest"]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -15,3 +15,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if close:
         return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "; one of: " + ", ".join(valid)
+
+
+def with_nearest(name: object, valid: Iterable[str]) -> str:
+    """Return the name, with the closest valid ones behind it in brackets where there are any."""
+    hint = nearest(str(name), valid).removeprefix("; ")
+    return f"{name} ({hint})" if hint.startswith("did") else str(name)

@@ -15,7 +15,7 @@ from della_bench.spec.method import Elect, Scaling
 
 __all__ = ["NO_SUM", "ada_ratio", "add_to_base", "agreeing", "fuse", "left_to_right"]
 
-NO_SUM = 1e-8  # weights whose sum is smaller have none
+NO_SUM = 1e-8  # where nothing is elected, weights whose sum is smaller have none
 
 
 def agreeing(deltas: Sequence[torch.Tensor], elect: Elect) -> list[torch.Tensor]:
@@ -55,7 +55,8 @@ def fuse(
 
     Returns the fused delta and a mask of the elements in which any expert takes part. With `normalize` the sum is
     divided by the sum of the weights of those that take part (of all, where nothing is elected); a sum of 0 counts
-    as 1, and so does one below NO_SUM: all that rounding has left of weights that sum up to 0, as in mergekit.
+    as 1, and without an election one below NO_SUM, too: all that rounding has left of weights that sum up to 0, as in
+    mergekit.
     """
     weighted = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
     agrees = agreeing(weighted, elect)
@@ -67,7 +68,8 @@ def fuse(
     if normalize:
         counted = [torch.ones_like(mask) for mask in agrees] if elect == "none" else agrees
         divisor = left_to_right([mask.to(torch.float32) * w for mask, w in zip(counted, weights, strict=True)])
-        fused = fused / torch.where(divisor.abs() < NO_SUM, 1.0, divisor)
+        no_sum = divisor.abs() < NO_SUM if elect == "none" else divisor == 0
+        fused = fused / torch.where(no_sum, 1.0, divisor)
     takes_part = agrees[0]
     for mask in agrees[1:]:
         takes_part = takes_part | mask

@@ -11,6 +11,7 @@ from della_bench.checkpoint import HostTensor, ModelFolder, TensorInfo
 from della_bench.checkpoint.tokenizers import tokenizer_files
 from della_bench.merge.config import Configured, merged_config
 from della_bench.merge.vocabulary import generation_changes
+from della_bench.spec.templates import AUTO, Template
 
 __all__ = ["Staged"]
 
@@ -65,7 +66,7 @@ class Staged(ModelFolder):
         found = base.inputs(f"{role}, base")
         for position, expert in enumerate(experts):
             found += expert.inputs(f"{role}, expert {position}")
-        if self._merge.vocabulary is not None:
+        if self._merge.vocabulary is not None or self.spec.chat_template == Template(AUTO):
             for position, source in enumerate((base, *experts)):
                 own = tokenizer_files(source.tokenizer_folder)
                 found += [(f"{role}, tokenizer {position}", path) for path in own]

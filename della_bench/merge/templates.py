@@ -11,7 +11,7 @@ from della_bench.checkpoint.tokenizers import folder_template, has_tokenizer, lo
 from della_bench.errors import SpecError
 from della_bench.merge.staged import Staged
 from della_bench.spec import MergeSpec, Source
-from della_bench.spec.templates import AUTO
+from della_bench.spec.templates import AUTO, Template
 
 if TYPE_CHECKING:
     from della_bench.checkpoint.model import ModelFolder
@@ -45,7 +45,7 @@ def chosen_template(merge: Merge, read_own: Callable[[], Any] | None = None) -> 
         what = f"the one named {choice.name}" if choice.name else "the spec's own text"
         return ChosenTemplate(choice.content, what)
     if choice is not None:
-        found = _most_common(merge)
+        found = _most_common(merge.sources, remote)
         if found is not None:
             return found
     own = read_own() if read_own else folder_template(merge.tokenizer_folder, trust_remote_code=remote)
@@ -76,15 +76,15 @@ def template_owner(spec: MergeSpec) -> Source:
     return next(choice for choice in (spec.chat_template, spec.tokenizer, spec.base) if isinstance(choice, Source))
 
 
-def _most_common(merge: Merge) -> ChosenTemplate | None:
+def _most_common(sources: list[ModelFolder], trust_remote_code: bool) -> ChosenTemplate | None:
     """Return the template that most of the models have, as mergekit's `auto`; of equals the first model's.
 
     mergekit takes the models in the order of a set, so that there chance decides between equals.
     """
-    models = list(dict.fromkeys(source.origin for source in merge.sources))
+    models = list(dict.fromkeys(source.origin for source in sources))
     texts: dict[str, str] = {}  # by the model's label
     for model in models:
-        template = _own(model, trust_remote_code=merge.trust_remote_code)
+        template = _own(model, trust_remote_code=trust_remote_code)
         template = template.get("default") if isinstance(template, dict) else template
         if template:
             texts[model.label] = template.strip()
@@ -98,6 +98,12 @@ def _most_common(merge: Merge) -> ChosenTemplate | None:
 def _own(model: ModelFolder, *, trust_remote_code: bool) -> Any:
     """Return the template of a model: that which a merge of its own names, else its tokenizer's; None without one."""
     choice = model.spec.chat_template if isinstance(model, Staged) else None
+    if (
+        isinstance(model, Staged)
+        and choice == Template(AUTO)
+        and (found := _most_common(model.sources, trust_remote_code))
+    ):
+        return found.content
     if isinstance(choice, Source):
         return load_chat_template(choice, trust_remote_code=trust_remote_code)
     if choice is not None and choice.name != AUTO:

@@ -9,6 +9,7 @@ import torch
 
 from della_bench.merge.exact import exact_sum
 from della_bench.spec import Numbers
+from della_bench.spec.thresholds import sum_up_to_0
 
 __all__ = ["arc", "linear", "passthrough", "slerp", "weighted_sum"]
 
@@ -34,7 +35,9 @@ def passthrough(
 
 
 def weighted_sum(experts: Sequence[torch.Tensor], weights: Sequence[float], *, normalize: bool) -> torch.Tensor:
-    """Return the weighted sum of the experts, divided by the sum of the weights if `normalize` (0 counts as 1).
+    """Return the weighted sum of the experts, divided by the sum of the weights if `normalize`.
+
+    Weights that sum up to 0, as they are written in decimals, divide by 1.
 
     Wortsman et al. 2022, "Model soups". Added from left to right, each product and sum rounded once.
     """
@@ -44,7 +47,7 @@ def weighted_sum(experts: Sequence[torch.Tensor], weights: Sequence[float], *, n
         total = total + expert * weight
         divisor = _float32(divisor + _float32(weight))
     # On a GPU, torch divides by a number as it multiplies by the rounded reciprocal; by a tensor it divides.
-    return total / total.new_tensor(divisor or 1.0) if normalize else total
+    return total / total.new_tensor(1.0 if sum_up_to_0(weights) else divisor or 1.0) if normalize else total
 
 
 def arc(base: torch.Tensor, expert: torch.Tensor, t: float) -> torch.Tensor:

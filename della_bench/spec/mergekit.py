@@ -9,7 +9,7 @@ and so does this, with a warning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from della_bench.spec.own_keys import read_option
 from della_bench.spec.registry import find_method, method_names
 from della_bench.spec.source import encode
 from della_bench.spec.stages import Stage
-from della_bench.suggest import nearest
+from della_bench.suggest import nearest, with_nearest
 
 __all__ = ["MERGEKITS_KEYS", "is_mergekit", "read_name", "translate"]
 
@@ -57,7 +57,7 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
     SpecError with every fault found.
     """
     faults: list[str] = []
-    ignored = [_told(key, MERGEKITS_KEYS) for key in data if key not in MERGEKITS_KEYS]
+    ignored = [with_nearest(key, MERGEKITS_KEYS) for key in data if key not in MERGEKITS_KEYS]
     name = data.get("merge_method")
     method = COUNTERPARTS.get(str(name))
     if method is None:
@@ -65,7 +65,7 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
         hint = ours if str(name) in method_names() else nearest(str(name), COUNTERPARTS)
         faults.append(f"merge_method={name!r}: not supported{hint}")
         method = COUNTERPARTS["passthrough"]  # asks the least of what follows
-    data = without_modules(data, faults)
+    data = without_modules(data, method, faults)
     if name == "slerp":
         data = _with_slerps_base(data, where)
     if _is_base_alone(data, method):
@@ -78,15 +78,15 @@ def translate(data: Mapping[str, object], where: str, stage: Stage = lambda _: N
         faults.append(f"parameters={shared!r}: not a mapping")
         shared = {}
     known = (*_PER_MODEL, *_SHARED, *method.options)
-    ignored += [f"parameters.{_told(key, known)}" for key in shared if key not in known]
+    ignored += [f"parameters.{with_nearest(key, known)}" for key in shared if key not in known]
     read_source = partial(read_name, stage=stage)
     base, models = _models(data, method, read_source, ignored, faults)
     is_counted = str(name) in COUNTERPARTS and not sliced and not any(fault.startswith(_LISTS) for fault in faults)
     if is_counted and (wanted := find_method(method.name).experts) and len(models) != wanted:
         faults.append(f"models: {name} takes exactly {wanted} beside the base, got {len(models)}")
     out: dict[str, Any] = {"merge_method": method.name, "base": base, "experts": [source for source, _ in models]}
-    if dtype := data.get("out_dtype") or data.get("dtype"):
-        out["dtype"] = dtype
+    if key := next((key for key in ("out_dtype", "dtype") if data.get(key)), None):
+        out["dtype"] = _dtype(key, data[key], faults)
     out |= tokenizer_settings(data, [base, *out["experts"]], read_source, ignored, faults)
     put_numbers(out, method, models, shared, ignored, faults)
     if unsliced.slices:
@@ -112,10 +112,18 @@ def _faults_to_come(out: Mapping[str, Any]) -> Iterator[str]:
         try:
             if option is not None:
                 read_option(option, value)
-            elif key in ("dtype", "epsilon"):
+            elif key == "epsilon":
                 KEYS[key].read(value)
         except ValueError as error:
             yield f"{key}={value!r}: {error}"
+
+
+def _dtype(key: str, value: Any, faults: list[str]) -> Any:
+    try:
+        return KEYS["dtype"].read(value)
+    except ValueError as error:
+        faults.append(f"{key}={value!r}: {error}")
+        return None
 
 
 def _with_slerps_base(data: Mapping[str, object], where: str) -> Mapping[str, object]:
@@ -159,12 +167,6 @@ def _references(listed: object) -> Iterator[Reference]:
             yield Reference.read(item["model"] if isinstance(item, Mapping) else item)
 
 
-def _told(key: object, known: Sequence[str]) -> str:
-    """Return a key that is ignored, with what it may have been meant for."""
-    hint = nearest(str(key), known).removeprefix("; ")
-    return f"{key} ({hint})" if hint.startswith("did") else str(key)
-
-
 def _models(
     data: Mapping[str, object], method: Counterpart, read_source: ReadSource, ignored: list[str], faults: list[str]
 ) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
@@ -188,13 +190,14 @@ def _models(
             faults.append(f"models[{index}]: {what}")
             continue
         if isinstance(item, Mapping):
-            ignored += [f"models[{index}].{k}" for k in item if k not in ("model", "parameters")]
+            keys = ("model", "parameters")
+            ignored += [f"models[{index}].{with_nearest(k, keys)}" for k in item if k not in keys]
         parameters = (item.get("parameters") if isinstance(item, Mapping) else None) or {}
         if not isinstance(parameters, Mapping):
             faults.append(f"models[{index}].parameters={parameters!r}: not a mapping")
             parameters = {}
         known = method.of_models
-        ignored += [f"models[{index}].parameters.{_told(k, known)}" for k in parameters if k not in known]
+        ignored += [f"models[{index}].parameters.{with_nearest(k, known)}" for k in parameters if k not in known]
         if source != base or method.base == "an expert":
             found.append((source, dict(parameters)))
     if base is None and method.base != "needed" and found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from della_bench.spec.keys import read_bool
@@ -11,9 +11,11 @@ from della_bench.spec.mergekit_table import Counterpart
 from della_bench.spec.registry import find_method
 from della_bench.spec.varying import Rule, Value, Varying, anchors, read_value, simplified, text
 
-__all__ = ["Reader", "put_numbers"]
+__all__ = ["OF_SLICE", "Reader", "put_numbers"]
 
-_RULE_KEYS = ("filter", "value", "slice")
+OF_SLICE = "(slice)"  # the key of a rule for a slice alone, which mergekit's own rules do not have
+
+_RULE_KEYS = ("filter", "value", OF_SLICE)
 
 
 def put_numbers(
@@ -124,8 +126,17 @@ class Reader:
 
 
 def _at_most(limit: float | None, value: Value | None) -> Value | None:
-    """Return a number of which mergekit takes what is above a limit for the limit itself."""
-    return min(limit, value) if limit is not None and isinstance(value, float) else value
+    """Return numbers of which mergekit takes what is above a limit for the limit itself.
+
+    A gradient that crosses the limit stays as it is: between two layers it would not be that of numbers cut off.
+    """
+    if limit is None or value is None:
+        return value
+    if not isinstance(value, Varying):
+        return min(limit, value)
+    crossing = [rule for rule in value.rules if min(rule.anchors) < limit < max(rule.anchors)]
+    rules = (r if r in crossing else replace(r, anchors=tuple(min(limit, a) for a in r.anchors)) for r in value.rules)
+    return simplified(tuple(rules))
 
 
 def _rules(setting: Any) -> list[Rule]:
@@ -148,7 +159,10 @@ def _plain_item(item: Any) -> Any:
     if _is_rule(item):
         value = item["value"]
         numbers = [_number(one) for one in value] if isinstance(value, list) else _number(value)
-        return {key: item[key] for key in _RULE_KEYS if key in item} | {"value": numbers}
+        own = {"slice": item[OF_SLICE]} if OF_SLICE in item else {}
+        return own | {key: item[key] for key in ("filter",) if key in item} | {"value": numbers}
+    if isinstance(item, Mapping) and "gradient" not in item:
+        raise ValueError("a rule without a value; it may have a filter beside it, and nothing else")
     return _number(item)
 
 

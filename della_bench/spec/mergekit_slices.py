@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from della_bench.spec.mergekit_numbers import OF_SLICE
 from della_bench.spec.mergekit_reference import Reference
 from della_bench.spec.mergekit_table import Counterpart
 from della_bench.spec.numbers import read_decimal
@@ -47,7 +48,7 @@ def without_slices(
     return _Slices(dict(data), method, where, ignored, faults).unsliced()
 
 
-def without_modules(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+def without_modules(data: Mapping[str, Any], method: Counterpart, faults: list[str]) -> dict[str, Any]:
     """Return a configuration with what stands in its only module in its own place."""
     plain = {key: value for key, value in data.items() if key != "modules"}
     modules = data.get("modules")
@@ -69,7 +70,7 @@ def without_modules(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any
         return plain
     shared = {**_mapping(data.get("parameters"), "parameters", faults)}
     for key, value in _mapping(first.get("parameters"), "modules: parameters", faults).items():
-        is_alone = isinstance(value, bool) or key in _FLAGS or shared.get(key) in (None, value)
+        is_alone = _is_one_for_all(method, key) or shared.get(key) in (None, value)
         shared[key] = value if is_alone else [*_rules(value), *_rules(shared[key])]
     return {**plain, **{key: first[key] for key in ("models", "slices") if key in first}, "parameters": shared}
 
@@ -113,12 +114,15 @@ class _Slices:
         return self.method.base == "needed" or (self.method.base == "optional" and self.base is not None)
 
     def _find_base(self, listed: list[Any]) -> None:
-        """Take the base of the slices, where all have the same."""
+        """Take the base of the slices, where all have the same and it is what deltas are taken from."""
+        named = self.base
         own = [
             self._base_of(item, f"slices[{number}].base_model") or self.base
             for number, item in enumerate(listed)
             if isinstance(item, Mapping)
         ]
+        if self.method.base == "an expert":
+            return  # nothing is read of it but config and tokenizer, which are those of the whole configuration's
         if any(base != own[0] for base in own):
             self.faults.append(
                 "slices: base_model differs from slice to slice; a merge has one base, which its experts are compared "
@@ -126,6 +130,14 @@ class _Slices:
             )
         if own:
             self.base = own[0]
+        if named is not None and self.base != named:
+            log.warning(
+                "%sbase_model %s: mergekit takes config and tokenizer from it, and deltas from the slices' base_model "
+                "%s; here all is the latter's",
+                self.where,
+                named,
+                self.base,
+            )
 
     def _base_of(self, data: Mapping[str, Any], where: str) -> Reference | None:
         """Return the base that a configuration or one of its slices names; None where it names none."""
@@ -182,9 +194,7 @@ class _Slices:
         for key, value in of_slice.items():
             if key == "int8_mask":  # it has no effect
                 continue
-            ours = self.method.options.get(key)
-            option = find_method(self.method.name).option(ours) if ours else None
-            if key in _FLAGS or (option is not None and option.kind is not float):
+            if _is_one_for_all(self.method, key):
                 self.flags.setdefault(key, []).append(value)
             elif key not in self.method.of_models:
                 self.of_all.setdefault(key, []).extend(_rules(value, number))
@@ -192,10 +202,18 @@ class _Slices:
     def _common_flags(self, count: int) -> dict[str, Any]:
         """Return the flags that slices have, where all have the same."""
         for key, values in self.flags.items():
-            everywhere = [*values, *([self.shared.get(key)] if len(values) < count else [])]
+            shared = self.shared.get(key)
+            other = self._default(key) if shared is None else shared
+            everywhere = [*values, *([other] if len(values) < count else [])]
             if any(value != values[0] for value in everywhere):
                 self.faults.append(f"slices: {key} differs from slice to slice, and is one for a whole merge here")
         return {key: values[0] for key, values in self.flags.items()}
+
+    def _default(self, key: str) -> object:
+        """Return what mergekit takes for a switch that is left out."""
+        defaults: dict[str, object] = {"normalize": self.method.normalize, "rescale": self.method.rescale}
+        option = find_method(self.method.name).option(self.method.options.get(key, ""))
+        return defaults.get(key, None if option is None else option.default)
 
     def _texts(self, ranges: list[list[tuple[Reference, int, int]]]) -> list[str]:
         """Return our slices; the base is source 0 where deltas are taken from it."""
@@ -231,6 +249,12 @@ class _Slices:
         return texts
 
 
+def _is_one_for_all(method: Counterpart, key: str) -> bool:
+    """Whether a parameter is a switch, or another option with one value for a whole merge."""
+    option = find_method(method.name).option(method.options.get(key, ""))
+    return key in _FLAGS or (option is not None and option.kind is not float)
+
+
 def _range(value: Any) -> tuple[int, int] | None:
     """Return a range of layers, whose ends may be texts or floats as in mergekit; None where it is none."""
     if not isinstance(value, (list, tuple)) or len(value) != 2:
@@ -249,7 +273,7 @@ def _rules(setting: Any, number: int | None = None) -> list[Any]:
     items = [setting] if isinstance(setting, Mapping) else setting
     if not (isinstance(items, list) and items and all(isinstance(item, Mapping) for item in items)):
         items = [{"value": setting}]
-    return [{**item, "slice": number} if number is not None else item for item in items]
+    return [{**item, OF_SLICE: number} if number is not None else item for item in items]
 
 
 def _joined(rules: list[Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from della_bench.spec.source import Source
 from della_bench.spec.templates import AUTO, NAMED
 from della_bench.spec.vocabulary import read_multiple, read_tokens, source_faults
-from della_bench.suggest import nearest
+from della_bench.suggest import nearest, with_nearest
 
 __all__ = ["TOKENIZER_KEYS", "tokenizer_settings"]
 
@@ -39,7 +39,7 @@ def tokenizer_settings(
     if old is not None:
         out["tokenizer"] = _model(old, "tokenizer_source", source, faults)
     elif isinstance(new, Mapping):
-        ignored += [f"tokenizer.{key}" for key in new if key not in _INNER]
+        ignored += [f"tokenizer.{with_nearest(key, _INNER)}" for key in new if key not in _INNER]
         out["tokenizer"] = _model(new.get("source", "union"), "tokenizer.source", source, faults)
         tokens = _tokens(new.get("tokens"), source, faults)
         out |= _read("tokens", read_tokens, tokens, faults)
@@ -86,5 +86,8 @@ def _tokens(tokens: object, source: Callable[[Any, str, list[str]], str], faults
             elif isinstance(origin, str):
                 origin = source(origin, where, faults)
             setting = {**setting, "source": origin}
+        else:
+            faults.append(f"tokenizer.tokens.{token}={setting!r}: not a mapping with a source")
+            continue
         ours[str(token)] = setting
     return ours

@@ -6,10 +6,11 @@ thresholds. Plain Python, no torch, so that a spec can be checked with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["ONE", "exact", "fits_density", "keep_bounds", "kept_count", "room", "threshold"]
+__all__ = ["ONE", "exact", "fits_density", "keep_bounds", "kept_count", "room", "sum_up_to_0", "threshold"]
 
 ONE = 2**32  # the threshold that always keeps
 
@@ -18,6 +19,11 @@ ONE = 2**32  # the threshold that always keeps
 def exact(number: float) -> Fraction:
     """Return a float as the exact value of its shortest decimal representation: 0.1 is one tenth."""
     return Fraction(repr(float(number)))
+
+
+def sum_up_to_0(numbers: Iterable[float]) -> bool:
+    """Whether numbers sum up to 0 as they are written: 0.1, 0.2 and -0.3 do, though their floats do not."""
+    return not sum(map(exact, numbers))
 
 
 def threshold(probability: Fraction) -> int:

@@ -15,6 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from della_bench.errors import SpecError
+from della_bench.merge.fingerprint import input_files
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import chosen_template
@@ -181,6 +182,16 @@ def test_auto_counts_a_merge_of_its_own_by_the_template_that_it_names(tmp_path):
     found = chosen_template(Merge(MergeSpec.parse(keys)))
     assert "<|im_start|>" in found.content
     assert found.origin == "that of one (auto: 2 of 3 models have it)"
+    other = str(tiny.save(tiny.llama(), tmp_path / "other", tiny.tokenizer((), "{{ messages[0].content }}?")))
+    stages = [
+        {"base": plain, "experts": [plain, other], "merge_method": "linear", "chat_template": "auto", "name": name}
+        for name in ("one", "two")
+    ]
+    merge = Merge(MergeSpec.parse({**keys, "experts": [own, *stages]}))
+    found = chosen_template(merge)
+    assert found.content == "{{ messages[0].content }}?"
+    assert found.origin == "that of one (auto: 2 of 3 models have it)"
+    assert Path(other, "tokenizer_config.json") in [path for _, path in input_files(merge)]
 
 
 def test_a_difference_of_end_token_and_template_is_warned_of_once_with_what_is_done(tmp_path, caplog):

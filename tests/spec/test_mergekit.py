@@ -104,6 +104,7 @@ def test_numbers_of_modules_and_of_the_whole_that_are_the_same_are_one(read):
     module = {"default": {"models": MODELS[1:], "parameters": {"max_iter": 7}}}
     made = {"merge_method": "karcher", "modules": module, "parameters": {"max_iter": 7}}
     assert dict(read(made).options)["max_iter"] == 7
+    assert dict(read({**made, "parameters": {"max_iter": 9}}).options)["max_iter"] == 7  # the module's goes first
 
 
 @pytest.mark.parametrize("method", [*DEFAULTS])
@@ -233,6 +234,11 @@ def test_parameters_that_are_no_mapping_are_refused_by_their_place(faults, param
             {"models": [{"model": "org/a", "parameters": {"weight": 1, "normalize": True}}]},
             "models[0].parameters.normalize",
         ),
+        (
+            {"models": [{"model": "org/a", "parameters": {"weight": 1}, "paramters": {}}]},
+            "models[0].paramters (did you mean 'parameters'?)",
+        ),
+        ({"tokenizer": {"sorce": "base"}}, "tokenizer.sorce (did you mean 'source'?)"),
     ],
 )
 def test_what_mergekit_does_not_read_is_ignored_with_a_warning(read, caplog, change, told):
@@ -277,6 +283,7 @@ def test_slerps_t_may_vary(read):
         ([{"filter": "mlp", "value": "x"}], "not a number"),
         ([{"filter": 3, "value": 1}], "filter 3: not a part of a tensor's name"),
         ([{"filter": "mlp"}], "a rule without a value"),
+        ([{"filter": "mlp", "valeu": 1}, {"value": 2}], "a rule without a value"),
         ([{"value": 1}, 2], "numbers beside rules"),
     ],
 )

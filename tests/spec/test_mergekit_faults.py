@@ -66,8 +66,13 @@ def test_modules_beside_models_or_slices_are_refused_as_in_mergekit(faults, othe
 def test_values_that_are_checked_last_are_told_beside_the_others(faults):
     found = faults(config("karcher", dtype="bfloat15", parameters={"max_iter": "many", "tol": "little"}))
     assert [fault.partition(":")[0] for fault in found] == [
-        "parameters.tol='little'", "dtype='bfloat15'", "max_iter='many'",
+        "dtype='bfloat15'", "parameters.tol='little'", "max_iter='many'",
     ]  # fmt: skip
+    assert [fault.partition(":")[0] for fault in faults(config(dtype="float32", out_dtype="fp8"))] == [
+        "out_dtype='fp8'"
+    ]
+    (fault,) = faults(config(tokenizer={"tokens": {"a": 5}}))
+    assert fault == "tokenizer.tokens.a=5: not a mapping with a source"
 
 
 def test_a_model_that_cannot_be_read_is_told_beside_a_tokenizer_too(read):
@@ -100,6 +105,62 @@ def test_what_a_rule_has_beside_filter_and_value_is_ignored_with_a_warning(read,
     spec = read(config("slerp", [{"model": "org/a"}], parameters={"t": t}))
     assert str(spec.weights[0]) == "'mlp:0.2/0.4'"
     assert "parameters.t: layers" in caplog.text
+
+
+@pytest.mark.parametrize("given", [0, 1, "first"])
+def test_a_slice_in_a_rule_is_no_key_of_mergekits_and_is_ignored(read, caplog, given):
+    """In our own rules it is one, and mergekit's slices become such rules."""
+    sources = [[{"model": name, "layer_range": [0, 2]}] for name in ("org/a", "org/b")]
+    slices = [{"sources": sources[0], "parameters": {"scale": 3}}, {"sources": sources[1]}]
+    scale = [{"filter": "mlp", "value": 2, "slice": given}, {"value": 1}]
+    spec = read(config("passthrough", base=None, models=None, slices=slices, parameters={"scale": scale}))
+    assert "parameters.scale: slice" in caplog.text
+    assert spec == read(
+        config(
+            "passthrough",
+            base=None,
+            models=None,
+            slices=slices,
+            parameters={"scale": [{**scale[0], "slice": None}, scale[1]]},
+        )
+    )
+    assert "0@3/mlp:2/1" in str(spec)
+
+
+def test_a_density_above_1_is_1_also_in_a_rule_and_a_slice_but_not_where_a_gradient_crosses_it(read, faults):
+    def density(given):
+        return config("ties", [{"model": "org/a", "parameters": {"weight": 1, "density": given}}])
+
+    assert str(read(density([{"filter": "mlp", "value": 1.5}, {"value": 0.5}])).density[0]) == "'mlp:1/0.5'"
+    assert read(density([1.2, 1.5])).density == (1.0,)
+    (fault,) = faults(density([0.5, 1.5]))
+    assert "above 0 and at most 1" in fault
+
+
+def test_a_switch_that_one_slice_sets_to_its_default_does_not_differ_from_slice_to_slice(read, faults):
+    sources = [{"model": "org/base", "layer_range": [0, 2]}, {"model": "org/a", "layer_range": [0, 2]}]
+    shared = {"weight": 1, "density": 0.5}
+
+    def ties(value):
+        slices = [{"sources": sources, "parameters": {"normalize": value}}, {"sources": sources}]
+        return config("ties", models=None, slices=slices, parameters=shared)
+
+    assert read(ties(True)).normalize
+    (fault,) = faults(ties(False))
+    assert "normalize differs from slice to slice" in fault
+
+
+def test_config_and_tokenizer_of_a_slices_own_base_are_warned_of_and_one_that_means_nothing_is_none(read, caplog):
+    sources = [{"model": "org/a", "layer_range": [0, 2]}, {"model": "org/b", "layer_range": [0, 2]}]
+    slices = [{"sources": sources, "base_model": "org/a"}]
+    spec = read(config("task_arithmetic", models=None, slices=slices, parameters={"weight": 1}))
+    assert str(spec.base) == "org/a"
+    assert "base_model org/base: mergekit takes config and tokenizer from it" in caplog.text
+    caplog.clear()
+    differing = [{"sources": sources, "base_model": "org/a"}, {"sources": sources, "base_model": "org/b"}]
+    spec = read(config("linear", models=None, slices=differing, parameters={"weight": 1}))
+    assert str(spec.base) == "org/base"
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32
 
-from della_bench.merge.kernels.cpu_fuse import NO_SUM, SUM, float_of, mask
+from della_bench.merge.kernels.cpu_fuse import SUM, float_of, mask
 from della_bench.merge.kernels.cpu_loops import compiled
 
 __all__ = ["finish_few", "is_few"]
@@ -47,7 +47,7 @@ def _stepped(
     base: np.float32, fused: np.float32, divisor: np.float32, taken: np.uint32, normalize: bool, scale: np.float32
 ) -> np.float32:
     """Return base + scale * fused, divided before if `normalize`; the base's own bits where nothing is taken."""
-    by = np.float32(1) if abs(divisor) < NO_SUM else divisor
+    by = np.float32(1) if divisor == np.float32(0) else divisor
     value = np.float32(fused / by) if normalize else fused
     summed = np.float32(base + np.float32(value * scale)).view(np.uint32)
     return float_of((summed & taken) | (np.float32(base).view(np.uint32) & ~taken))

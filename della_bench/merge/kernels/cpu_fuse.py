@@ -10,10 +10,10 @@ from numba import njit, uint32
 
 from della_bench.merge.kernels.cpu_loops import compiled
 
-__all__ = ["COUNT", "NONE", "NO_SUM", "SUM", "agreement_counts", "elect", "finish", "float_of", "mask", "weigh"]
+__all__ = ["COUNT", "NONE", "SUM", "agreement_counts", "elect", "finish", "float_of", "mask", "weigh"]
 
 NONE, SUM, COUNT = 0, 1, 2
-NO_SUM = np.float32(1e-8)
+_NO_SUM = np.float32(1e-8)
 _CHUNK = 2048  # elements that a core's first-level cache holds of all arrays in `finish`
 
 
@@ -123,12 +123,12 @@ def _scale_rows(d: np.ndarray, ratios: np.ndarray, start: int, n: int, out: np.n
 
 
 # A division by the rounded sum, not a product with its reciprocal, whose last bit differs. Where nothing takes part
-# the divisor is 0 and counts as 1; so does what is nearly 0.
+# the divisor is 0 and counts as 1.
 @compiled
 def _divide(values: np.ndarray, divisors: np.ndarray) -> None:
     for i in range(values.size):
         by = divisors[i]
-        values[i] /= np.float32(1) if abs(by) < NO_SUM else by
+        values[i] /= np.float32(1) if by == np.float32(0) else by
 
 
 # The product and the sum are rounded each, as in the reference. Both outcomes are computed, and the mask `taken`
@@ -190,6 +190,8 @@ def finish(
     all_weights = np.float32(0)
     for k in range(deltas.shape[0]):
         all_weights = weights[k] if k == 0 else all_weights + weights[k]
+    if abs(all_weights) < _NO_SUM:
+        all_weights = np.float32(1)
     for start in range(0, base.size, _CHUNK):
         stop = min(start + _CHUNK, base.size)
         fused, scaled = out[start:stop], spare[0][: stop - start]

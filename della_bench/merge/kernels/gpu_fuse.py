@@ -68,7 +68,7 @@ def _fused(deltas, factors, count: tl.constexpr, elect: tl.constexpr, normalize:
             divisor += tl.where(agreeing > 0, tl.load(factors + 2 * k), 0.0)
         takes_part = fused > 0
         if normalize:
-            fused = divide(fused, tl.where(tl.abs(divisor) < _NO_SUM, 1.0, divisor))
+            fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
         fused = (fused.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
     return fused, takes_part
 
@@ -92,7 +92,8 @@ def _scaled(deltas, factors, ratios, stride, count: tl.constexpr, elect: tl.cons
     if normalize:
         if elect == NONE:
             divisor = tl.where(takes_part, all_weights, all_weights)
-        fused = divide(fused, tl.where(tl.abs(divisor) < _NO_SUM, 1.0, divisor))
+            divisor = tl.where(tl.abs(divisor) < _NO_SUM, 1.0, divisor)
+        fused = divide(fused, tl.where(divisor == 0, 1.0, divisor))
     return fused, takes_part
 
 

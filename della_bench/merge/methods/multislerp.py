@@ -11,6 +11,7 @@ from della_bench.errors import MergeError
 from della_bench.merge.fuse import left_to_right
 from della_bench.merge.methods.vectors import dot, norm, scalar
 from della_bench.spec import Numbers
+from della_bench.spec.thresholds import sum_up_to_0
 
 __all__ = ["multislerp"]
 
@@ -21,8 +22,8 @@ def multislerp(
     """Return the weighted centre of the flattened experts on the sphere, of their weighted mean length.
 
     Directions are projected onto the tangent space at their weighted mean, averaged there, and projected back. With
-    `deltas` this is done to what the experts add to the base. `normalize` divides the weights by their sum (0 counts as
-    1). One expert is returned as it is. Any shape.
+    `deltas` this is done to what the experts add to the base. `normalize` divides the weights by their sum (0, as
+    they are written, counts as 1). One expert is returned as it is. Any shape.
 
     Two opposite experts whose weights balance are interpolated in a straight line; from tensors of no length comes one
     of none. Raises MergeError where more than two directions balance: they have no mean.
@@ -30,7 +31,7 @@ def multislerp(
     if len(experts) == 1:
         return experts[0]
     points = [expert - base for expert in experts] if deltas else list(experts)
-    total = sum(numbers.weights) or 1.0
+    total = 1.0 if sum_up_to_0(numbers.weights) else sum(numbers.weights)
     weights = [weight / total for weight in numbers.weights] if numbers.normalize else list(numbers.weights)
     merged = _centre(points, weights, numbers.tensor, eps)
     return base + merged if deltas else merged
