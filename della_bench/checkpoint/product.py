@@ -20,7 +20,8 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     library rounds as its blocks and its processor have it.
     """
     left, right = left.float().contiguous(), right.float().contiguous()
-    out = torch.zeros(left.shape[0], right.shape[1])
+    # An engine that loads its weights may have another dtype and device for what says none.
+    out = torch.zeros(left.shape[0], right.shape[1], dtype=torch.float32, device="cpu")
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         parts = zip(left.chunk(threads), out.chunk(threads), strict=True)

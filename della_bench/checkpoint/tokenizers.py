@@ -15,8 +15,8 @@ from della_bench.spec.source import Source
 from della_bench.spec.vocabulary import tokenizer_text
 
 __all__ = [
-    "check_vocabulary", "folder_template", "has_tokenizer", "highest_id", "load_chat_template", "tokenizer_difference",
-    "tokenizer_files",
+    "check_vocabulary", "folder_template", "has_tokenizer", "have_same_tokenizer", "highest_id", "load_chat_template",
+    "tokenizer_difference", "tokenizer_files",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,19 @@ def tokenizer_files(folder: Path, *, code: bool = False) -> list[Path]:
     """Return the files in a folder that decide what its tokenizer does. code: whether the folder's own code runs."""
     patterns = (*_FILES, "*.py") if code else _FILES
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def have_same_tokenizer(folder: Path, other: Path) -> bool:
+    """Whether the files that decide what a tokenizer does are equal to the byte in two folders."""
+    if folder == other:
+        return True
+    ours, theirs = (
+        {path.relative_to(place): path for path in tokenizer_files(place) if path.is_file()}
+        for place in (folder, other)
+    )
+    return ours.keys() == theirs.keys() and all(
+        path.read_bytes() == theirs[name].read_bytes() for name, path in ours.items()
+    )
 
 
 def highest_id(folder: Path) -> int:

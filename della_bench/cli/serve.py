@@ -108,10 +108,9 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     import sys
 
     from della_bench.errors import SpecError
-    from della_bench.merge.config import config_changes
+    from della_bench.merge.config import config_changes, dtype_of
     from della_bench.merge.templates import chosen_template
     from della_bench.merge.vocabulary import generation_changes
-    from della_bench.models.build import merged_dtype
     from della_bench.models.residency import check_place
     from della_bench.models.vllm_engine import versions
     from della_bench.models.vllm_engine.plugin import LOAD_FORMAT
@@ -130,7 +129,7 @@ def server_command(merge: Merge, options: list[str], *, resident: str, trust_rem
     settings = Settings.read({"spec": spec, "resident": resident}).as_config()
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(merge.base.folder)]
     command += ["--load-format", LOAD_FORMAT, "--model-loader-extra-config", json.dumps(settings)]
-    command += ["--dtype", str(merged_dtype(merge)).removeprefix("torch."), "--tokenizer", str(merge.tokenizer_folder)]
+    command += ["--dtype", dtype_of(merge), "--tokenizer", str(merge.tokenizer_folder)]
     if spec.chat_template is not None:
         template = chosen_template(merge).content
         if isinstance(template, dict):

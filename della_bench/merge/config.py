@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 from della_bench.checkpoint import ModelFolder
 from della_bench.checkpoint.canonical import HEAD, says_tied
 from della_bench.checkpoint.model import read_json
 from della_bench.checkpoint.quantised import quantised_in_name
+from della_bench.checkpoint.tensor import DTYPES
 from della_bench.checkpoint.vocabulary import Vocabulary
 from della_bench.merge.vocabulary import vocabulary_changes
 from della_bench.spec import MergeSpec
 
-__all__ = ["Configured", "config_changes", "merged_config"]
+__all__ = ["Configured", "config_changes", "dtype_of", "merged_config"]
 
 _DTYPES = ("dtype", "torch_dtype")
 
@@ -60,13 +62,27 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged_config(merge: Configured) -> dict[str, Any]:
-    """Return what the config.json of the merge's folder holds."""
+    """Return what the config.json of the merge's folder holds.
+
+    A dtype that it names is the merge's: transformers would load the weights in another one than they have.
+    """
     config = dict(merge.base.config)
     for key, value in config_changes(merge).items():
         if value is None:
             config.pop(key, None)
         else:
             config[key] = {**config[key], **value} if isinstance(value, dict) else value
-    if merge.spec.dtype:
-        config["torch_dtype" if "torch_dtype" in config else "dtype"] = merge.spec.dtype
+    named = [key for key in _DTYPES if config.get(key)]
+    for key in named or (_DTYPES[:1] if merge.spec.dtype else ()):
+        config[key] = dtype_of(merge)
     return config
+
+
+def dtype_of(merge: Configured) -> str:
+    """Return torch's name of the dtype that a merge runs in: the spec's, else that of most of the base's weights."""
+    if merge.spec.dtype:
+        return merge.spec.dtype
+    counts: dict[str, int] = {}
+    for info in merge.base.tensors.values():
+        counts[info.dtype] = counts.get(info.dtype, 0) + math.prod(info.shape) * info.is_float
+    return DTYPES[max(counts, key=counts.__getitem__)]

@@ -112,10 +112,12 @@ def _start(group: list[Task], sources: list[list[torch.Tensor]]) -> _Started:
         dtype = torch_dtype(task.info.dtype)
         if experts:
             jobs.append(Job(task.spec, task.name, base, experts, dtype))
-        elif is_finite(base):
-            done[task.name] = base.to(dtype)
-        else:
+        elif not is_finite(base):
             raise BrokenTensorError(task.name, 0)
+        else:
+            done[task.name] = converted = base.to(dtype)
+            if dtype != base.dtype and not is_finite(converted):
+                raise BrokenTensorError(task.name, None)
     return _Started(group, done, merge_device_tensors(jobs) if jobs else None)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from della_bench.checkpoint import HostTensor, ModelFolder, TensorInfo
+from della_bench.checkpoint.resolve import resolve
 from della_bench.checkpoint.tokenizers import tokenizer_files
 from della_bench.merge.config import Configured, merged_config
 from della_bench.merge.vocabulary import generation_changes
+from della_bench.spec.source import Source
 from della_bench.spec.templates import AUTO, Template
 
 __all__ = ["Staged"]
@@ -44,7 +48,9 @@ class Staged(ModelFolder):
         self.config = merged_config(merge)
         self.tensors = {name: merge.info(name) for name in merge.names}
         self.files = list(dict.fromkeys(path for source in merge.sources for path in source.files))
-        self.recipe = merge.spec.recipe_digest
+        # Which model stands where counts: their files are told in no order.
+        own = None if merge.vocabulary is None else merge.vocabulary.digest
+        self.recipe = hashlib.sha256(json.dumps([merge.spec.digest, own]).encode()).hexdigest()
         self.generation_changes = generation_changes(merge.vocabulary, merge.base)
         self._in_use: WeakValueDictionary[str, HostTensor] = WeakValueDictionary()
 
@@ -70,4 +76,8 @@ class Staged(ModelFolder):
             for position, source in enumerate((base, *experts)):
                 own = tokenizer_files(source.tokenizer_folder)
                 found += [(f"{role}, tokenizer {position}", path) for path in own]
+        choice = self.spec.tokenizer
+        if isinstance(choice, Source) and choice not in self.spec.models:
+            own = tokenizer_files(resolve(choice, weights=False))
+            found += [(f"{role}, tokenizer", path) for path in own]
         return found

@@ -154,6 +154,8 @@ class Merge:
                 merged, dtype = sources[0], self.info(name).dtype
                 if len(sources) == 1 and merged.dtype != dtype:
                     merged = HostTensor.of(merged.to_torch().to(torch_dtype(dtype)))
+                    if is_finite(sources[0]) and not is_finite(merged):
+                        raise self._broken(name, None)
                 elif len(sources) > 1:
                     try:
                         merged = merge_host_tensors(self.plan[name], name, sources, dtype, workers)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from della_bench.checkpoint.differences import some
-from della_bench.checkpoint.tensor import torch_dtype
 from della_bench.errors import CheckpointError
-from della_bench.merge.config import config_changes
+from della_bench.merge.config import config_changes, dtype_of
 from della_bench.merge.stream import Merge
 from della_bench.merge.vocabulary import generation_changes
 from della_bench.models.bars import with_bar
@@ -27,13 +26,8 @@ log = logging.getLogger(__name__)
 
 def merged_dtype(merge: Merge) -> torch.dtype:
     """Return the dtype of the merged model: the spec's, else the one that most of the base's weights have."""
-    if merge.spec.dtype:
-        dtype: torch.dtype = getattr(torch, merge.spec.dtype)
-        return dtype
-    counts: dict[str, int] = {}
-    for info in merge.base.tensors.values():
-        counts[info.dtype] = counts.get(info.dtype, 0) + torch.Size(info.shape).numel() * info.is_float
-    return torch_dtype(max(counts, key=counts.__getitem__))
+    dtype: torch.dtype = getattr(torch, dtype_of(merge))
+    return dtype
 
 
 def merged_state_dict(merge: Merge, device: torch.device | str, *, progress: bool = True) -> dict[str, torch.Tensor]:

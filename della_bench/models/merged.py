@@ -12,14 +12,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import della_bench
-from della_bench.checkpoint.tokenizers import check_vocabulary
+from della_bench.checkpoint.tokenizers import check_vocabulary, have_same_tokenizer
 from della_bench.errors import MergeError, SpecError
-from della_bench.merge.config import config_changes
+from della_bench.merge.config import config_changes, dtype_of
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import ChosenTemplate, chosen_template
 from della_bench.merge.vocabulary import vocabulary_changes
-from della_bench.models.build import merged_dtype
 from della_bench.models.output_name import name_output
 from della_bench.models.templates import check_chat_template
 from della_bench.packages import installed_version
@@ -229,9 +228,8 @@ def check_same_model(old: Merge, new: Merge) -> None:
     faults = []
     if old.base.folder.resolve() != new.base.folder.resolve():
         faults.append(f"base={new.spec.base}: the engine runs base={old.spec.base}; another base needs a new engine")
-    elif (had := merged_dtype(old)) != (asked := merged_dtype(new)):
-        short = str(had).removeprefix("torch."), str(asked).removeprefix("torch.")
-        faults.append(f"dtype={short[1]}: the engine runs in {short[0]}; another dtype needs a new engine")
+    elif (had := dtype_of(old)) != (asked := dtype_of(new)):
+        faults.append(f"dtype={asked}: the engine runs in {had}; another dtype needs a new engine")
     else:
         faults += _shape_faults(old, new)
     faults += _vocabulary_faults(old, new)
@@ -261,7 +259,9 @@ def _vocabulary_faults(old: Merge, new: Merge) -> list[str]:
     """Return why a merge has another vocabulary than the engine, where it has."""
     had, asked = old.vocabulary, new.vocabulary
     if had is None and asked is None:
-        return []
+        if have_same_tokenizer(old.tokenizer_folder, new.tokenizer_folder):
+            return []
+        return [f"base={new.spec.base}: has another tokenizer than the engine runs; another one needs a new engine"]
     if had is not None and asked is not None and had.tokenizer_digest == asked.tokenizer_digest:
         return []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from della_bench.errors import DellaBenchError, MergeError, SpecError
-from della_bench.merge.config import config_changes
+from della_bench.merge.config import config_changes, dtype_of
 from della_bench.merge.stream import Merge
 from della_bench.merge.vocabulary import generation_changes
 from della_bench.models.arguments import (
@@ -24,7 +24,7 @@ from della_bench.models.arguments import (
     split_arguments,
     thinking_faults,
 )
-from della_bench.models.build import adapt_config, merged_dtype
+from della_bench.models.build import adapt_config
 from della_bench.models.merged import MergedModel
 from della_bench.models.residency import check_place
 from della_bench.models.vllm_engine import versions
@@ -80,7 +80,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         self._resident = options.pop("resident", None)
         self._begin(spec, options, SPEED_ONLY[self.engine])
         require_architecture(self.merge)
-        dtype = str(merged_dtype(self.merge)).removeprefix("torch.")
+        dtype = dtype_of(self.merge)
         if "engine_seed" in options:
             options["seed"] = options.pop("engine_seed")
         if changes := config_changes(self.merge):
@@ -169,7 +169,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
 
     @property
     def _facts(self) -> dict[str, Any]:
-        return {"dtype": str(merged_dtype(self.merge)), "device": str(versions.device())}
+        return {"dtype": f"torch.{dtype_of(self.merge)}", "device": str(versions.device())}
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def _shipped() -> list[Path]:
 
 def _python_files(path: Path, config: object) -> Iterator[Path]:
     """Yield the Python files beside the YAML, and beside any that it includes and takes functions from."""
-    places = {path.parent, *(Path(text).parent for text in _texts(config) if _is_function(text))}
+    places = {path.parent, *(file.parent for text in _texts(config) if (file := _module_file(text)) is not None)}
     for place in places:
         yield from place.glob("*.py")
 
@@ -58,15 +58,28 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _is_function(text: str) -> bool:
-    """Whether a text is what lm-eval makes of `!function module.name`: the path of the module, a dot and the name."""
-    module, _, name = text.rpartition(".")
-    return name.isidentifier() and "\n" not in module and "/" in module and Path(f"{module}.py").is_file()
+def _module_file(text: str) -> Path | None:
+    """Return the file that lm-eval takes `!function module.name` from, given what it makes of that; else None.
+
+    It makes a path of the YAML's folder, the module with its dots, a dot and the name.
+    """
+    folder, _, function = text.rpartition("/")
+    module, _, name = function.rpartition(".")
+    if not (folder and module and name.isidentifier()) or "\n" in text:
+        return None
+    path = Path(folder, f"{module.replace('.', '/')}.py")
+    return path if path.is_file() else None
 
 
 def _data_files(config: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the local files that a task's `dataset_path` and `dataset_kwargs` name as its data."""
-    options = config.get("dataset_kwargs") or {}
+    """Yield the local files that `dataset_path` and `dataset_kwargs` name as data, of a task and of a group's tasks."""
+    inner = config.get("task")
+    for task in inner if isinstance(inner, list) else []:
+        if isinstance(task, Mapping):
+            yield from _data_files(task)
+    options = config.get("dataset_kwargs")
+    if not isinstance(options, Mapping):
+        options = {}
     places = [text for key in ("data_files", "data_dir") for text in _texts(options.get(key))]
     within = options.get("data_dir")
     if isinstance(within, str):  # `data_files` may be given below it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ class Tasks:
         """Return a digest of a user's own task, None for tasks that come with lm-eval or with us.
 
         Their version says what they are; a user's file may change at any time. The digest is over the YAML with what it
-        includes, the Python files beside it, and the data files that it names; for a group, of all its own tasks.
+        includes, the Python files beside it, and the data files that it names; for a group, of all its own tasks. A
+        task that is a Python class has its data from wherever it likes: it is built, and its documents count.
         """
         if row.name not in self._digests:
             self._digests[row.name] = self._digest(self._chosen[row.name])
@@ -173,9 +175,19 @@ class Tasks:
     def _digest(self, chosen: Chosen) -> str | None:
         names = dict.fromkeys((chosen.row.task, *chosen.leaves))
         digests = [digest for name in names if (digest := task_digest(self._path(chosen, name))) is not None]
-        if len(names) == 1 or not digests:
+        if digests and chosen.leaves == (chosen.row.task,) and self._config(chosen) is None:
+            digests.append(self._digest_of_documents(chosen.row))
+        if len(digests) < 2:
             return digests[0] if digests else None
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+    def _digest_of_documents(self, row: Benchmark) -> str:
+        state = hashlib.sha256()
+        with suppress(BrokenTasksError):  # which is told where it is to be asked
+            for document in self.only(row).eval_docs:
+                text = json.dumps(document, sort_keys=True, default=lambda value: type(value).__name__)
+                state.update(text.encode("utf-8", "surrogatepass") + b"\n")
+        return state.hexdigest()
 
     def _path(self, chosen: Chosen, task: str) -> Path | None:
         """Return the YAML file of a task or group, None where it may only be one that ships."""

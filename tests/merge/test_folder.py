@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from della_bench.errors import MergeError
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
+from della_bench.models.loading import load_merged
 from della_bench.spec import MergeSpec
 from tests import tiny
 
@@ -41,6 +42,25 @@ def test_a_dtype_is_written_to_weights_and_config(family, tmp_path):
     folder = write_folder(merge(family, dtype="float32"), tmp_path / "out", progress=False)
     assert {tensor.dtype for tensor in parameters(folder).values()} == {torch.float32}
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(("stored", "said"), [("float32", "bfloat16"), ("bfloat16", "float32"), ("bfloat16", None)])
+def test_the_config_says_the_dtype_that_the_merge_runs_in(tmp_path, stored, said):
+    """A config that says another dtype than its weights have is common; transformers loads them in what it says."""
+    base = tiny.save(tiny.llama(dtype=getattr(torch, stored)), tmp_path / "base")
+    expert = tiny.save(tiny.perturbed(tiny.llama(dtype=getattr(torch, stored)), 1), tmp_path / "expert")
+    for folder in (base, expert):
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("dtype")
+        (folder / "config.json").write_text(json.dumps(config | ({"dtype": said} if said else {})))
+    spec = MergeSpec.parse(base=str(base), experts=str(expert), merge_method="task_arithmetic")
+    live, _ = load_merged(spec, progress=False)
+    folder = write_folder(Merge(spec), tmp_path / "out", progress=False)
+    written = AutoModelForCausalLM.from_pretrained(folder)
+    assert written.dtype == live.dtype == getattr(torch, stored)
+    ids = torch.arange(3, 9)[None]
+    assert torch.equal(written(ids).logits, live(ids).logits)
+    assert ("dtype" in json.loads((folder / "config.json").read_text())) == bool(said)
 
 
 def test_a_tied_model_loads_tied(tmp_path):

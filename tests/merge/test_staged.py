@@ -218,3 +218,25 @@ def test_a_stage_with_a_vocabulary_of_its_own_hands_it_on(family, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert [tokenizer.decode(tokenizer.convert_tokens_to_ids(token)) for token in grown] == list(grown)
     assert json.loads((folder / "config.json").read_text())["vocab_size"] == 261
+
+
+def test_an_engines_default_dtype_changes_no_bit_of_an_adapter(family, adapted):
+    spec = MergeSpec.parse(
+        base=str(family["base"]), experts=[f"{family['a']}::{adapted['lora']}"], merge_method="linear"
+    )
+    wanted = dict(Merge(spec).stream())
+    torch.set_default_dtype(torch.bfloat16)  # as in a worker of vLLM while weights are loaded
+    try:
+        found = dict(Merge(spec).stream())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_a_stages_tokenizer_of_a_model_that_is_none_of_its_own_counts_in_the_fingerprint(family, tmp_path):
+    def files(tokenizer: Path) -> set[tuple[str, Path]]:
+        merge = Merge(second(str(family["base"]), first(family, tokenizer=str(tokenizer))))
+        return {(role, path) for role, path in input_files(merge) if path.parent == tokenizer}
+
+    other = shutil.copytree(family["c"], tmp_path / "other")
+    assert ("expert 0, tokenizer", other / "tokenizer.json") in files(other)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import weakref
@@ -197,6 +198,17 @@ def test_tensors_of_every_rank_and_integers_go_through_every_method(handmade, me
     assert found["mask"].tolist() == [True, True]
 
 
+def test_what_is_the_bases_alone_is_told_too_where_its_dtype_does_not_hold_it(family, tmp_path):
+    base = shutil.copytree(family["base"], tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = 1e5
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    spec = {"base": str(base), "experts": str(family["a"]), "merge_method": "ties", "density": 0.5}
+    merge = Merge(MergeSpec.parse(spec, slices="0:0-1+1:0-1/0:1-2", dtype="float16"))
+    with pytest.raises(MergeError, match=r"down_proj.weight overflows float16"):
+        dict(merge.stream())
+
+
 def test_integers_need_not_be_in_an_expert(handmade):
     file = handmade["b"] / "model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if name in SHAPES}, file)
@@ -210,6 +222,7 @@ def test_a_result_that_its_dtype_does_not_hold_names_the_tensor_and_a_dtype_that
     folders = [write(tmp_path / str(k), {"fits": base / 1e5, "w": each}) for k, each in enumerate((base, expert))]
     spec = {"base": str(folders[0]), "experts": str(folders[1]), "merge_method": method}
     assert dict(Merge(MergeSpec.parse(spec)).stream())["w"].isfinite().all()
-    with pytest.raises(MergeError, match=r"tensor w overflows float16.*dtype=bfloat16 or float32 holds it") as caught:
+    told = r"tensor w overflows float16.*dtype=bfloat16 or float32 holds it"
+    with pytest.raises(MergeError, match=told) as caught:
         dict(Merge(MergeSpec.parse(spec, dtype="float16")).stream())
     assert caught.value.exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,27 @@ def test_a_chat_template_comes_and_goes_with_its_spec(family, tmp_path):
     assert lm.apply_chat_template([{"role": "user", "content": "hi"}]) == "hi!"
     lm.remerge(keys(family, "a"))
     assert lm.tokenizer.chat_template is None
+
+
+def test_a_base_that_is_a_merge_with_a_tokenizer_of_its_own_needs_another_engine(family, tmp_path):
+    """The base's folder is the same, and the ids of its tokens are others."""
+    other = shutil.copytree(family["base"], tmp_path / "other")
+    text = (other / "tokenizer.json").read_text()
+    tokens = json.loads(text)["model"]["vocab"]
+    (one, id_one), (two, id_two) = list(tokens.items())[20:22]
+    told = json.loads(text)
+    told["model"]["vocab"] |= {one: id_two, two: id_one}
+    (other / "tokenizer.json").write_text(json.dumps(told))
+
+    def based(**more: str) -> dict[str, Any]:
+        stage = {"base": str(family["base"]), "experts": [str(family["b"])], "merge_method": "task_arithmetic", **more}
+        return {**keys(family, "a"), "base": stage}
+
+    lm = DellaMergedLM(**keys(family, "a"))
+    with pytest.raises(SpecError, match="another tokenizer than the engine runs"):
+        lm.remerge(based(tokenizer=str(other)))
+    lm.remerge(based())
+    lm.remerge(keys(family, "a"))
 
 
 @pytest.mark.parametrize(

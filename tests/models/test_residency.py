@@ -61,6 +61,22 @@ def test_another_expert_is_read_and_one_that_is_no_longer_used_is_forgotten(fami
     assert kept.bytes_kept == full * 2 // 3
 
 
+def test_merges_as_sources_are_told_apart_by_which_model_stands_where(family):
+    def of_merges(*orders: str) -> Merge:
+        inner = [
+            {"base": str(family["base"]), "experts": [str(family[name]) for name in order], "weights": [1.0, 0.25],
+             "merge_method": "task_arithmetic"}
+            for order in orders
+        ]  # fmt: skip
+        keys = {"base": str(family["base"]), "experts": inner, "merge_method": "task_arithmetic"}
+        return Merge(MergeSpec.parse(keys))
+
+    kept = Residency("cpu", "cpu")
+    for orders in (["ab"], ["ba"], ["ab", "ba"]):
+        found, wanted = dict(kept.attach(of_merges(*orders)).stream()), dict(of_merges(*orders).stream())
+        assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items()), orders
+
+
 def test_an_expert_trained_again_in_the_same_folder_is_read_again(family, tmp_path):
     def retrained(seed: int) -> Merge:
         expert = tiny.save(tiny.perturbed(tiny.llama(0, dtype=torch.bfloat16), seed), tmp_path / "expert")

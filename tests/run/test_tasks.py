@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -92,6 +93,40 @@ def test_tasks_that_ship_need_no_digest_and_a_users_own_changes_with_all_that_it
         seen.add(digest)
     by_name = Tasks(["zoo_math"], include_path=tmp_path)
     assert by_name.digest(by_name.benchmarks[0]) is None
+
+
+def test_the_data_of_a_class_and_of_a_task_within_a_group_and_a_function_in_a_folder_count(tmp_path):
+    data = tmp_path / "data" / "rows.jsonl"
+    data.parent.mkdir()
+    path = write_task(tmp_path / "inner.yaml", dataset_kwargs={"data_files": {"test": str(data)}})
+    inner = yaml.safe_load(path.read_text())
+    path.unlink()
+    (tmp_path / "group.yaml").write_text(yaml.safe_dump({"group": "group", "task": [inner]}))
+    (tmp_path / "classes.yaml").write_text("task: classes\nclass: !function code.asked.Asked\n")
+    (tmp_path / "plain.yaml").write_text(
+        yaml.safe_dump({**inner, "task": "plain"}) + "process_docs: !function code.asked.kept\n"
+    )
+    (tmp_path / "code").mkdir()
+    code = (
+        "from lm_eval.api.task import ConfigurableTask\n\n"
+        "def kept(docs):\n    return docs\n\n"
+        "class Asked(ConfigurableTask):\n    VERSION = 0\n\n"
+        f"    def __init__(self, config=None):\n        super().__init__(config={ {**inner, 'task': 'classes'} })\n"
+    )
+    (tmp_path / "code" / "asked.py").write_text(code)
+
+    def digests(**changed):
+        data.write_text(json.dumps({"question": "1 + 1", "answer": "2", **changed}) + "\n")
+        tasks = Tasks(["group", "classes", "plain"], include_path=tmp_path)
+        return {row.name: tasks.digest(row) for row in tasks.benchmarks}
+
+    first = digests()
+    assert digests() == first
+    second = digests(answer="3")
+    assert all(second[name] != first[name] for name in first)
+    (tmp_path / "code" / "asked.py").write_text(code + "# other\n")
+    third = digests(answer="3")
+    assert third["plain"] != second["plain"]
 
 
 def test_all_names_that_mean_nothing_are_told_at_once(tmp_path):
