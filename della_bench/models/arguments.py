@@ -17,10 +17,10 @@ __all__ = [
     "SPEC_NAMES",
     "SPEED_ONLY",
     "answering_arguments",
-    "batch_size_faults",
+    "beside",
     "doubled_names",
+    "option_faults",
     "split_arguments",
-    "thinking_faults",
 ]
 
 SPEC_NAMES = frozenset({*KEYS, *OTHER_NAMES, "config"})
@@ -33,6 +33,9 @@ SPEED_ONLY = {
     "vllm": _SPEED | {"gpu_memory_utilization", "disable_log_stats", "data_parallel_size"},
 }  # fmt: skip
 
+
+_DTYPES = ("float32", "float16", "bfloat16", "float64")
+_BACKENDS = ("default", "causal", "seq2seq")
 
 # Arguments of lm-eval's model types that make no sense on a merge, with what to write instead.
 _REFUSED = {
@@ -64,6 +67,7 @@ def split_arguments(
 
     Raises SpecError with all faults of the spec, all arguments that are refused on a merge, and all unknown ones.
     """
+    arguments = {name.strip(): value for name, value in arguments.items()}  # "a=1, b=2"
     if files := [name for name, value in arguments.items() if value == "" and is_file_name(name)]:
         # lm-eval's reading of a string that is a file's name alone
         arguments = {name: value for name, value in arguments.items() if name not in files} | {"config": files[0]}
@@ -83,6 +87,7 @@ def split_arguments(
     if (wanted := rest.pop("engine", engine)) != engine:
         faults.append(f"engine={wanted!r}: not available; this model type runs engine={engine}")
     valid = sorted({*SPEC_NAMES, *own, *known, "engine"})
+    faults += _read_as_numbers(ours)
     faults += [f"{name}={rest[name]!r}: unknown argument{nearest(name, valid)}" for name in rest if name not in known]
     try:
         beside = {name: value for name, value in ours.items() if name not in foreign}
@@ -94,8 +99,51 @@ def split_arguments(
     return spec, rest
 
 
-def batch_size_faults(options: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with `batch_size` and `max_batch_size`, which lm-eval finds out when the model is there."""
+def _read_as_numbers(ours: Mapping[str, Any]) -> list[str]:
+    """Return a fault for each name of a folder that lm-eval's command line took for a number: 007 is 7 then."""
+    faults = []
+    for name in ("base", "base_model", "experts", "tokenizer", "chat_template"):
+        given = ours.get(name)
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, (bool, int, float)):
+                faults.append(f"{name}={value}: read as a number; a folder of such a name is ./NAME")
+    return faults
+
+
+def option_faults(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with an engine's options, which lm-eval finds out when the model is there."""
+    return [
+        *_batch_size_faults(options),
+        *_number_faults(options),
+        *_choice_faults(options),
+        *_thinking_faults(options),
+    ]
+
+
+def _number_faults(options: Mapping[str, Any]) -> list[str]:
+    faults = []
+    for name, least in (("max_length", 1), ("prefix_token_id", 0)):
+        value = options.get(name)
+        number = int(str(value)) if str(value).isdecimal() else -1
+        if value is not None and number < least:
+            faults.append(f"{name}={value}: a whole number from {least} on")
+    return faults
+
+
+def _choice_faults(options: Mapping[str, Any]) -> list[str]:
+    faults = []
+    for name in ("softmax_dtype", "mixed_precision_dtype"):
+        value = options.get(name)
+        if isinstance(value, str) and value != "auto" and value not in _DTYPES:
+            faults.append(f"{name}={value}: no dtype{nearest(value, _DTYPES)}")
+    backend = options.get("backend")
+    if backend not in (None, *_BACKENDS):
+        faults.append(f"backend={backend}: not a kind of model{nearest(str(backend), _BACKENDS)}")
+    return faults
+
+
+def _batch_size_faults(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with `batch_size` and `max_batch_size`."""
     faults = []
     for name in ("batch_size", "max_batch_size"):
         value = options.get(name)
@@ -107,11 +155,17 @@ def batch_size_faults(options: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def thinking_faults(options: Mapping[str, Any]) -> list[str]:
-    """Return what lm-eval misses for a model that thinks first, which it finds out when the model is there."""
+def _thinking_faults(options: Mapping[str, Any]) -> list[str]:
+    """Return what lm-eval misses for a model that thinks first."""
     if options.get("enable_thinking") and options.get("think_end_token") is None:
         return ["enable_thinking: needs think_end_token, behind which the answer begins, such as </think>"]
     return []
+
+
+def beside(arguments: Mapping[str, Any], additional: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return lm-eval's own settings (device, batch size) but for those that stand among the model's arguments, too."""
+    given = {name.strip() for name in arguments}
+    return {name: value for name, value in (additional or {}).items() if name not in given}
 
 
 def doubled_names(text: str) -> list[str]:

@@ -21,10 +21,9 @@ from della_bench.merge.stream import Merge
 from della_bench.models.arguments import (
     SPEC_NAMES,
     SPEED_ONLY,
-    batch_size_faults,
-    doubled_names,
+    beside,
+    option_faults,
     split_arguments,
-    thinking_faults,
 )
 from della_bench.models.build import adapt_config, build_model
 from della_bench.models.merged import MergedModel
@@ -89,7 +88,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         Raises SpecError or UsageError where the constructor would for the same arguments.
         """
         spec, options = split_arguments(arguments, ((_HFLM | _LOADING) - SPEC_NAMES) | _OURS, engine=cls.engine)
-        if faults := [*batch_size_faults(options), *thinking_faults(options)]:
+        if faults := option_faults(options):
             raise SpecError(faults)
         if options.get("device") is None:
             options["device"] = _default_device()
@@ -97,19 +96,13 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         return spec, options
 
     @classmethod
-    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> DellaMergedLM:
-        """Create from `key=value,...`; a key given twice is an error, where lm-eval would take the last."""
-        if faults := doubled_names(arg_string):
-            raise SpecError(faults)
-        made: DellaMergedLM = super().create_from_arg_string(arg_string, _on_this_machine(additional_config))
-        return made
-
-    @classmethod
     def create_from_arg_obj(
         cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
     ) -> DellaMergedLM:
         """Create from a mapping, as lm-eval's command line does."""
-        made: DellaMergedLM = super().create_from_arg_obj(arg_dict, _on_this_machine(additional_config))
+        made: DellaMergedLM = super().create_from_arg_obj(
+            arg_dict, _on_this_machine(beside(arg_dict, additional_config))
+        )
         return made
 
     def remerge(self, spec: str | PathLike[str] | Mapping[str, Any] | MergeSpec, /, **keys: Any) -> None:

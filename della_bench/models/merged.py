@@ -19,6 +19,7 @@ from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import ChosenTemplate, chosen_template
 from della_bench.merge.vocabulary import vocabulary_changes
+from della_bench.models.arguments import beside, doubled_names
 from della_bench.models.output_name import name_output
 from della_bench.models.templates import check_chat_template
 from della_bench.packages import installed_version
@@ -50,6 +51,20 @@ class MergedModel:
     _answer_options: Mapping[str, Any]
     _remote: bool
     _unusable = ""
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Any:
+        """Create from `key=value,...`; a key given twice is an error, where lm-eval would take the last."""
+        from lm_eval.utils import simple_parse_args_string
+
+        if faults := doubled_names(arg_string):
+            raise SpecError(faults)
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> Any:
+        """Create from a mapping, as lm-eval's command line does; what stands in it goes before lm-eval's settings."""
+        return super().create_from_arg_obj(arg_dict, beside(arg_dict, additional_config))  # type: ignore[misc]
 
     def _begin(self, spec: MergeSpec, options: Mapping[str, Any], speed_only: frozenset[str]) -> None:
         """Open the sources. `speed_only` names options that change how fast an answer comes, not which.

@@ -19,10 +19,8 @@ from della_bench.merge.vocabulary import generation_changes
 from della_bench.models.arguments import (
     SPEC_NAMES,
     SPEED_ONLY,
-    batch_size_faults,
-    doubled_names,
+    option_faults,
     split_arguments,
-    thinking_faults,
 )
 from della_bench.models.build import adapt_config
 from della_bench.models.merged import MergedModel
@@ -117,18 +115,11 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
         """
         known = (((_VLLM | versions.engine_arguments()) - SPEC_NAMES) | _OURS) - _REFUSED.keys()
         spec, options = split_arguments(arguments, known, engine=cls.engine, refused=_REFUSED)
-        if faults := [*batch_size_faults(options), *thinking_faults(options)]:
+        if faults := option_faults(options):
             raise SpecError(faults)
         _check_options(options)
         check_place(options.get("resident"), versions.device())
         return spec, options
-
-    @classmethod
-    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Any:
-        """Create from `key=value,...`; a key given twice is an error, where lm-eval would take the last."""
-        if faults := doubled_names(arg_string):
-            raise SpecError(faults)
-        return super().create_from_arg_string(arg_string, additional_config)
 
     def remerge(self, spec: str | PathLike[str] | Mapping[str, Any] | MergeSpec, /, **keys: Any) -> None:
         """Do as `MergedModel.remerge` says, in place in every worker, and forget what the old model has computed.

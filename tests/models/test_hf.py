@@ -104,6 +104,32 @@ def test_a_key_given_twice_in_the_argument_string_is_an_error(family):
         DellaMergedLM.create_from_arg_string(text)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("max_length=abc", "max_length=abc: a whole number from 1 on"),
+        ("max_length=-5", "max_length=-5: a whole number from 1 on"),
+        ("prefix_token_id=x", "prefix_token_id=x: a whole number from 0 on"),
+        ("softmax_dtype=float31", "softmax_dtype=float31: no dtype; did you mean 'float32'"),
+        ("backend=casual", "backend=casual: not a kind of model; did you mean 'causal'"),
+        ("experts=1e3", "experts=1000.0: read as a number"),
+        ("experts=007", "experts=7: read as a number; a folder of such a name is ./NAME"),
+    ],
+)
+def test_what_lm_eval_would_find_out_when_the_model_is_there_is_told_before(given, told):
+    expert = "" if given.startswith("experts") else "experts=zoo:math,"
+    with pytest.raises(SpecError) as caught:
+        DellaMergedLM.create_from_arg_string(f"base=zoo:base,{expert}merge_method=task_arithmetic,{given}")
+    assert told in str(caught.value)
+
+
+def test_lm_evals_settings_may_stand_among_the_arguments_which_may_have_spaces_between_them(caplog):
+    given = "base=zoo:base, experts=zoo:math, merge_method=task_arithmetic, device=cpu, batch_size=3"
+    lm = DellaMergedLM.create_from_arg_string(given, {"device": "cuda:0", "batch_size": 1})
+    assert (lm.device.type, lm.batch_size) == ("cpu", 3)
+    assert "is not on this machine" not in caplog.text
+
+
 def test_tokenizer_and_chat_template_come_from_the_sources_named(family, tmp_path):
     other = tiny.save(tiny.llama(), tmp_path / "other", tiny.tokenizer(chat_template="{{ messages[0].content }}!"))
     plain = DellaMergedLM(**keys(family, "a"))
