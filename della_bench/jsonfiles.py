@@ -113,9 +113,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        if error.filename is None or Path(error.filename) != beside:
+        if error.filename is not None and Path(error.filename) != beside:
             raise
-        raise type(error)(error.errno, error.strerror, str(path)) from error  # what is beside it is nobody's business
+        raise _named(error, path) from error  # what is beside it is nobody's business
     finally:
         beside.unlink(missing_ok=True)
 
@@ -135,9 +135,13 @@ class RowLog:
         self._file = path.open("w" if fresh else "a", encoding="utf-8", errors=_HALF_A_PAIR, newline="")
 
     def append(self, row: Any) -> None:
-        """Write one row and flush it. Raises OSError where the disk takes no more."""
-        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        """Write one row and flush it. Raises OSError, which names the file, where the disk takes no more."""
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            raise _named(error, self.path) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -148,6 +152,11 @@ class RowLog:
 
     def __exit__(self, *_: object) -> None:  # noqa: D105
         self.close()
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """Return an error with the file's name in it: a full disk's has none."""
+    return type(error)(error.errno, error.strerror or str(error), str(path))
 
 
 def _cut_torn_row(path: Path) -> None:

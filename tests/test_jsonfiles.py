@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +85,19 @@ def test_each_row_is_on_the_disk_before_the_next(tmp_path):
     with RowLog(tmp_path / "log") as log:
         log.append({"a": 1})
         assert json.loads((tmp_path / "log").read_text()) == {"a": 1}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full: Linux has it")
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="No space left") as caught:
+        RowLog(Path("/dev/full")).append({"a": 1})
+    assert caught.value.filename == "/dev/full"
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_json(tmp_path / "x.json", {})
+    assert caught.value.filename == str(tmp_path / "x.json")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,7 @@ class Adapter(ModelFolder):
         self._fan_in_fan_out = bool(settings.get("fan_in_fan_out"))
         self.files = [folder / _CONFIG, file]
         self.config = dict(base.config)
-        if origin := settings.get("base_model_name_or_path"):
+        if origin := str(settings.get("base_model_name_or_path") or ""):
             self.hint = f"the adapter was trained on {origin}"
             if not _is_same_model(origin, base):
                 log.warning(
@@ -226,7 +227,13 @@ class Adapter(ModelFolder):
     def _repeats_another(self, head: Update) -> bool:
         import torch
 
-        if head.factors or head.replacement is None:
+        if head.factors:
+            return any(
+                self._is_the_other_way_round(head, each)
+                for each in self._updates.values()
+                if each.is_embedding and each.factors
+            )
+        if head.replacement is None:
             return False
         tensor = self._file.tensor(head.replacement)
         others = [u.replacement for u in self._updates.values() if u is not head and u.replacement and not u.factors]
@@ -235,6 +242,16 @@ class Adapter(ModelFolder):
             and torch.equal(tensor.to_torch(), self._file.tensor(name).to_torch())
             for name in others
         )
+
+    def _is_the_other_way_round(self, head: Update, embedding: Update) -> bool:
+        """Whether a head's factors are an embedding's, transposed: so peft saves a tied head (ensure_weight_tying)."""
+        import torch
+
+        def factor(update: Update, side: str) -> torch.Tensor:
+            return self._file.tensor(update.factors[side]).to_torch()
+
+        sides = [(factor(head, one), factor(embedding, other).T) for one, other in ("AB", "BA")]
+        return all(ours.shape == theirs.shape and torch.equal(ours, theirs) for ours, theirs in sides)
 
     def _shape(self, update: Update, side: str) -> tuple[int, ...]:
         return self._file.tensors[update.factors[side]].shape
@@ -292,7 +309,7 @@ class Adapter(ModelFolder):
 def _is_same_model(origin: str, base: ModelFolder) -> bool:
     """Whether what an adapter calls its base may be the base: the place or the last part of the name is equal."""
     own = {base.label.partition("@")[0], str(base.config.get("_name_or_path") or ""), str(base.folder)}
-    if Path(origin).is_dir() and Path(origin).resolve() == base.folder.resolve():
+    if os.path.isdir(origin) and Path(origin).resolve() == base.folder.resolve():  # false where it may not be seen
         return True
     return origin.rstrip("/").rpartition("/")[2].lower() in {
         text.rstrip("/").rpartition("/")[2].lower() for text in own

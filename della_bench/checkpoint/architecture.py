@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.model import ModelFolder, config_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -187,9 +187,8 @@ def _build(source: ModelFolder, named: list[str]) -> Architecture | None:
 
     if source.model_type not in CONFIG_MAPPING:
         return None
-    kept = {key: value for key, value in source.config.items() if key != "quantization_config"}
     try:
-        config = CONFIG_MAPPING[source.model_type].from_dict(kept)
+        config = config_of(source.model_type, source.config, "quantization_config")
         cls = _model_class(config, named)
         if cls is None:
             return None

@@ -74,9 +74,8 @@ def _has_own_head(checkpoint: ModelFolder) -> bool:
     if head is None:
         return False
     info = checkpoint.tensors[head]
-    others = [
-        name for name, other in checkpoint.tensors.items() if other.shape == info.shape and EMBEDDING.search(name)
-    ]
+    # By its shape: an embedding has many names. Where none is there, the head is all that there is of it.
+    others = [name for name, other in checkpoint.tensors.items() if other.shape == info.shape and name != head]
     return bool(others) and not any(_same(checkpoint, head, name) for name in others)
 
 

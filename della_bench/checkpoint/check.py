@@ -93,7 +93,8 @@ def _own_faults(base: ModelFolder, known: Architectures) -> list[str]:
     has_head = any(map(HEAD.search, base.tensors))
     if not has_head and not named.endswith("Model") and not is_tied(base):
         architecture = known.of(base)
-        if architecture and (head := architecture.head):
+        has_head = architecture is not None and any(map(architecture.is_head, base.tensors))  # of another name
+        if architecture and (head := architecture.head) and not has_head:
             faults.append(
                 f"{base.label}: {head} is missing: config.json names a {named} whose head is not tied to the embedding "
                 "(tie_word_embeddings), and a model loaded from it would have a random one"
@@ -102,7 +103,7 @@ def _own_faults(base: ModelFolder, known: Architectures) -> list[str]:
     for name, info in base.tensors.items():
         if EMBEDDING.search(name) and size and info.shape[0] != size:
             architecture = known.of(base)
-            if architecture and architecture.is_embedding(name):
+            if architecture and architecture.is_embedding(name) and architecture.shape(name) != info.shape:
                 faults.append(
                     f"{base.label}: {name} is {info}, but config.json says vocab_size {size}: no engine loads it; "
                     f"set vocab_size to {info.shape[0]}"

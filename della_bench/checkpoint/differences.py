@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from della_bench.checkpoint.fit import Fit
-from della_bench.checkpoint.model import ModelFolder, model_files, read_json
+from della_bench.checkpoint.model import ModelFolder, config_of, model_files, read_json
 from della_bench.checkpoint.quantised import quantised_in_name
 from della_bench.checkpoint.tokenizers import tokenizer_difference
 from della_bench.spec import MergeSpec, Source
@@ -153,9 +152,8 @@ def _as_read(config: dict[str, Any]) -> dict[str, Any]:
 
     if config.get("model_type") not in CONFIG_MAPPING:
         return config
-    plain = {key: value for key, value in config.items() if key not in _BOOKKEEPING}
     try:
-        read: dict[str, Any] = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain)).to_dict()
+        read: dict[str, Any] = config_of(config["model_type"], config, *_BOOKKEEPING).to_dict()
         rope = read.pop("rope_parameters", None) or {}
         read |= {key: value for key, value in rope.items() if key != "type"}  # what rope_type was called
     except Exception as error:  # whatever a configuration's own code makes of what it was not written for

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from della_bench.checkpoint.model import ModelFolder
+from della_bench.checkpoint.model import ModelFolder, config_of
 
 __all__ = ["LayerConfig", "stacked_config"]
 
@@ -43,9 +43,8 @@ class LayerConfig:
 
         if self._source.model_type not in CONFIG_MAPPING:
             return self.own
-        kept = {key: value for key, value in self._source.config.items() if key != "quantization_config"}
         try:
-            made = CONFIG_MAPPING[self._source.model_type].from_dict(kept).get_text_config()
+            made = config_of(self._source.model_type, self._source.config, "quantization_config").get_text_config()
         except Exception:  # whatever an architecture's own code makes of a config that it was not written for
             return self.own
         return {**made.to_dict(), **{key: list(v) for key, v in vars(made).items() if isinstance(v, (list, tuple))}}

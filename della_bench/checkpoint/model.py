@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from abc import ABC, abstractmethod
@@ -15,9 +16,8 @@ from della_bench.checkpoint.tensor import DTYPES, FLOAT_DTYPES, HostTensor, Tens
 from della_bench.errors import CheckpointError
 
 __all__ = [
-    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "check_pointers", "file_state",
-    "model_files", "open_shards", "read_json", "require_config",
-    "unfinished_weights", "unwrapped",
+    "ADAPTER_FILES", "Checkpoint", "ModelFolder", "WeightFile", "check_dtypes", "check_pointers", "config_of",
+    "file_state", "model_files", "open_shards", "read_json", "require_config", "unfinished_weights", "unwrapped",
 ]  # fmt: skip
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -260,3 +260,14 @@ def read_json(path: Path, label: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{label}: {path} holds no JSON object")
     return data
+
+
+def config_of(model_type: str, config: Mapping[str, Any], *left_out: str) -> Any:
+    """Return what transformers' class of a model_type makes of a config; it raises whatever it comes across.
+
+    It changes what it is given, and so it gets a copy.
+    """
+    from transformers import CONFIG_MAPPING
+
+    kept = {key: value for key, value in config.items() if key not in left_out}
+    return CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(kept))

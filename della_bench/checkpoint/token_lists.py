@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from della_bench.checkpoint.tokenizers import load_tokenizer
 from della_bench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -24,12 +25,10 @@ def fast_tokenizer(
     folder: Path, label: str, faults: list[str], *, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase | None:
     """Load a tokenizer; one that cannot be loaded, or that has no fast form, becomes a fault."""
-    from transformers import AutoTokenizer
-
     try:
-        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # each kind of tokenizer file has errors of its own
-        faults.append(f"{label}: its tokenizer cannot be loaded: {' '.join(str(error).split())[:200]}")
+        loaded = load_tokenizer(folder, label=label, trust_remote_code=trust_remote_code)
+    except CheckpointError as error:
+        faults.append(str(error))
         return None
     if not getattr(loaded, "is_fast", False):
         faults.append(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
 from della_bench.checkpoint.model import ModelFolder, file_state
 from della_bench.checkpoint.resolve import resolve
@@ -14,9 +17,12 @@ from della_bench.spec import MergeSpec
 from della_bench.spec.source import Source
 from della_bench.spec.vocabulary import tokenizer_text
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 __all__ = [
     "check_vocabulary", "folder_template", "has_tokenizer", "have_same_tokenizer", "highest_id", "load_chat_template",
-    "tokenizer_difference", "tokenizer_files",
+    "load_tokenizer", "loading_tokenizer",    "tokenizer_difference", "tokenizer_files",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -92,9 +98,34 @@ def load_chat_template(source: Source, *, trust_remote_code: bool = False) -> An
 
 def folder_template(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """Return the chat template, or several by name, of the tokenizer in a folder; None where it has none."""
+    return load_tokenizer(folder, trust_remote_code=trust_remote_code).chat_template
+
+
+def load_tokenizer(folder: Path, *, label: str = "", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in a folder. label: whose it is, for errors; the folder itself where it is empty.
+
+    Raises CheckpointError where there is none that transformers can load.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code).chat_template
+    with loading_tokenizer(folder, label):
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    return loaded
+
+
+@contextmanager
+def loading_tokenizer(folder: Path, label: str = "") -> Iterator[None]:
+    """Make a CheckpointError of whatever keeps the tokenizer in a folder from being loaded."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise what they come across
+        lacking = "" if has_tokenizer(folder) else "; the folder holds no tokenizer: name one by tokenizer=SOURCE"
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{label or folder}: its tokenizer cannot be loaded: {shorten(reason, 300)}{lacking}"
+        ) from error
 
 
 def has_tokenizer(folder: Path) -> bool:

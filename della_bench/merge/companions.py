@@ -14,7 +14,7 @@ from typing import Any
 
 from della_bench.checkpoint.canonical import vocab_size
 from della_bench.checkpoint.model import read_json
-from della_bench.checkpoint.tokenizers import check_vocabulary, highest_id
+from della_bench.checkpoint.tokenizers import check_vocabulary, highest_id, load_tokenizer
 from della_bench.jsonfiles import write_json
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import chosen_template
@@ -39,11 +39,7 @@ def check_companions(merge: Merge) -> None:
         return  # its rows are those of its tokens
     rows, source = vocab_size(merge.base.config), merge.tokenizer_folder
     if rows is not None and highest_id(source) >= rows:
-        from transformers import AutoTokenizer
-
-        check_vocabulary(
-            merge.spec, AutoTokenizer.from_pretrained(source, trust_remote_code=merge.trust_remote_code), rows
-        )
+        check_vocabulary(merge.spec, load_tokenizer(source, trust_remote_code=merge.trust_remote_code), rows)
 
 
 def copy_companions(merge: Merge, folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from della_bench.checkpoint.tokenizers import loading_tokenizer
 from della_bench.devices import require_device
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
@@ -118,7 +119,8 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         adapt_config(self._config, self.merge)
 
     def _create_tokenizer(self, *args: Any, **kwargs: Any) -> None:
-        super()._create_tokenizer(*args, **kwargs)
+        with loading_tokenizer(self.merge.tokenizer_folder):
+            super()._create_tokenizer(*args, **kwargs)
         self._finish_tokenizer(getattr(self.config.get_text_config(), "vocab_size", None))
 
     def _create_model(

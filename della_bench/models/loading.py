@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from della_bench.checkpoint.tokenizers import check_vocabulary
+from della_bench.checkpoint.tokenizers import check_vocabulary, load_tokenizer
 from della_bench.devices import require_device
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import chosen_template
@@ -38,14 +38,14 @@ def load_merged(
     Raises UsageError (no such device), SpecError, CheckpointError or MergeError: with all faults of the spec and all
     mismatches of the sources before any weight is read.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     require_device(device)
     spec = MergeSpec.parse(spec)
     merge = Merge(spec, trust_remote_code=trust_remote_code)
     folder = merge.base.folder
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
     if spec.chat_template is not None:
         tokenizer.chat_template = chosen_template(merge).content
     config = adapt_config(config, merge)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from della_bench.checkpoint.tokenizers import load_tokenizer
 from della_bench.errors import SpecError
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import ChosenTemplate, chosen_template, template_asked_for, template_owner
@@ -50,10 +51,8 @@ def tokenizer_with_template(
     wanted: True, or the name of one of several templates. Beside it, whose template that is. Raises SpecError where
     there is no such template, and CheckpointError where a source cannot be opened.
     """
-    from transformers import AutoTokenizer
-
     merge = Merge(spec, trust_remote_code=trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(merge.tokenizer_folder, trust_remote_code=trust_remote_code)
     chosen = chosen_template(merge, lambda: tokenizer.chat_template)
     found, source = chosen.content, template_owner(spec)
     if found and isinstance(wanted, str) and not isinstance(found, dict):

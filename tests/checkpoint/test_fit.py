@@ -6,6 +6,14 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import (
+    MambaConfig,
+    MambaForCausalLM,
+    MllamaForCausalLM,
+    MllamaTextConfig,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
 
 from della_bench.checkpoint import check_fit, open_folder
 from della_bench.checkpoint.canonical import align, parameters
@@ -373,3 +381,50 @@ def test_another_tokenizer_is_told_with_how_it_differs(tmp_path, warned):
         "e: its tokenizer differs from the base's (vocabulary: 1 more tokens ('[PAD]'=259), another chat template); "
         "the base's is used unless tokenizer= or chat_template= names another source"
     ]
+
+
+def test_a_head_and_an_embedding_of_other_names_and_sizes_are_what_the_architecture_has(tmp_path):
+    """RWKV's head is head.weight, Mllama's embedding has eight rows more than vocab_size says."""
+    rwkv = RwkvForCausalLM(RwkvConfig(vocab_size=259, hidden_size=32, num_hidden_layers=2, context_length=64))
+    text = MllamaTextConfig(
+        vocab_size=259, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, cross_attention_layers=[1], pad_token_id=1,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+    )  # fmt: skip
+    for name, model, tensor, rows in (
+        ("rwkv", rwkv, "head.weight", 259),
+        ("mllama", MllamaForCausalLM(text), "model.embed_tokens.weight", 267),
+    ):
+        base = open_folder(tiny.save(model, tmp_path / name), name)
+        expert = open_folder(tiny.save(tiny.perturbed(model, 1), tmp_path / f"{name}-expert"), "expert")
+        (fit,) = check_fit(base, [expert])
+        assert fit.parameters[tensor].shape[0] == rows
+
+
+def test_a_head_of_its_own_counts_whatever_the_embedding_is_called(tmp_path):
+    """The config ties them, and transformers takes the head that is in the file."""
+    model = MambaForCausalLM(MambaConfig(vocab_size=259, hidden_size=32, num_hidden_layers=2, state_size=8))
+    folders = [tiny.save(model, tmp_path / "base"), tiny.save(tiny.perturbed(model, 1), tmp_path / "expert")]
+    for seed, folder in enumerate(folders):
+        file = folder / "model.safetensors"
+        head = torch.randn(259, 32, generator=torch.Generator().manual_seed(seed))
+        save_file({**load_file(file), HEAD: head}, file, metadata={"format": "pt"})
+    base, expert = (open_folder(folder, folder.name) for folder in folders)
+    (fit,) = check_fit(base, [expert])
+    assert torch.equal(fit.tensor(HEAD).to_torch(), load_file(folders[1] / "model.safetensors")[HEAD])
+
+
+def test_asking_transformers_changes_no_config(tmp_path):
+    """Its classes change what they are given: here an old rope_scaling, which then differed from the file's."""
+    from della_bench.checkpoint.architecture import Architectures
+    from della_bench.checkpoint.layer_config import LayerConfig
+
+    folder = tiny.save(tiny.llama(), tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("rope_parameters", None)
+    config |= {"rope_theta": 10000.0, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    base = open_folder(folder, "base")
+    assert Architectures(base).of(base) is not None
+    assert LayerConfig(base).values
+    assert base.config == config

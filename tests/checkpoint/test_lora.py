@@ -13,6 +13,7 @@ from della_bench.checkpoint.product import product
 from della_bench.errors import CheckpointError, MergeError
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
+from della_bench.models.loading import load_merged
 from della_bench.spec import MergeSpec, Source
 from tests import families, tiny
 
@@ -435,6 +436,25 @@ def test_a_head_that_repeats_the_embedding_is_no_update(tied, adapter, caplog):
     assert HEAD not in fit.names
     assert torch.equal(fit.tensor(EMBEDDING).to_torch(), tensor)
     assert "and with it the head that is tied to it" in caplog.text
+
+
+def test_the_factors_of_a_tied_head_that_are_the_embeddings_are_no_update(tied, tmp_path):
+    """As peft saves them by ensure_weight_tying; its own merge adds the product to the tied weight twice."""
+    from transformers import AutoModelForCausalLM
+
+    targets = ["embed_tokens", "q_proj"]
+    trained(AutoModelForCausalLM.from_pretrained(tied), tmp_path, target_modules=targets, ensure_weight_tying=True)
+    below = AutoModelForCausalLM.from_pretrained(tmp_path / "base").eval()
+    adapted = peft.PeftModel.from_pretrained(below, tmp_path / "adapter").eval()
+    spec = {"base": str(tmp_path / "base"), "experts": str(tmp_path / "adapter"), "merge_method": "task_arithmetic"}
+    ours, _ = load_merged(spec, progress=False)
+    ids = torch.arange(3, 19)[None]
+    assert torch.allclose(ours(ids).logits, adapted(ids).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("origin", ["x" * 5000, "/root/\0", 7, ["a"]], ids=["long", "no path", "number", "list"])
+def test_whatever_an_adapter_calls_its_base_is_no_error(tied, adapter, origin):
+    opened(tied, adapter(base_model_name_or_path=origin))
 
 
 def test_the_chatml_recipe_with_new_tokens_and_a_head_to_save_is_pefts_merge(tmp_path):

@@ -23,6 +23,7 @@ from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.models import build
 from della_bench.models.hf import DellaMergedLM
+from della_bench.models.loading import load_merged
 from della_bench.spec import MergeSpec
 from tests import tiny
 from tests.models.lm import ask, keys
@@ -322,3 +323,17 @@ def test_two_models_whose_layers_lie_on_the_disk_each_have_their_own_files(tmp_p
     del first, second, lm
     gc.collect()
     assert not list((tmp_path / "offload").iterdir())
+
+
+def test_a_base_without_a_tokenizer_or_with_a_broken_one_is_told(family, tmp_path):
+    without = shutil.copytree(family["base"], tmp_path / "without")
+    for file in without.glob("tokenizer*"):
+        file.unlink()
+    broken = shutil.copytree(family["base"], tmp_path / "broken")
+    (broken / "tokenizer.json").write_text("{")
+    for folder, told in ((without, "holds no tokenizer: name one by tokenizer=SOURCE"), (broken, "cannot be loaded")):
+        spec = {**keys(family, "a"), "base": str(folder)}
+        with pytest.raises(CheckpointError, match=told):
+            DellaMergedLM(**spec)
+        with pytest.raises(CheckpointError, match=told):
+            load_merged(spec)
