@@ -31,10 +31,10 @@ class SafetensorsFile:
     def __init__(self, path: Path, label: str) -> None:
         self.path, self._where = path, f"{label}: {path.name}"
         try:
-            with safe_open(path, framework="np"):  # checks the header against itself and against the file's size
-                pass
-            with path.open("rb") as file:
+            with path.open("rb") as file:  # which says why it cannot be opened
                 size = int.from_bytes(file.read(8), "little")
+                with safe_open(path, framework="np"):  # checks the header against itself and against the file's size
+                    pass
                 header: dict[str, Any] = json.loads(file.read(size))
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{self._where} is no readable safetensors file: {error}") from None

@@ -160,7 +160,7 @@ def highest_id(folder: Path) -> int:
     ids += [token["id"] for token in tokenizer.get("added_tokens") or []]
     ids += map(int, config.get("added_tokens_decoder") or {})
     ids += _json(folder / "added_tokens.json").values()
-    return max(ids)
+    return max((i for i in ids if isinstance(i, int)), default=-1)  # a broken file is the tokenizer loader's to report
 
 
 def check_vocabulary(spec: MergeSpec, tokenizer: Any, rows: int | None) -> None:
@@ -243,7 +243,7 @@ def _rules(rules: dict[str, Any]) -> Any:
 def _chat_template(checkpoint: ModelFolder) -> Any:
     file = checkpoint.tokenizer_folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8", errors="replace")
     return checkpoint.tokenizer_config.get("chat_template") or _read(checkpoint, "chat_template.json").get(
         "chat_template"
     )

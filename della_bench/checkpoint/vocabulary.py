@@ -31,7 +31,7 @@ from della_bench.spec import MergeSpec, Source
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Vocabulary"]
+__all__ = ["Vocabulary", "row_count"]
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Vocabulary:
             raise CheckpointError("\n".join(dict.fromkeys(faults)))
         lists = TokenLists(
             {model: dict(made.get_vocab()) for model, made in tokenizers.items()},
-            {model: _row_count(model) for model in tokenizers},
+            {model: row_count(model) for model in tokenizers},
         )
         self._base_ids = lists.ids[base]
         self._model_type = base.config.get("model_type")
@@ -162,7 +162,7 @@ def _tokenizer_folder(source: Source, models: Mapping[Source, ModelFolder], faul
     return resolve(source, weights=False)
 
 
-def _row_count(model: ModelFolder) -> int:
+def row_count(model: ModelFolder) -> int:
     """Return how many rows a model's embedding has; where several tensors may be it, as many as the config says."""
     said = vocab_size(model.config)
     there = [info.shape[0] for name, info in model.tensors.items() if EMBEDDING.search(name) and info.shape]

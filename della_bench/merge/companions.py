@@ -12,13 +12,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from della_bench.checkpoint.canonical import vocab_size
 from della_bench.checkpoint.model import read_json
 from della_bench.checkpoint.tokenizers import check_vocabulary, highest_id, load_tokenizer
 from della_bench.jsonfiles import write_json
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import chosen_template
-from della_bench.merge.vocabulary import generation_changes
+from della_bench.merge.vocabulary import generation_changes, row_count_of
 
 __all__ = ["check_companions", "copy_companions"]
 
@@ -37,7 +36,7 @@ def check_companions(merge: Merge) -> None:
     """Raise CheckpointError where the tokenizer has ids that texts use and the merge has no rows for."""
     if merge.vocabulary is not None:
         return  # its rows are those of its tokens
-    rows, source = vocab_size(merge.base.config), merge.tokenizer_folder
+    rows, source = row_count_of(merge.base, None), merge.tokenizer_folder
     if rows is not None and highest_id(source) >= rows:
         check_vocabulary(merge.spec, load_tokenizer(source, trust_remote_code=merge.trust_remote_code), rows)
 

@@ -6,9 +6,17 @@ from typing import Any
 
 from della_bench.checkpoint.canonical import vocab_size
 from della_bench.checkpoint.model import ModelFolder, read_json
-from della_bench.checkpoint.vocabulary import Vocabulary
+from della_bench.checkpoint.vocabulary import Vocabulary, row_count
 
-__all__ = ["generation_changes", "vocabulary_changes"]
+__all__ = ["generation_changes", "row_count_of", "vocabulary_changes"]
+
+
+def row_count_of(base: ModelFolder, vocabulary: Vocabulary | None) -> int | None:
+    """Return how many tokens a merge has a row for; None where nothing says it.
+
+    A base may have more rows than its config says: Llama 3.2 Vision has eight for what stands for an image.
+    """
+    return vocabulary.size if vocabulary is not None else row_count(base) or None
 
 
 def vocabulary_changes(vocabulary: Vocabulary | None, config: dict[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
     def _create_tokenizer(self, *args: Any, **kwargs: Any) -> None:
         with loading_tokenizer(self.merge.tokenizer_folder):
             super()._create_tokenizer(*args, **kwargs)
-        self._finish_tokenizer(getattr(self.config.get_text_config(), "vocab_size", None))
+        self._finish_tokenizer()
 
     def _create_model(
         self,

@@ -10,6 +10,7 @@ from della_bench.checkpoint.tokenizers import check_vocabulary, load_tokenizer
 from della_bench.devices import require_device
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import chosen_template
+from della_bench.merge.vocabulary import row_count_of
 from della_bench.models.build import adapt_config, build_model
 from della_bench.spec import MergeSpec
 
@@ -49,6 +50,6 @@ def load_merged(
     if spec.chat_template is not None:
         tokenizer.chat_template = chosen_template(merge).content
     config = adapt_config(config, merge)
-    check_vocabulary(spec, tokenizer, getattr(config.get_text_config(), "vocab_size", None))
+    check_vocabulary(spec, tokenizer, row_count_of(merge.base, merge.vocabulary))
     model = build_model(merge, config, AutoModelForCausalLM, device, progress=progress, **options)
     return model, tokenizer

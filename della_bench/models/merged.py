@@ -18,7 +18,7 @@ from della_bench.merge.config import config_changes, dtype_of
 from della_bench.merge.fingerprint import Inputs
 from della_bench.merge.stream import Merge
 from della_bench.merge.templates import ChosenTemplate, chosen_template
-from della_bench.merge.vocabulary import vocabulary_changes
+from della_bench.merge.vocabulary import row_count_of, vocabulary_changes
 from della_bench.models.arguments import beside, doubled_names
 from della_bench.models.output_name import name_output
 from della_bench.models.templates import check_chat_template
@@ -138,11 +138,11 @@ class MergedModel:
     def _set_chat_template(self, template: Any) -> None:
         self.tokenizer.chat_template = template
 
-    def _finish_tokenizer(self, vocabulary: int | None) -> None:
+    def _finish_tokenizer(self) -> None:
         """Check the tokenizer that lm-eval has loaded, and give it the spec's chat template."""
         self._own_chat_template = self.tokenizer.chat_template
         self._take_template(chosen_template(self.merge, lambda: self._own_chat_template))
-        check_vocabulary(self.spec, self.tokenizer, vocabulary)
+        check_vocabulary(self.spec, self.tokenizer, row_count_of(self.merge.base, self.merge.vocabulary))
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """Return the template that lm-eval chooses, and ask through it, also where it is one of several by name.

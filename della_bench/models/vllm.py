@@ -105,7 +105,7 @@ class DellaMergedVLLM(MergedModel, VLLM):  # type: ignore[misc]
             versions.answer_without_a_bar(self.model)
         self.model_args["model_loader_extra_config"] = self._settings(spec).as_config()
         adapt_config(self._config, self.merge)
-        self._finish_tokenizer(getattr(self._config.get_text_config(), "vocab_size", None))
+        self._finish_tokenizer()
 
     @classmethod
     def check(cls, arguments: Mapping[str, Any]) -> tuple[MergeSpec, dict[str, Any]]:

@@ -18,6 +18,7 @@ from transformers import (
 from della_bench.checkpoint import check_fit, open_folder
 from della_bench.checkpoint.canonical import align, parameters
 from della_bench.errors import CheckpointError
+from della_bench.merge.vocabulary import row_count_of
 from tests import tiny
 from tests.checkpoint.conftest import LLAMA, tensors
 
@@ -399,6 +400,7 @@ def test_a_head_and_an_embedding_of_other_names_and_sizes_are_what_the_architect
         expert = open_folder(tiny.save(tiny.perturbed(model, 1), tmp_path / f"{name}-expert"), "expert")
         (fit,) = check_fit(base, [expert])
         assert fit.parameters[tensor].shape[0] == rows
+        assert row_count_of(base, None) == rows
 
 
 def test_a_head_of_its_own_counts_whatever_the_embedding_is_called(tmp_path):
