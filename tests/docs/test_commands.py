@@ -159,3 +159,20 @@ def test_links_lead_to_files(page: Path) -> None:
 def test_the_front_page_leads_to_every_page() -> None:
     front = (PROJECT / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in PAGES if page.name != "README.md" and page.name not in front] == []
+
+
+def options_of(command: Any, path: str) -> Iterator[tuple[str, str]]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from options_of(inner, f"{path} {name}")
+    for parameter in command.params:
+        names = [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")]
+        if names and not getattr(parameter, "hidden", False):
+            yield path, "|".join(map(re.escape, names))
+
+
+def test_every_option_of_the_command_line_is_in_a_page() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    options = list(options_of(get_command(app), "della-bench"))
+    assert len(options) > 100
+    missing = [f"{path} {names}" for path, names in options if not re.search(rf"(?:{names})(?![\w-])", text)]
+    assert missing == []
