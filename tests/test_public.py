@@ -108,6 +108,8 @@ def test_a_spec_and_a_running_model_are_evaluated_alike():
     assert by_spec["config"]["della_bench"]["fingerprint"] == model.fingerprint
     with pytest.raises(UsageError, match="its constructor"):
         evaluate(model, ["zoo_math"], arguments={"device": "cpu"})
+    with pytest.raises(UsageError, match=r"no task, tag or group of lm-eval: zoo_maths \(did you mean 'zoo_math'"):
+        evaluate({**SPEC, "base": "/nowhere"}, ["zoo_math", "zoo_maths"], **options)
 
 
 @pytest.mark.slow

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from della_bench.errors import UsageError
 from della_bench.models.merged import MergedModel
 from della_bench.plugin import register
 from della_bench.spec import MergeSpec
+from della_bench.suggest import with_nearest
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 __all__ = ["evaluate"]
 
@@ -31,17 +35,31 @@ def evaluate(
     The result has the metrics by task in `["results"]`, and spec, digest and fingerprint of the merge in
     `["config"]["della_bench"]`. Nothing is written to disk; `della-bench run` keeps results.
 
-    Raises SpecError or CheckpointError for a faulty spec or sources, and what lm-eval raises.
+    Raises SpecError or CheckpointError for a faulty spec or sources, UsageError before anything is merged for a task
+    that is not there, and what lm-eval raises.
     """
+    if isinstance(model, MergedModel) and arguments:
+        raise UsageError("a running model has its own; give them to its constructor", argument="arguments")
+    keys = {} if isinstance(model, MergedModel) else MergeSpec.parse(model).as_keys()
     register()
     import lm_eval
+    from lm_eval.tasks import TaskManager
 
     names = [tasks] if isinstance(tasks, str) else list(tasks)
+    if options.get("task_manager") is None:
+        options["task_manager"] = TaskManager()  # which lm-eval makes else, when the model is there
+    _check_names(names, options["task_manager"])
     if isinstance(model, MergedModel):
-        if arguments:
-            raise UsageError("a running model has its own; give them to its constructor", argument="arguments")
         return dict(lm_eval.simple_evaluate(model=model, tasks=names, **options))
-    keys = MergeSpec.parse(model).as_keys()
-    return dict(
-        lm_eval.simple_evaluate(model="della_merged", model_args={**keys, **(arguments or {})}, tasks=names, **options)
-    )
+    model_args = {**keys, **(arguments or {})}
+    return dict(lm_eval.simple_evaluate(model="della_merged", model_args=model_args, tasks=names, **options))
+
+
+def _check_names(names: Sequence[object], manager: TaskManager) -> None:
+    unknown = [
+        f"no task, tag or group of lm-eval: {with_nearest(name, manager.all_tasks)}"
+        for name in names
+        if isinstance(name, str) and not name.endswith(".yaml") and not manager.match_tasks([name])
+    ]
+    if unknown:
+        raise UsageError("\n".join(unknown), argument="tasks")
