@@ -55,7 +55,12 @@ def overwrite(model: Any, merge: Merge, device: torch.device | str, *, progress:
         for name, value in _converted(group, tensors, model).items():
             live[name].copy_(value)
             written.add(live[name].data_ptr())
-    left = [name for name, parameter in model.named_parameters() if parameter.data_ptr() not in written]
+    computed = getattr(model, "_keys_to_ignore_on_save", None) or ()  # by the model itself, the same in every merge
+    left = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.data_ptr() not in written and name not in computed
+    ]
     if left:
         raise MergeError(f"{merge.base.label}: no tensor of the merge went into {', '.join(sorted(left))}")
 

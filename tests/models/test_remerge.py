@@ -11,9 +11,11 @@ import pytest
 import torch
 from lm_eval.api.model import CachingLM
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSeq2SeqLM, MarianConfig, MarianMTModel
 
 from della_bench.errors import CheckpointError, MergeError, SpecError
 from della_bench.merge.stream import Merge
+from della_bench.models.build import build_model
 from della_bench.models.hf import DellaMergedLM
 from della_bench.models.overwrite import overwrite
 from della_bench.spec import MergeSpec
@@ -143,6 +145,25 @@ def test_a_failure_while_loading_leaves_the_model_unusable_until_the_next_good_r
             call()
     lm.remerge(keys(family, "a"))
     assert (ask(lm, *PROMPTS), lm.fingerprint) == (before, told)
+
+
+def test_parameters_that_a_model_computes_itself_are_nobodys(tmp_path):
+    """Marian's positions are parameters that transformers does not save."""
+    config = MarianConfig(
+        vocab_size=64, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, pad_token_id=1,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, decoder_start_token_id=1, eos_token_id=0,
+    )  # fmt: skip
+    model = MarianMTModel(config)
+    names = [str(tiny.save(tiny.perturbed(model, seed), tmp_path / str(seed))) for seed in range(3)]
+
+    def merge(expert: str) -> Merge:
+        return Merge(MergeSpec.parse(base=names[0], experts=expert, merge_method="task_arithmetic", weights=0.5))
+
+    live, wanted = (
+        build_model(merge(name), config, AutoModelForSeq2SeqLM, "cpu", progress=False) for name in names[1:]
+    )
+    overwrite(live, merge(names[2]), "cpu", progress=False)
+    assert all(torch.equal(live.state_dict()[name], tensor) for name, tensor in wanted.state_dict().items())
 
 
 def test_an_offloaded_model_is_refused(family, monkeypatch):
