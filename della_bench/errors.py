@@ -101,8 +101,12 @@ class Faults:
         try:
             return step()
         except DellaBenchError as error:
-            self._found.append(error)
+            self.note(error)
             return default
+
+    def note(self, error: DellaBenchError) -> None:
+        """Note an error that came."""
+        self._found.append(error)
 
     def raise_them(self) -> None:
         """Raise the error that was noted, or one with the lines of all of them; do nothing where there is none."""

@@ -156,7 +156,7 @@ def run(
 
     settle_output()
     from della_bench.cli.console import one_of, say, show_warnings
-    from della_bench.errors import DataError, DellaBenchError, Faults
+    from della_bench.errors import DellaBenchError, Faults
     from della_bench.run.options import Options
     from della_bench.run.preflight import check_asked
     from della_bench.run.runner import Runner
@@ -228,16 +228,15 @@ def run(
     if dry_run:
         planned = runner()
         planned.check_settings(models())
-        without_data = show_settings(planned, models())
+        for error in show_settings(planned, models()):
+            faults.note(error)
         cannot = planned.unusable(models())
         show_plan(planned.plan([spec for spec in models() if spec not in cannot]))
         if cannot:
             from della_bench.run.preflight import cannot_be_run
 
             raise cannot_be_run(cannot)
-        if without_data:
-            lines = "\n".join(dict.fromkeys(map(str, without_data)))
-            raise DataError(lines, exit_code=max(error.exit_code for error in without_data))
+        faults.raise_them()
         return
     others: list[Watcher] = []
     if track is not None:
