@@ -112,6 +112,23 @@ def test_a_spec_and_a_running_model_are_evaluated_alike():
         evaluate({**SPEC, "base": "/nowhere"}, ["zoo_math", "zoo_maths"], **options)
 
 
+def test_tasks_are_told_what_lm_eval_tells_them(monkeypatch):
+    """Some are made by the model's arguments and by `metadata`: lengths of contexts, a tokenizer."""
+    import lm_eval
+
+    told = []
+
+    def simple_evaluate(**given):
+        told.append(given["task_manager"].metadata)
+        return {}
+
+    monkeypatch.setattr(lm_eval, "simple_evaluate", simple_evaluate)
+    evaluate(SPEC, "zoo_math", arguments={"max_length": 256}, metadata={"max_seq_lengths": [4096]})
+    (metadata,) = told
+    assert (metadata["max_seq_lengths"], metadata["max_length"]) == ([4096], 256)
+    assert metadata["base"] == "zoo:base"
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_what_an_installation_needs(tmp_path):
     project = Path(della_bench.__file__).parent.parent

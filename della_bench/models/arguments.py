@@ -131,10 +131,12 @@ def _number_faults(options: Mapping[str, Any]) -> list[str]:
 
 
 def _choice_faults(options: Mapping[str, Any]) -> list[str]:
+    import torch
+
     faults = []
     for name in ("softmax_dtype", "mixed_precision_dtype"):
         value = options.get(name)
-        if isinstance(value, str) and value != "auto" and value not in _DTYPES:
+        if isinstance(value, str) and value != "auto" and not isinstance(getattr(torch, value, None), torch.dtype):
             faults.append(f"{name}={value}: no dtype{nearest(value, _DTYPES)}")
     backend = options.get("backend")
     if backend not in (None, *_BACKENDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -46,20 +47,20 @@ def evaluate(
     from lm_eval.tasks import TaskManager
 
     names = [tasks] if isinstance(tasks, str) else list(tasks)
-    if options.get("task_manager") is None:
-        options["task_manager"] = TaskManager()  # which lm-eval makes else, when the model is there
+    arguments = {**keys, **(arguments or {})}
+    if options.get("task_manager") is None:  # as lm-eval makes it else, when the model is there
+        options["task_manager"] = TaskManager(metadata={**arguments, **(options.get("metadata") or {})})
     _check_names(names, options["task_manager"])
     if isinstance(model, MergedModel):
         return dict(lm_eval.simple_evaluate(model=model, tasks=names, **options))
-    model_args = {**keys, **(arguments or {})}
-    return dict(lm_eval.simple_evaluate(model="della_merged", model_args=model_args, tasks=names, **options))
+    return dict(lm_eval.simple_evaluate(model="della_merged", model_args=arguments, tasks=names, **options))
 
 
 def _check_names(names: Sequence[object], manager: TaskManager) -> None:
     unknown = [
         f"no task, tag or group of lm-eval: {with_nearest(name, manager.all_tasks)}"
         for name in names
-        if isinstance(name, str) and not name.endswith(".yaml") and not manager.match_tasks([name])
+        if isinstance(name, str) and not os.path.exists(name) and not manager.match_tasks([name])
     ]
     if unknown:
         raise UsageError("\n".join(unknown), argument="tasks")

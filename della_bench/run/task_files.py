@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ def task_digest(path: Path | None) -> str | None:
     config = read_task_file(path)
     state = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for file in sorted({*_python_files(path, config), *_data_files(config)}):
+        name = os.path.relpath(file, path.parent)
+        state.update(f"\0{name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
         with file.open("rb") as opened:
             while chunk := opened.read(_CHUNK):
                 state.update(chunk)
@@ -85,5 +87,15 @@ def _data_files(config: Mapping[str, Any]) -> Iterator[Path]:
     if isinstance(within, str):  # `data_files` may be given below it
         places += [str(Path(within) / text) for text in _texts(options.get("data_files"))]
     for place in [*places, *_texts(config.get("dataset_path"))]:
-        for found in map(Path, glob.glob(place, recursive=True)):
-            yield from (file for file in (found.rglob("*") if found.is_dir() else [found]) if file.is_file())
+        for found in _matching(place):
+            files = found.rglob("*") if found.is_dir() else [found]
+            yield from (file for file in files if file.is_file() and "__pycache__" not in file.parts)
+
+
+def _matching(place: str) -> Iterator[Path]:
+    """Yield what a path or a pattern names. `**` does not go into linked folders, which may lead back."""
+    path = Path(place).expanduser()
+    try:
+        yield from Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    except (OSError, ValueError, NotImplementedError):  # no pattern of pathlib's, or not to be looked into
+        yield from [path] if os.path.exists(path) else []

@@ -126,7 +126,7 @@ def test_what_lm_eval_would_find_out_when_the_model_is_there_is_told_before(give
 
 def test_lm_evals_settings_may_stand_among_the_arguments_which_may_have_spaces_between_them(caplog):
     given = "base=zoo:base, experts=zoo:math, merge_method=task_arithmetic, device=cpu, batch_size=3"
-    lm = DellaMergedLM.create_from_arg_string(given, {"device": "cuda:0", "batch_size": 1})
+    lm = DellaMergedLM.create_from_arg_string(f"{given}, softmax_dtype=half", {"device": "cuda:0", "batch_size": 1})
     assert (lm.device.type, lm.batch_size) == ("cpu", 3)
     assert "is not on this machine" not in caplog.text
 

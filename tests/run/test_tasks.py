@@ -13,6 +13,7 @@ from della_bench.benchmarks import BENCHMARKS
 from della_bench.errors import UsageError
 from della_bench.resources import folder
 from della_bench.run.settings import EvalSettings
+from della_bench.run.task_files import task_digest
 from della_bench.run.tasks import BrokenTasksError, Tasks
 from tests.run.tasks import write_task
 
@@ -60,6 +61,10 @@ def test_tasks_that_ship_need_no_digest_and_a_users_own_changes_with_all_that_it
     def with_data(**kwargs):
         return write_task(tmp_path / "own.yaml", **included, dataset_kwargs=kwargs)
 
+    def split():
+        for name, count in (("test", 2), ("train", 1)):
+            (tmp_path / "data" / f"{name}.jsonl").write_text(count * rows)
+
     (tmp_path / "common" / "asked.yaml").write_text("process_docs: !function asked.kept\n")
     (tmp_path / "common" / "asked.py").write_text("def kept(docs):\n    return docs\n")
     path = write_task(tmp_path / "own.yaml", **included)
@@ -81,6 +86,8 @@ def test_tasks_that_ship_need_no_digest_and_a_users_own_changes_with_all_that_it
         "the data below it": lambda: (tmp_path / "below" / "rows.jsonl").write_text(2 * rows),
         "a folder as its dataset": lambda: write_task(path, dataset_path=str(tmp_path / "data"), dataset_kwargs={}),
         "that folder": lambda: (tmp_path / "data" / "rows.jsonl").write_text(3 * rows),
+        "the name of a file there": lambda: (tmp_path / "data" / "rows.jsonl").rename(tmp_path / "data" / "test.jsonl"),
+        "where one file ends": split,
     }
     (tmp_path / "more.yaml").write_text("target_delimiter: ' '\n")
     seen = set()
@@ -93,6 +100,24 @@ def test_tasks_that_ship_need_no_digest_and_a_users_own_changes_with_all_that_it
         seen.add(digest)
     by_name = Tasks(["zoo_math"], include_path=tmp_path)
     assert by_name.digest(by_name.benchmarks[0]) is None
+
+
+def test_what_lies_in_a_folder_of_data_besides_does_not_count_and_links_that_lead_back_are_no_loop(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "rows.jsonl").write_text("{}\n")
+    for name in ("one", "two"):
+        (data / name).symlink_to(data)
+    for kwargs in ({"data_dir": str(data)}, {"data_files": f"{data}/**/*.jsonl"}):
+        path = write_task(tmp_path / "own.yaml", dataset_kwargs=kwargs)
+        before = task_digest(path)
+        (data / "__pycache__").mkdir(exist_ok=True)
+        (data / "__pycache__" / "x.pyc").write_bytes(b"made by an import of code that lies there")
+        assert task_digest(path) == before
+        (data / "__pycache__" / "x.pyc").unlink()
+        (data / "more.jsonl").write_text("{}\n")
+        assert task_digest(path) != before
+        (data / "more.jsonl").unlink()
 
 
 def test_the_data_of_a_class_and_of_a_task_within_a_group_and_a_function_in_a_folder_count(tmp_path):
