@@ -144,8 +144,11 @@ class RowLog:
             raise _named(error, self.path) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. Raises OSError, which names it, where the disk does not take what was left to write."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _named(error, self.path) from error
 
     def __enter__(self) -> RowLog:  # noqa: D105
         return self

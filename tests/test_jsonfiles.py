@@ -89,8 +89,8 @@ def test_each_row_is_on_the_disk_before_the_next(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full: Linux has it")
 def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
-    with pytest.raises(OSError, match="No space left") as caught:
-        RowLog(Path("/dev/full")).append({"a": 1})
+    with pytest.raises(OSError, match="No space left") as caught, RowLog(Path("/dev/full")) as log:
+        log.append({"a": 1})
     assert caught.value.filename == "/dev/full"
 
     def full(_):

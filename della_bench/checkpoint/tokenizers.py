@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
-    "check_vocabulary", "folder_template", "has_tokenizer", "have_same_tokenizer", "highest_id", "load_chat_template",
+    "check_vocabulary", "folder_template", "has_tokenizer", "have_same_vocabulary", "highest_id", "load_chat_template",
     "load_tokenizer", "loading_tokenizer",    "tokenizer_difference", "tokenizer_files",
 ]  # fmt: skip
 
@@ -139,17 +139,9 @@ def tokenizer_files(folder: Path, *, code: bool = False) -> list[Path]:
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
-def have_same_tokenizer(folder: Path, other: Path) -> bool:
-    """Whether the files that decide what a tokenizer does are equal to the byte in two folders."""
-    if folder == other:
-        return True
-    ours, theirs = (
-        {path.relative_to(place): path for path in tokenizer_files(place) if path.is_file()}
-        for place in (folder, other)
-    )
-    return ours.keys() == theirs.keys() and all(
-        path.read_bytes() == theirs[name].read_bytes() for name, path in ours.items()
-    )
+def have_same_vocabulary(one: ModelFolder, other: ModelFolder) -> bool:
+    """Whether the tokenizers of two models give a text the same ids, as far as their files tell."""
+    return _have_same_vocabulary_files(one, other) or not _vocabulary_differences(one, other)
 
 
 def highest_id(folder: Path) -> int:

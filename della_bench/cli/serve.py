@@ -26,7 +26,7 @@ def serve(
     context: typer.Context,
     text: SpecArgument,
     host: Annotated[str, typer.Option(help="Address to listen on; this machine alone by default.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     resident: Annotated[str, typer.Option(help="Where the sources stay: disk, cpu or gpu.")] = "disk",
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run a repository's own Python code.")
@@ -80,7 +80,8 @@ def check_address(host: str, port: int) -> None:
     from della_bench.errors import UsageError
 
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        wanted = socket.AF_INET6 if ":" in host else socket.AF_INET  # as vLLM does
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(address)

@@ -73,9 +73,10 @@ def merged_config(merge: Configured) -> dict[str, Any]:
         else:
             config[key] = {**config[key], **value} if isinstance(value, dict) else value
     named = [key for key in _DTYPES if config.get(key)]
-    for key in named or (_DTYPES[:1] if merge.spec.dtype else ()):
-        config[key] = dtype_of(merge)
-    return config
+    own = dict.fromkeys(named or (_DTYPES[:1] if merge.spec.dtype else ()), dtype_of(merge))
+    if isinstance(inner := config.get("text_config"), dict):
+        config["text_config"] = {**inner, **{key: dtype_of(merge) for key in _DTYPES if inner.get(key)}}
+    return {**config, **own}
 
 
 def dtype_of(merge: Configured) -> str:

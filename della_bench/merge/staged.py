@@ -76,8 +76,8 @@ class Staged(ModelFolder):
             for position, source in enumerate((base, *experts)):
                 own = tokenizer_files(source.tokenizer_folder)
                 found += [(f"{role}, tokenizer {position}", path) for path in own]
-        choice = self.spec.tokenizer
-        if isinstance(choice, Source) and choice not in self.spec.models:
-            own = tokenizer_files(resolve(choice, weights=False))
-            found += [(f"{role}, tokenizer", path) for path in own]
+        for what, choice in (("tokenizer", self.spec.tokenizer), ("chat template", self.spec.chat_template)):
+            if isinstance(choice, Source) and choice not in self.spec.models:
+                own = tokenizer_files(resolve(choice, weights=False))
+                found += [(f"{role}, {what}", path) for path in own]
         return found

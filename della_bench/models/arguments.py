@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -105,7 +106,8 @@ def _read_as_numbers(ours: Mapping[str, Any]) -> list[str]:
     for name in ("base", "base_model", "experts", "tokenizer", "chat_template"):
         given = ours.get(name)
         for value in given if isinstance(given, list) else [given]:
-            if isinstance(value, (bool, int, float)):
+            is_number = isinstance(value, (bool, int, float))
+            if is_number and (isinstance(value, (bool, float)) or not os.path.isdir(str(value))):
                 faults.append(f"{name}={value}: read as a number; a folder of such a name is ./NAME")
     return faults
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import uuid
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -81,7 +85,8 @@ def build_model(
 
     config: the base's. The model gets the base's generation config (penalties, end tokens, sampling defaults), too, as
     it would be read from a written folder. options: further arguments of `from_pretrained` (device_map,
-    attn_implementation, ...). Peak memory is the merged model plus the sources of one tensor.
+    attn_implementation, ...); below an `offload_folder` each model has a folder of its own, which goes when it does.
+    Peak memory is the merged model plus the sources of one tensor.
 
     Raises CheckpointError when the model has a parameter that no merged tensor fills.
     """
@@ -91,7 +96,11 @@ def build_model(
         config = text  # of a model of several parts, transformers runs the text model alone
     config.name_or_path = merge.spec.display_name
     state = merged_state_dict(merge, device, progress=progress)
-    if "offload_folder" in options:
+    own = ""
+    if options.get("offload_folder") is not None:
+        # What is kept on the disk is written by its names, which two models have in common.
+        own = os.path.join(options["offload_folder"], f"della_merged-{uuid.uuid4().hex}")
+        options = {**options, "offload_folder": own}
         state = {**_tied(cls, config, state), **state}
     with _without_report():
         model, info = cls.from_pretrained(
@@ -103,6 +112,8 @@ def build_model(
             ignore_mismatched_sizes=True,  # told below, by name
             **options,
         )
+    if own:
+        weakref.finalize(model, shutil.rmtree, own, ignore_errors=True)
     if mismatched := sorted(info["mismatched_keys"]):
         listed = ", ".join(f"{name} ({list(ours)} for {list(wanted)})" for name, ours, wanted in mismatched)
         raise CheckpointError(f"{merge.base.label}: of other shapes than config.json says: {listed}")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
-import shutil
-import uuid
-import weakref
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -145,7 +141,7 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
                 device_map=loading.get("device_map"),
                 max_memory_per_gpu=max_memory_per_gpu,
                 max_cpu_memory=max_cpu_memory,
-                offload_folder=self._own_folder(offload_folder),
+                offload_folder=offload_folder,
                 gpus=gpus,
             )
         # A model that is spread over devices is merged on the CPU, tensor by tensor, and placed by transformers.
@@ -158,17 +154,6 @@ class DellaMergedLM(MergedModel, HFLM):  # type: ignore[misc]
         self._model = build_model(
             merge, self.config, self.AUTO_MODEL_CLASS, self._merge_device, progress=main, **loading
         )
-
-    def _own_folder(self, folder: str | PathLike[str] | None) -> str | None:
-        """Return a folder below `folder` for what of this model is kept on the disk; it goes when the model does.
-
-        Merged weights are written there by their names, which two models have in common.
-        """
-        if folder is None:
-            return None
-        own = os.path.join(folder, f"della_merged-{uuid.uuid4().hex}")
-        weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
-        return own
 
     def _load_merge(self, merge: Merge) -> None:
         main = getattr(getattr(self, "accelerator", None), "is_main_process", True)

@@ -12,7 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import della_bench
-from della_bench.checkpoint.tokenizers import check_vocabulary, have_same_tokenizer
+from della_bench.checkpoint.tokenizers import check_vocabulary, have_same_vocabulary
 from della_bench.errors import MergeError, SpecError
 from della_bench.merge.config import config_changes, dtype_of
 from della_bench.merge.fingerprint import Inputs
@@ -274,7 +274,7 @@ def _vocabulary_faults(old: Merge, new: Merge) -> list[str]:
     """Return why a merge has another vocabulary than the engine, where it has."""
     had, asked = old.vocabulary, new.vocabulary
     if had is None and asked is None:
-        if have_same_tokenizer(old.tokenizer_folder, new.tokenizer_folder):
+        if have_same_vocabulary(old.base, new.base):
             return []
         return [f"base={new.spec.base}: has another tokenizer than the engine runs; another one needs a new engine"]
     if had is not None and asked is not None and had.tokenizer_digest == asked.tokenizer_digest:

@@ -6,6 +6,7 @@ thresholds. Plain Python, no torch, so that a spec can be checked with it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
@@ -23,7 +24,8 @@ def exact(number: float) -> Fraction:
 
 def sum_up_to_0(numbers: Iterable[float]) -> bool:
     """Whether numbers sum up to 0 as they are written: 0.1, 0.2 and -0.3 do, though their floats do not."""
-    return not sum(map(exact, numbers))
+    numbers = list(numbers)
+    return all(map(math.isfinite, numbers)) and not sum(map(exact, numbers))
 
 
 def threshold(probability: Fraction) -> int:

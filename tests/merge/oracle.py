@@ -273,7 +273,8 @@ def divisor(weights: Sequence[float], parts: list[Bools], elect: str) -> Floats:
             for weight, part in zip(weights, parts, strict=True)
         ]
     )
-    return np.where(np.abs(total) < np.float32(1e-8), np.float32(1), total)
+    is_none = np.abs(total) < np.float32(1e-8) if elect == "none" else total == 0
+    return np.where(is_none, np.float32(1), total)
 
 
 def merged_delta(

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from della_bench.errors import MergeError
+from della_bench.merge.config import merged_config
 from della_bench.merge.folder import write_folder
 from della_bench.merge.stream import Merge
 from della_bench.models.loading import load_merged
@@ -61,6 +62,14 @@ def test_the_config_says_the_dtype_that_the_merge_runs_in(tmp_path, stored, said
     ids = torch.arange(3, 9)[None]
     assert torch.equal(written(ids).logits, live(ids).logits)
     assert ("dtype" in json.loads((folder / "config.json").read_text())) == bool(said)
+
+
+def test_the_dtype_of_a_text_part_is_the_merges_too(tmp_path):
+    base = tiny.save(tiny.llama(dtype=torch.bfloat16), tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "dtype": "float32", "text_config": {"dtype": "float32"}}))
+    made = merged_config(Merge(MergeSpec.parse(base=str(base), experts=str(base), merge_method="linear")))
+    assert (made["dtype"], made["text_config"]) == ("bfloat16", {"dtype": "bfloat16"})
 
 
 def test_a_tied_model_loads_tied(tmp_path):

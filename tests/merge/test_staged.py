@@ -240,3 +240,5 @@ def test_a_stages_tokenizer_of_a_model_that_is_none_of_its_own_counts_in_the_fin
 
     other = shutil.copytree(family["c"], tmp_path / "other")
     assert ("expert 0, tokenizer", other / "tokenizer.json") in files(other)
+    merge = Merge(second(str(family["base"]), first(family, chat_template=str(other))))
+    assert ("expert 0, chat template", other / "tokenizer_config.json") in input_files(merge)

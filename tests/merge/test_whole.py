@@ -32,6 +32,7 @@ def test_linear_weights_that_sum_to_0_divide_by_1():
     (found,) = weighted_sum([f32(100), f32(100), f32(100)], [0.01, 0.04, -0.05], normalize=True).tolist()
     assert abs(found) < 1e-6  # the sum of these weights is -3.7e-9 in float32
     assert weighted_sum([f32(1), f32(4)], [1e-9, 2e-9], normalize=True).tolist() == [pytest.approx(3.0)]
+    assert weighted_sum([f32(1), f32(4)], [float("inf"), 1.0], normalize=True).isnan().all()
 
 
 def test_linear_of_one_expert_is_the_expert_with_its_negative_zeros():

@@ -320,7 +320,14 @@ def test_two_models_whose_layers_lie_on_the_disk_each_have_their_own_files(tmp_p
         requests = [Instance("loglikelihood", {}, (prompt, " yes"), 0) for prompt in ("Tom has 3 apples.", "A")]
         assert lm.loglikelihood(requests) == pytest.approx(in_memory.loglikelihood(requests))
     assert len(list((tmp_path / "offload").iterdir())) == 2
-    del first, second, lm
+    loaded = [
+        load_merged({**spec, "weights": w}, device_map={"": "disk"}, offload_folder=tmp_path / "offload")[0]
+        for w in (1, 0.3)
+    ]
+    for model, lm in zip(loaded, (first, second), strict=True):
+        ids = torch.arange(3, 9)[None]
+        assert torch.equal(model(ids).logits, lm.model(ids).logits)
+    del first, second, lm, loaded, model
     gc.collect()
     assert not list((tmp_path / "offload").iterdir())
 

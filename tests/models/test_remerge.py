@@ -95,6 +95,8 @@ def test_a_base_that_is_a_merge_with_a_tokenizer_of_its_own_needs_another_engine
     with pytest.raises(SpecError, match="another tokenizer than the engine runs"):
         lm.remerge(based(tokenizer=str(other)))
     lm.remerge(based())
+    lm.remerge(based(tokenizer="union"))  # the same tokens with the same ids, in files of its own
+    lm.remerge(based(tokenizer="base"))
     lm.remerge(keys(family, "a"))
 
 
