@@ -49,7 +49,7 @@ class Residency:
             self.place = choose_place(sum(map(_bytes, sources)) // share, self._device)
         if self.place == "disk":
             return merge
-        below = merge.base.recipe, _states(merge.base.files)  # what an adapter makes of the base depends on it too
+        below = _states(merge.base.files)  # what an adapter makes of the base depends on it too
         rows = None if merge.vocabulary is None else merge.vocabulary.digest  # what is kept has them in place
         keys = {source: (below, source.recipe, str(source.folder), _states(source.files), rows) for source in sources}
         self._kept = {key: self._kept.get(key, {}) for key in keys.values()}

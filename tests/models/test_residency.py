@@ -77,6 +77,21 @@ def test_merges_as_sources_are_told_apart_by_which_model_stands_where(family):
         assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items()), orders
 
 
+def test_a_base_that_is_another_merge_has_its_experts_read_once(family, reads):
+    def over(weight: float) -> Merge:
+        stage = {"base": str(family["base"]), "experts": [str(family["a"])], "weights": weight,
+                 "merge_method": "task_arithmetic"}  # fmt: skip
+        keys = {"base": stage, "experts": [str(family["b"])], "merge_method": "task_arithmetic"}
+        return Merge(MergeSpec.parse(keys))
+
+    kept = Residency("cpu", "cpu")
+    count = len(dict(kept.attach(over(1.0)).stream()))
+    reads.clear()
+    found, wanted = dict(kept.attach(over(0.5)).stream()), dict(over(0.5).stream())
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert len(reads) == 2 * count + 3 * count  # the stage's two sources for each, the expert for what is not kept
+
+
 def test_an_expert_trained_again_in_the_same_folder_is_read_again(family, tmp_path):
     def retrained(seed: int) -> Merge:
         expert = tiny.save(tiny.perturbed(tiny.llama(0, dtype=torch.bfloat16), seed), tmp_path / "expert")
