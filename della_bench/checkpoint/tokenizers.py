@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_vocabulary", "folder_template", "has_tokenizer", "have_same_vocabulary", "highest_id", "load_chat_template",
-    "load_tokenizer", "loading_tokenizer",    "tokenizer_difference", "tokenizer_files",
+    "load_tokenizer", "loading_tokenizer", "tokenizer_difference", "tokenizer_files",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
