@@ -126,10 +126,14 @@ def _number_faults(options: Mapping[str, Any]) -> list[str]:
     faults = []
     for name, least in (("max_length", 1), ("prefix_token_id", 0)):
         value = options.get(name)
-        number = int(str(value)) if str(value).isdecimal() else -1
-        if value is not None and number < least:
+        if value is not None and not _is_from(value, least):
             faults.append(f"{name}={value}: a whole number from {least} on")
     return faults
+
+
+def _is_from(value: Any, least: int) -> bool:
+    """Whether a value, or its text, is a whole number from `least` on."""
+    return str(value).isdecimal() and int(str(value)) >= least
 
 
 def _choice_faults(options: Mapping[str, Any]) -> list[str]:
@@ -152,8 +156,7 @@ def _batch_size_faults(options: Mapping[str, Any]) -> list[str]:
     for name in ("batch_size", "max_batch_size"):
         value = options.get(name)
         auto = name == "batch_size" and re.fullmatch(r"auto(:\d+(\.\d+)?)?", str(value))
-        number = int(str(value)) if str(value).isdecimal() else 0
-        if value is not None and not auto and number < 1:
+        if value is not None and not auto and not _is_from(value, 1):
             allowed = "a number from 1 on" + (", auto, or auto:N" if name == "batch_size" else "")
             faults.append(f"{name}={value}: {allowed}")
     return faults

@@ -9,19 +9,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from della_bench.merge.fingerprint import file_digest
 from della_bench.resources import folder
 from della_bench.run.task_names import read_task_file
 
 __all__ = ["task_digest"]
-
-_CHUNK = 1 << 20  # bytes
 
 
 def task_digest(path: Path | None) -> str | None:
     """Return a digest over a task's YAML with what it includes, its Python files, and the local data that it names.
 
     None for a task that comes with lm-eval or with us, or that lies in no file (`path` is None). Raises UsageError
-    where the YAML cannot be read.
+    where the YAML cannot be read, and DataError where a file cannot be, or changes meanwhile.
     """
     if path is None or any(place in path.resolve().parents for place in _shipped()):
         return None
@@ -29,10 +28,7 @@ def task_digest(path: Path | None) -> str | None:
     state = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for file in sorted({*_python_files(path, config), *_data_files(config)}):
         name = os.path.relpath(file, path.parent)
-        state.update(f"\0{name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as opened:
-            while chunk := opened.read(_CHUNK):
-                state.update(chunk)
+        state.update(f"\0{name}\0{file_digest(file)}".encode("utf-8", "surrogateescape"))
     return state.hexdigest()
 
 

@@ -15,6 +15,7 @@ from della_bench.spec.mergekit_numbers import OF_SLICE
 from della_bench.spec.mergekit_reference import Reference
 from della_bench.spec.mergekit_table import Counterpart
 from della_bench.spec.numbers import read_decimal
+from della_bench.spec.option import Option
 from della_bench.spec.registry import find_method
 
 __all__ = ["Unsliced", "without_modules", "without_slices"]
@@ -212,7 +213,7 @@ class _Slices:
     def _default(self, key: str) -> object:
         """Return what mergekit takes for a switch that is left out."""
         defaults: dict[str, object] = {"normalize": self.method.normalize, "rescale": self.method.rescale}
-        option = find_method(self.method.name).option(self.method.options.get(key, ""))
+        option = _option(self.method, key)
         return defaults.get(key, None if option is None else option.default)
 
     def _texts(self, ranges: list[list[tuple[Reference, int, int]]]) -> list[str]:
@@ -251,8 +252,13 @@ class _Slices:
 
 def _is_one_for_all(method: Counterpart, key: str) -> bool:
     """Whether a parameter is a switch, or another option with one value for a whole merge."""
-    option = find_method(method.name).option(method.options.get(key, ""))
+    option = _option(method, key)
     return key in _FLAGS or (option is not None and option.kind is not float)
+
+
+def _option(method: Counterpart, key: str) -> Option | None:
+    """Return our option that a parameter of mergekit's is; None where it is none of the method's own."""
+    return find_method(method.name).option(method.options.get(key, ""))
 
 
 def _range(value: Any) -> tuple[int, int] | None:
